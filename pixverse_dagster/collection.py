@@ -1,0 +1,196 @@
+"""From a succeeded task to a stored clip: download, verify, store the bytes, write the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pixverse_dagster.clip import ClipManifest, ClipOutput, Ended, FailureKind, TaskState
+from pixverse_dagster.download import Download
+from pixverse_dagster.errors import ClipInvalid, NotSent, PixverseError, ReadFailed, ResultExpired, StoreConflict
+from pixverse_dagster.ledger import Task
+from pixverse_dagster.lineage import build_manifest, manifest_key, task_folder
+from pixverse_dagster.media import ClipFacts, probe
+from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.polling import refresh
+from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.storage.base import ClipStore
+
+CONTENT_TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/quicktime"}
+_CORRUPT_DOWNLOADS = 3
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of one task: its manifest and poster, or why there is none yet."""
+
+    task: Task
+    manifest: ClipManifest | None = None
+    poster: bytes = b""
+    problem: str = ""
+
+
+def collect_tasks(shop: Workshop, store: ClipStore, batch: Sequence[Task]) -> Iterator[Collected]:
+    """Store the clips of these tasks, yielding each as it lands. Free, idempotent; one task's failure is that task's.
+
+    The ledger says `stored` when the caller comes back for the next: by then it has recorded the event.
+    """
+    pool = ThreadPoolExecutor(shop.downloader.rules.max_concurrency)
+    try:
+        for done in as_completed([pool.submit(_collect_safely, shop, store, task) for task in batch]):
+            collected = done.result()
+            yield collected
+            if collected.manifest is not None:
+                shop.ledger.store(collected.task, shop.clock())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _collect_safely(shop: Workshop, store: ClipStore, task: Task) -> Collected:
+    try:
+        return collect(shop, store, task)
+    except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and this row's are this row's
+        task = shop.ledger.refresh(task)
+        ended = _expire(shop, task) if isinstance(error, ResultExpired) else task
+        if ended.state is TaskState.SUCCEEDED:
+            wait = shop.pipeline.pace.collect_wait(task.collects)
+            shop.ledger.postpone_collect([task], shop.clock() + wait, failed=True)
+        text = str(error) if isinstance(error, PixverseError) else f"{type(error).__name__}: {redact_text(str(error))}"
+        return Collected(ended, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
+
+
+def _expire(shop: Workshop, task: Task) -> Task:
+    """A result that stays away past its documented lifetime is given up; before that it may come back."""
+    age = shop.clock() - (task.finished_at or task.claimed_at)
+    if age <= shop.pipeline.pace.result_lifetime_seconds:
+        return task
+    return shop.ledger.end(task, Ended(FailureKind.EXPIRED, f"the result URL expired; gone for {age / 60:.0f} min"), shop.clock())
+
+
+def collect(shop: Workshop, store: ClipStore, task: Task) -> Collected:
+    """Store one task's clips and manifest, completing whatever an earlier run left. Returns once all of it is in the store.
+
+    Raises ReadFailed, ClipInvalid, StoreConflict or the store's own error; then nothing is half-visible, because the manifest is
+    written last, and the next call goes on from there.
+    """
+    folder = task_folder(task)
+    key = manifest_key(folder)
+    try:
+        return Collected(task, read_manifest(store, key), _read(store, f"{folder}/1.jpg"))
+    except FileNotFoundError:
+        pass
+    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
+        outputs: list[ClipOutput] = []
+        posters: list[bytes] = []
+        for n in range(1, len(task.urls) + 1):
+            path = Path(scratch) / f"{n}.part"
+            task, got, facts = _fetch(shop, task, n, path)
+            output, poster = _store_output(store, folder, task, n, path, got, facts)
+            outputs.append(output)
+            posters.append(poster)
+        if not outputs:
+            raise ReadFailed("the task has no result URL in the ledger; it is polled again")
+        attempts = shop.ledger.attempts(task)
+        manifest = build_manifest(task, attempts, outputs, shop.run_id, shop.clock())
+        text = manifest.model_dump_json(indent=2).encode()
+        created = _put_bytes(store, key, text, Path(scratch) / "manifest", "application/json")
+    return Collected(task, manifest if created else read_manifest(store, key), posters[0])
+
+
+def read_manifest(store: ClipStore, key: str) -> ClipManifest:
+    """A stored manifest. Raises FileNotFoundError, or StoreConflict if something else stands there."""
+    text = _read(store, key)
+    try:
+        return ClipManifest.model_validate_json(text)
+    except ValueError:
+        raise StoreConflict(f"{store.uri(key)} is not a manifest this version can read; nothing was overwritten") from None
+
+
+def _fetch(shop: Workshop, task: Task, n: int, path: Path) -> tuple[Task, Download, ClipFacts]:
+    """Download output `n` and read its facts; an expired link or a damaged file is asked for again, which is free."""
+    renewed = False
+    for attempt in range(1, _CORRUPT_DOWNLOADS + 1):
+        try:
+            with path.open("w+b") as file:
+                got = shop.downloader.fetch(task.urls[n - 1], file)
+            return task, got, probe(path)
+        except ResultExpired as error:
+            if renewed:
+                raise
+            task, renewed = _renew(shop, task, n, error), True
+        except ClipInvalid:
+            if attempt == _CORRUPT_DOWNLOADS:
+                raise
+    raise ResultExpired(f"output {n} of task {task.task_id} could not be downloaded")
+
+
+def _renew(shop: Workshop, task: Task, n: int, error: ResultExpired) -> Task:
+    try:
+        task = refresh(shop, task)
+    except (ReadFailed, NotSent):
+        raise error from None
+    if len(task.urls) < n:
+        raise error
+    return task
+
+
+def _store_output(
+    store: ClipStore, folder: str, task: Task, n: int, path: Path, got: Download, facts: ClipFacts
+) -> tuple[ClipOutput, bytes]:
+    key = f"{folder}/{n}.{facts.container}"
+    if not store.put_new(key, path, sha256=got.sha256, content_type=CONTENT_TYPES[facts.container]):
+        # An earlier run came this far. What it stored stays; the manifest describes those bytes, whatever they are.
+        got = _copy(store, key, path)
+        facts = probe(path)
+    size = store.size_bytes(key)
+    if size != got.size_bytes:
+        raise StoreConflict(f"{store.uri(key)} holds {size} bytes, {got.size_bytes} were sent; nothing was overwritten")
+    poster_key = f"{folder}/{n}.jpg"
+    _put_bytes(store, poster_key, facts.poster, path.with_suffix(".jpg"), "image/jpeg")
+    output = ClipOutput(
+        n=n,
+        key=key,
+        poster_key=poster_key,
+        sha256=got.sha256,
+        size_bytes=got.size_bytes,
+        container=facts.container,
+        codec=facts.codec,
+        width=facts.width,
+        height=facts.height,
+        fps=facts.fps,
+        duration_seconds=facts.duration_seconds,
+        audio=facts.audio,
+        seed=task.seeds[n - 1] if n <= len(task.seeds) else None,
+    )
+    return output, facts.poster
+
+
+def _put_bytes(store: ClipStore, key: str, data: bytes, path: Path, content_type: str) -> bool:
+    path.write_bytes(data)
+    return store.put_new(key, path, sha256=hashlib.sha256(data).hexdigest(), content_type=content_type)
+
+
+def _copy(store: ClipStore, key: str, path: Path) -> Download:
+    with store.open(key) as source, path.open("wb") as target:
+        return copy_hashed(source, target)
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO | None = None) -> Download:
+    """Digest and size of a stream, copied to `target` where there is one, in constant memory."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(1024 * 1024):
+        digest.update(chunk)
+        size += len(chunk)
+        if target is not None:
+            target.write(chunk)
+    return Download(digest.hexdigest(), size)
+
+
+def _read(store: ClipStore, key: str) -> bytes:
+    with store.open(key) as file:
+        return file.read()

@@ -1,0 +1,149 @@
+"""Fetching what somebody else's URL names: result clips and input images. Bounded, and never from inside the network."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import itertools
+import socket
+import time
+import urllib.request
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import httpx
+from pydantic import Field
+
+from pixverse_dagster.clip import Record
+from pixverse_dagster.errors import ReadFailed, ResultExpired
+from pixverse_dagster.redaction import redact_text, redact_url
+
+_GONE = {401, 403, 404, 410}
+_CHUNK_BYTES = 256 * 1024
+
+
+class DownloadRules(Record):
+    """Limits for fetching result clips and input images."""
+
+    allow_private_network: bool = Field(
+        default=False, description="Allow loopback, private and link-local addresses: for the simulator, never in production."
+    )
+    max_bytes: int = Field(default=2 * 1024**3, gt=0)
+    max_redirects: int = Field(default=3, ge=0)
+    timeout_seconds: float = Field(default=30, gt=0, description="For one read.")
+    total_timeout_seconds: float = Field(default=900, gt=0)
+    max_concurrency: int = Field(default=8, ge=1, le=64)
+    max_attempts: int = Field(default=4, ge=1)
+
+
+@dataclass(frozen=True)
+class Download:
+    """What was fetched: its digest, computed while it streamed, and its size."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Downloader:
+    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs carry their own permission."""
+
+    def __init__(self, rules: DownloadRules) -> None:
+        self.rules = rules
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
+            limits=httpx.Limits(max_connections=rules.max_concurrency),
+            headers={"Accept-Encoding": "identity"},
+        )
+        self._proxied = bool(urllib.request.getproxies())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def fetch(self, url: str, target: BinaryIO, max_bytes: int | None = None) -> Download:
+        """Stream a URL into `target`, repeating failed reads, and return digest and size.
+
+        Idempotent and free. Raises ResultExpired where the URL no longer answers, ReadFailed for everything else.
+        """
+        for attempt in itertools.count(1):
+            target.seek(0)
+            target.truncate()
+            try:
+                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes)
+            except ResultExpired:
+                raise
+            except ReadFailed:
+                if attempt >= self.rules.max_attempts:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int) -> Download:
+        deadline = time.monotonic() + self.rules.total_timeout_seconds
+        try:
+            for _ in range(self.rules.max_redirects + 1):
+                self._check_address(url)
+                with self._client.stream("GET", url) as response:
+                    self._check_peer(response)
+                    if response.next_request is not None:
+                        url = str(response.next_request.url)
+                        continue
+                    return _save(response, target, max_bytes, deadline)
+        except httpx.InvalidURL as error:
+            raise ReadFailed(f"{redact_url(url)} is not a URL ({redact_text(str(error))})") from None
+        except httpx.HTTPError as error:
+            text = f"{type(error).__name__}: {redact_text(str(error))}"
+            raise ReadFailed(f"{redact_url(url)} could not be read to its end ({text})") from None
+        raise ReadFailed(f"{redact_url(url)} redirects more than {self.rules.max_redirects} times")
+
+    def _check_address(self, url: str) -> None:
+        parsed = httpx.URL(url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ReadFailed(f"{redact_url(url)} is not an http(s) URL and is not fetched")
+        if self.rules.allow_private_network:
+            return
+        try:
+            found = socket.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise ReadFailed(f"the host of {redact_url(url)} has no address") from None
+        for *_, address in found:
+            self._refuse_private(str(address[0]), url)
+
+    def _check_peer(self, response: httpx.Response) -> None:
+        # A name may resolve differently a moment later; what counts is where the connection went.
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+        if peer and not self._proxied and not self.rules.allow_private_network:
+            self._refuse_private(str(peer[0]), str(response.request.url))
+
+    def _refuse_private(self, address: str, url: str) -> None:
+        ip = ipaddress.ip_address(address.split("%")[0])
+        mapped = getattr(ip, "ipv4_mapped", None)
+        if not (mapped or ip).is_global or (mapped or ip).is_multicast:
+            raise ReadFailed(
+                f"{redact_url(url)} leads to the private address {address} and is not fetched; "
+                "set allow_private_network only for a server of your own"
+            )
+
+
+def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: float) -> Download:
+    where = redact_url(str(response.request.url))
+    if response.status_code in _GONE:
+        raise ResultExpired(f"{where} answered HTTP {response.status_code}: the link has expired or was withdrawn")
+    if not response.is_success:
+        raise ReadFailed(f"{where} answered HTTP {response.status_code}")
+    digest, size = hashlib.sha256(), 0
+    for chunk in response.iter_bytes(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > max_bytes:
+            raise ReadFailed(f"{where} is larger than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise ReadFailed(f"{where} did not end in time")
+        digest.update(chunk)
+        target.write(chunk)
+    expected = response.headers.get("Content-Length")
+    if expected and expected.isdigit() and int(expected) != size:
+        raise ReadFailed(f"{where} ended after {size} of {expected} bytes")
+    if not size:
+        raise ReadFailed(f"{where} is empty")
+    target.flush()
+    return Download(digest.hexdigest(), size)

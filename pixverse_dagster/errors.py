@@ -1,0 +1,96 @@
+"""The error tree, grouped by what the caller must do.
+
+    PixverseError
+    ├── InvalidTable       nothing sent: fix the prompt table or its configuration
+    ├── InvalidRow         nothing sent: fix this row
+    ├── NotSent            nothing sent: the provider was not reached; run again
+    ├── Refused            sent and declined, not charged: fix the cause, run again
+    │   ├── RateLimited    slow down
+    │   ├── Unauthorized   fix the API key
+    │   └── OutOfCredit    top up the account
+    ├── OutcomeUnknown     sent, no answer: perhaps charged; never send again blindly
+    ├── TaskFailed         accepted and ended without a clip: perhaps charged
+    ├── NotReady           still being generated: wait; the task stays adoptable
+    ├── ReadFailed         a poll or download failed: nothing changed; read again
+    │   └── ResultExpired  the result URL no longer answers: poll for a fresh one
+    ├── ClipInvalid        the bytes are not the clip that was asked for: read again
+    └── StoreConflict      the store holds something else under this key: a person must look
+
+Every error takes plain positional arguments, so that it survives pickling and Dagster's process boundary.
+A class docstring is the default message.
+"""
+
+
+class PixverseError(Exception):
+    """Something went wrong between a prompt table and its clips."""
+
+    def __init__(self, message: str = "", *rest: object) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip(), *rest)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidTable(PixverseError):
+    """The prompt table cannot be read. Nothing was sent and nothing was spent."""
+
+
+class InvalidRow(PixverseError):
+    """This row cannot be generated as written. Nothing was sent and nothing was spent."""
+
+
+class NotSent(PixverseError):
+    """The provider could not be reached, so the request never left. Nothing was spent; run again."""
+
+
+class Refused(PixverseError):
+    """The provider declined the request. Nothing was spent."""
+
+
+class RateLimited(Refused):
+    """The provider asks to slow down. Nothing was spent."""
+
+    def __init__(self, message: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, retry_after_seconds)
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """What the provider's `Retry-After` asks for, where it says."""
+        value = self.args[1]
+        return value if isinstance(value, float | int) else None
+
+
+class Unauthorized(Refused):
+    """The provider does not accept the API key. Nothing was spent; check the key and run again."""
+
+
+class OutOfCredit(Refused):
+    """The provider account has no credit left. Nothing was spent; top it up and run again."""
+
+
+class OutcomeUnknown(PixverseError):
+    """The request left and no clear answer came: the provider may have charged for it. It is not sent again."""
+
+
+class TaskFailed(PixverseError):
+    """The provider accepted the task and ended it without a clip. It may have been charged."""
+
+
+class NotReady(PixverseError):
+    """The clip is still being generated. Nothing is lost: the task stays adoptable."""
+
+
+class ReadFailed(PixverseError):
+    """A poll or a download failed. That says nothing about the task, and reading again is free."""
+
+
+class ResultExpired(ReadFailed):
+    """The result URL no longer answers. A poll may hand out a fresh one."""
+
+
+class ClipInvalid(PixverseError):
+    """The downloaded bytes are not a playable clip. Nothing was stored; reading again is free."""
+
+
+class StoreConflict(PixverseError):
+    """The store holds other bytes under this key. Nothing was overwritten; a person must look."""

@@ -1,0 +1,106 @@
+"""What people see in Dagster: a submission, an outcome, a stored clip, each as an event on its row's partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from pixverse_dagster.clip import TaskState
+from pixverse_dagster.collection import Collected
+from pixverse_dagster.ledger import Task
+from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
+from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.submission import Submission, describe_trouble
+
+DATA_VERSION_TAG = "dagster/data_version"
+_PROBLEMS_SHOWN = 20
+
+
+def task_event(submission: Submission, task: Task) -> dg.AssetMaterialization:
+    """A row's task handle: submitted just now, or adopted."""
+    return dg.AssetMaterialization(
+        asset_key=[task.pipeline, "tasks"],
+        partition=task.row,
+        description=f"{'submitted' if submission.sent else 'adopted'}: {task.request.MODEL}, task {task.task_id}",
+        metadata=_task_metadata(task) | {"pixverse/submitted_now": submission.sent},
+        tags={DATA_VERSION_TAG: task.id},
+    )
+
+
+def ended_event(task: Task) -> dg.AssetObservation:
+    """A task that ended without a clip, with what to do."""
+    return dg.AssetObservation(
+        asset_key=[task.pipeline, "tasks"],
+        partition=task.row,
+        description=redact_text(describe_trouble(task)),
+        metadata=_task_metadata(task),
+    )
+
+
+def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMaterialization:
+    """A row's stored clip."""
+    task, manifest = collected.task, collected.manifest
+    assert manifest is not None  # noqa: S101 - the callers have checked
+    first = manifest.outputs[0]
+    folder = task_folder(task)
+    waited = (task.finished_at or now) - (task.submitted_at or now)
+    metadata: dict[str, Any] = _task_metadata(task) | {
+        "dagster/uri": store.uri(first.key),
+        "pixverse/prompt": str(getattr(task.request, "prompt", "")),
+        "pixverse/manifest": dg.MetadataValue.path(store.uri(manifest_key(folder))),
+        "pixverse/outputs": len(manifest.outputs),
+        "pixverse/outputs_asked": manifest.outputs_asked,
+        "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),
+        "pixverse/sha256": first.sha256,
+        "pixverse/duration_seconds": first.duration_seconds,
+        "pixverse/width": first.width,
+        "pixverse/height": first.height,
+        "pixverse/fps": first.fps,
+        "pixverse/codec": first.codec,
+        "pixverse/audio": first.audio,
+        "pixverse/generation_seconds": round(waited, 3),
+    }
+    for label, value in manifest.labels.items():
+        metadata[f"pixverse/label/{label}"] = value
+    return dg.AssetMaterialization(
+        asset_key=[task.pipeline, "clips"],
+        partition=task.row,
+        description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
+        metadata=metadata,
+        tags={DATA_VERSION_TAG: first.sha256},
+    )
+
+
+def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
+    """End a step in dg.Failure if some rows failed, naming them. Not retried: what can be repeated safely was."""
+    if not problems:
+        return
+    shown = [redact_text(problem) for problem in problems[:_PROBLEMS_SHOWN]]
+    more = [f"… and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+    raise dg.Failure(
+        description=f"{len(problems)} of {rows} rows {what}; the others are done.\n" + "\n".join([*shown, *more]),
+        metadata={"pixverse/failed_rows": len(problems), "pixverse/rows": rows},
+        allow_retries=False,
+    )
+
+
+def _task_metadata(task: Task) -> dict[str, Any]:
+    cost = task_cost(task)
+    metadata: dict[str, Any] = {
+        "pixverse/model": task.request.MODEL,
+        "pixverse/provider": task.provider,
+        "pixverse/task_id": task.task_id or "",
+        "pixverse/state": str(TaskState(task.state)),
+        "pixverse/attempt": task.attempt,
+        "pixverse/take": task.take,
+        "pixverse/digest": task.digest,
+        "pixverse/cost_source": cost.source,
+    }
+    if cost.usd is not None:
+        metadata["pixverse/cost_usd"] = cost.usd
+    if task.submitted_at:
+        metadata["pixverse/submitted_at"] = iso(task.submitted_at)
+    return metadata

@@ -1,0 +1,89 @@
+"""`build_clips_definitions`: a prompt table, provider accounts and a store become a pipeline's Dagster definitions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint, build_clip_assets, build_prompts_asset
+from pixverse_dagster.clip import Record
+from pixverse_dagster.download import DownloadRules
+from pixverse_dagster.io_managers.base import ClipIOManager
+from pixverse_dagster.pace import Pace
+from pixverse_dagster.pipeline import Pipeline
+from pixverse_dagster.prompts import TableRules
+from pixverse_dagster.resources import ProviderResource
+from pixverse_dagster.sensors import build_collect_job, build_poll_sensor, build_submit_job
+from pixverse_dagster.tables import FileTable, PromptTable
+
+
+class PipelineOptions(Record):
+    """Everything about a pipeline that has a sensible default."""
+
+    defaults: Mapping[str, Any] = Field(default_factory=dict, description="Parameters for empty cells, `model` among them.")
+    labels: Sequence[str] = Field(default=(), description="Columns that describe and do not generate.")
+    image_base: str | None = Field(
+        default=None, description="Where relative images are: a folder or a URL. The table's own folder if not given."
+    )
+    read_image_urls: bool = Field(default=True, description="Read and check images behind URLs before anything is paid.")
+    deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
+    group_name: str | None = None
+    pace: Pace = Field(default_factory=Pace)
+    download: DownloadRules = Field(default_factory=DownloadRules)
+
+
+def build_clips_definitions(
+    name: str,
+    prompts: PromptTable | str | Path,
+    *,
+    providers: Sequence[ProviderResource],
+    clips: ClipIOManager,
+    options: PipelineOptions | None = None,
+) -> dg.Definitions:
+    """The assets, jobs, sensor and resources of one pipeline.
+
+    Args:
+        name: The pipeline's name: the first part of its asset keys and of its folder in the store.
+        prompts: The prompt table: a path to a .csv, .jsonl or .ndjson file, or anything with `read()` and `describe()`.
+        providers: One resource per provider account that rows may name.
+        clips: Where clips are stored, and the ledger.
+        options: Everything else.
+
+    Several pipelines may share resources: pass the same objects and merge the definitions.
+
+    Raises:
+        InvalidTable: A default or a label is not what it says it is.
+    """
+    options = options or PipelineOptions()
+    table = FileTable(prompts) if isinstance(prompts, str | Path) else prompts
+    folder = str(table.path.parent) if isinstance(table, FileTable) else "."
+    rules = TableRules(options.defaults, options.labels)
+    rules.check()
+    blueprint = Blueprint(
+        pipeline=Pipeline(
+            name=name,
+            table=table,
+            rules=rules,
+            image_base=options.image_base or folder,
+            read_image_urls=options.read_image_urls,
+            pace=options.pace,
+        ),
+        providers=tuple(resource.PROVIDER.NAME for resource in providers),
+        download=options.download,
+        deadline_seconds=options.deadline_seconds,
+        group_name=options.group_name or name,
+    )
+    collect_job = build_collect_job(blueprint)
+    return dg.Definitions(
+        assets=[build_prompts_asset(blueprint), build_clip_assets(blueprint)],
+        jobs=[build_submit_job(blueprint), collect_job],
+        sensors=[build_poll_sensor(blueprint, collect_job)],
+        resources={
+            LEDGER_KEY: clips.ledger,
+            CLIPS_KEY: clips,
+            **{resource.PROVIDER.NAME: resource for resource in providers},
+            f"{name}_pipeline": blueprint,
+        },
+    )

@@ -1,0 +1,178 @@
+"""Input images: read from where a row names them, checked from their real bytes, and made into what the provider takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin
+
+from pixverse_dagster.clip import InputImage
+from pixverse_dagster.download import Downloader
+from pixverse_dagster.errors import InvalidRow, ReadFailed
+from pixverse_dagster.media import ImageFacts, image_facts
+from pixverse_dagster.models import ImageRules
+from pixverse_dagster.redaction import redact_url, redact_value
+
+_WEB = re.compile(r"^https?://", re.IGNORECASE)
+_DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageBook:
+    """Where a pipeline's images are. `base` is a folder or a URL that relative references are looked up in.
+
+    With `read_urls` off, images behind URLs are passed on unread, and their digest is that of the URL itself.
+    """
+
+    base: str
+    downloader: Downloader
+    read_urls: bool = True
+
+    def resolve(self, reference: str) -> str:
+        """A relative reference under a URL base as the URL it means; everything else unchanged."""
+        if _is_path(reference) and _WEB.match(self.base):
+            return urljoin(self.base.rstrip("/") + "/", reference)
+        return reference
+
+    def check(self, reference: str, rules: ImageRules) -> InputImage:
+        """Read an image and check it against a provider's rules.
+
+        Raises InvalidRow with the remedy if the provider would refuse it or if it cannot be read; nothing has been sent.
+        """
+        target = self.resolve(reference)
+        if _is_uuid(target):
+            if not rules.inline:
+                raise InvalidRow("is a UUID, which this provider does not take: give an http(s) URL")
+            return InputImage(source=target, digest=f"uuid:{target.lower()}")
+        if _WEB.match(target) and not self.read_urls:
+            return InputImage(source=redact_url(target), digest=f"url:{hashlib.sha256(target.encode()).hexdigest()}")
+        if not _WEB.match(target) and not rules.inline:
+            raise InvalidRow(
+                f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its address, "
+                "or set image_base to where it is served"
+            )
+        data = self._read(target, rules.max_bytes)
+        facts = check_image(data, rules)
+        return InputImage(
+            source=_short(target),
+            digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
+            format=facts.format,
+            width=facts.width,
+            height=facts.height,
+            size_bytes=len(data),
+        )
+
+    def wire_value(self, reference: str, image: InputImage, rules: ImageRules) -> str:
+        """What to send for a checked image: its URL or UUID, or the file's bytes as a data URI.
+
+        Raises InvalidRow if a local file changed since it was checked.
+        """
+        target = self.resolve(reference)
+        if not _is_path(target):
+            return target
+        data = self._read(target, rules.max_bytes)
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
+            raise InvalidRow(f"image {_short(target)} changed since the table was read. Nothing was sent: read it again")
+        return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
+
+    def _read(self, target: str, max_bytes: int) -> bytes:
+        try:
+            if _WEB.match(target):
+                buffer = io.BytesIO()
+                self.downloader.fetch(target, buffer, max_bytes=max_bytes + 1)
+                return buffer.getvalue()
+            if inline := _decode(target):
+                return inline
+            return self._open_local(target, max_bytes)
+        except ReadFailed as error:
+            raise InvalidRow(f"cannot be read and so cannot be checked: {error}") from None
+
+    def _open_local(self, target: str, max_bytes: int) -> bytes:
+        base = Path(self.base).resolve()
+        try:
+            path = (base / target).resolve()
+            # A table may name files beside it, and nothing else on this machine.
+            if not path.is_relative_to(base):
+                raise InvalidRow(f"{_short(target)} leads out of {base}: keep images below it")
+            with path.open("rb") as file:
+                return file.read(max_bytes + 1)
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else "not a file name"
+            raise InvalidRow(f"{_short(target)} cannot be read below {base}: {what}") from None
+
+
+class ImageCache:
+    """Checks each image once per reading of a table, however many rows name it. Thread-safe."""
+
+    def __init__(self, book: ImageBook) -> None:
+        self._book = book
+        self._found: dict[tuple[str, str], InputImage | InvalidRow] = {}
+        self._lock = threading.Lock()
+
+    def check(self, reference: str, rules: ImageRules) -> InputImage:
+        """As `ImageBook.check`."""
+        key = (reference, rules.source)
+        with self._lock:
+            found = self._found.get(key)
+        if found is None:
+            try:
+                found = self._book.check(reference, rules)
+            except InvalidRow as error:
+                found = error
+            with self._lock:
+                self._found[key] = found
+        if isinstance(found, InvalidRow):
+            raise found
+        return found
+
+
+def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
+    """The facts of an image's bytes. Raises InvalidRow with what is wrong, what is allowed and who says so."""
+    if len(data) > rules.max_bytes:
+        raise InvalidRow(f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})")
+    facts = image_facts(data)
+    if facts is None or facts.format not in rules.formats:
+        what = "not an image that can be read" if facts is None else f"a {facts.format.upper()} file"
+        raise InvalidRow(f"is {what}: use {' or '.join(sorted(rules.formats)).upper()} ({rules.source})")
+    short, long = sorted((facts.width, facts.height))
+    size = f"{facts.width}x{facts.height}"
+    if short < rules.min_side:
+        raise InvalidRow(f"is {size}: both sides must be at least {rules.min_side} px ({rules.source})")
+    if rules.max_side and long > rules.max_side:
+        raise InvalidRow(f"is {size}: no side may exceed {rules.max_side} px ({rules.source})")
+    if rules.max_aspect and long > rules.max_aspect * short:
+        raise InvalidRow(f"is {size}: the aspect must be within 1:{rules.max_aspect} ({rules.source})")
+    return facts
+
+
+def _is_uuid(reference: str) -> bool:
+    try:
+        return str(uuid.UUID(reference)) == reference.lower()
+    except ValueError:
+        return False
+
+
+def _is_path(reference: str) -> bool:
+    return not (_WEB.match(reference) or _DATA_URI.match(reference) or _is_uuid(reference) or _decode(reference))
+
+
+def _decode(reference: str) -> bytes | None:
+    """The bytes of a data URI or of bare base64 long enough to be an image; None from anything else."""
+    head = _DATA_URI.match(reference)
+    if not head and len(reference) < 256:  # noqa: PLR2004 - shorter than any image, longer than most paths
+        return None
+    try:
+        return base64.b64decode(reference[head.end() if head else 0 :], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _short(reference: str) -> str:
+    return str(redact_value(reference))[:200]

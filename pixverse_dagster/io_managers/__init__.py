@@ -1,0 +1,1 @@
+"""The IO managers: one module per kind of store."""

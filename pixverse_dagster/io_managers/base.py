@@ -1,0 +1,81 @@
+"""What the IO managers share: they move clips into a store and hand them to downstream assets."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from pixverse_dagster.clip import Clip
+from pixverse_dagster.collection import collect_tasks, read_manifest
+from pixverse_dagster.events import clip_event, raise_failures
+from pixverse_dagster.ledger import Task
+from pixverse_dagster.lineage import manifest_key, task_folder
+from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.resources import LedgerResource
+from pixverse_dagster.storage.base import ClipStore
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Tasks whose clips are to be stored: the value that a collect op hands to the IO manager, which closes its workshop."""
+
+    shop: Workshop
+    tasks: Sequence[Task]
+
+
+class ClipIOManager(dg.ConfigurableIOManager):
+    """Stores clips and loads them as `Clip`: one for a single partition, a dict by row for several.
+
+    A subclass says where: it has a store rather than being one.
+    """
+
+    ledger: dg.ResourceDependency[LedgerResource]
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    @abstractmethod
+    def get_store(self) -> ClipStore:
+        """The store. Cheap to call."""
+
+    def handle_output(self, context: dg.OutputContext, obj: ClipBatch) -> Iterator[dg.AssetMaterialization]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Store every clip of the batch, reporting one materialisation per row as it lands.
+
+        Raises dg.Failure at the end if some rows failed; the others are stored all the same.
+        """
+        if not isinstance(obj, ClipBatch):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise dg.DagsterInvariantViolationError(
+                f"{type(self).__name__} stores the clips of a pixverse pipeline; {context.op_def.name} returned {type(obj)}"
+            )
+        problems: list[str] = []
+        with obj.shop as shop:
+            store = self.get_store()
+            for collected in collect_tasks(shop, store, obj.tasks):
+                if collected.manifest is None:
+                    problems.append(collected.problem)
+                else:
+                    yield clip_event(collected, store, shop.clock())
+        raise_failures("could not be stored", problems, len(obj.tasks))
+
+    def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
+        """The stored clip of the partition, or a dict of those of several; rows without a stored clip are absent from it.
+
+        Raises dg.Failure for a single partition that has none.
+        """
+        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        pipeline = context.asset_key.path[0]
+        ledger = self.ledger.get_ledger()
+        wanted = list(keys) if keys is not None else list(ledger.rows(pipeline))
+        store = self.get_store()
+        stored = ledger.newest_stored(pipeline, wanted)
+        clips = {row: self._load(store, stored[row]) for row in wanted if row in stored}
+        if keys is None or len(wanted) != 1:
+            return clips
+        if wanted[0] not in clips:
+            raise dg.Failure(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
+        return clips[wanted[0]]
+
+    def _load(self, store: ClipStore, task: Task) -> Clip:
+        return Clip(read_manifest(store, manifest_key(task_folder(task))), store)

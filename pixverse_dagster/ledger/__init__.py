@@ -1,0 +1,317 @@
+"""The ledger: the durable record of every row and task, the one truth about money and about what is pending."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from pixverse_dagster.clip import Accepted, Ended, Finished, TaskState
+from pixverse_dagster.ledger.database import open_engine
+from pixverse_dagster.ledger.records import Task, plain, read_row, read_task, row_values, task_values
+from pixverse_dagster.ledger.schema import meta, rows, snapshots, tasks
+from pixverse_dagster.prices import estimate_usd
+from pixverse_dagster.prompts import Problem, Row
+
+MAX_PROBLEMS_KEPT = 1000
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class SnapshotChange:
+    """What a reading of the table changed. Row ids."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: int
+    removed: tuple[str, ...]
+
+
+class Ledger:
+    """Reads and writes the ledger. Every method is one transaction; safe to use from many threads, processes and machines."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        with self._read() as connection:
+            self.id = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
+
+    # Rows
+
+    def record_snapshot(
+        self, pipeline: str, table: Sequence[Row], problems: Sequence[Problem], run_id: str, now: float
+    ) -> SnapshotChange:
+        """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
+        with self._engine.begin() as connection:
+            query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
+            before: dict[str, str] = {row: digest for row, digest in connection.execute(query)}
+            connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
+            for chunk in chunked(enumerate(table), _CHUNK):
+                connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
+            digest = hashlib.sha256("\n".join(f"{row.id}\t{row.digest}" for row in table).encode()).hexdigest()
+            kept = [[p.line, p.row, p.column, p.message] for p in problems[:MAX_PROBLEMS_KEPT]]
+            connection.execute(
+                sa.insert(snapshots).values(
+                    id=uuid.uuid4().hex,
+                    pipeline=pipeline,
+                    table_digest=digest,
+                    row_count=len(table),
+                    problem_count=len(problems),
+                    problems=json.dumps(kept),
+                    run_id=run_id,
+                    created_at=now,
+                )
+            )
+        after = {row.id: row.digest for row in table}
+        return SnapshotChange(
+            new=tuple(row for row in after if row not in before),
+            changed=tuple(row for row in after if row in before and before[row] != after[row]),
+            unchanged=sum(before.get(row) == digest for row, digest in after.items()),
+            removed=tuple(row for row in before if row not in after),
+        )
+
+    def rows(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Row]:
+        """The pipeline's current rows, or those of them with these ids, in table order."""
+        query = sa.select(rows).where(rows.c.pipeline == pipeline).order_by(rows.c.position)
+        found = [read_row(record) for record in self._select(query, rows.c.row, keys)]
+        return {row.id: row for row in found}
+
+    def problems(self, pipeline: str) -> list[Problem]:
+        """The invalid rows of the table as it was last read (the first 1,000)."""
+        query = sa.select(snapshots.c.problems).where(snapshots.c.pipeline == pipeline)
+        with self._read() as connection:
+            text = connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar()
+        return [Problem(*item) for item in json.loads(text or "[]")]
+
+    # Tasks: the way of one task
+
+    def claim(self, pipeline: str, row: Row, run_id: str, now: float, lease_seconds: float) -> tuple[Task, bool]:
+        """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
+
+        Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been. Only after
+        a refusal, which costs nothing, does a new attempt begin. Decided by a unique constraint, so that of any number of
+        processes at the same time exactly one may send.
+        """
+        try:
+            with self._engine.begin() as connection:
+                latest = self._latest(connection, pipeline, row)
+                if latest is not None and latest.state is not TaskState.REFUSED:
+                    return latest, False
+                task = self._new_task(pipeline, row, latest.attempt + 1 if latest else 1, run_id, now)
+                values = task_values(task) | {"next_poll_at": now + lease_seconds}
+                connection.execute(sa.insert(tasks).values(values))
+                return task, True
+        except sa.exc.IntegrityError:
+            with self._read() as connection:
+                winner = self._latest(connection, pipeline, row)
+            if winner is None:
+                raise
+            return winner, False
+
+    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float) -> Task:
+        """The provider has the task. Also from `unknown`: a late answer is the truth."""
+        return self._move(
+            task,
+            (TaskState.CLAIMED, TaskState.UNKNOWN),
+            state=TaskState.SUBMITTED,
+            task_id=accepted.task_id,
+            submitted_at=now,
+            next_poll_at=next_poll_at,
+            reason=None,
+        )
+
+    def refuse(self, task: Task, reason: str) -> Task:
+        """The submit was not sent or was declined: not paid. A later run may make a new attempt."""
+        return self._move(task, (TaskState.CLAIMED,), state=TaskState.REFUSED, reason=reason, next_poll_at=None)
+
+    def doubt(self, task: Task, reason: str, next_poll_at: float | None) -> Task:
+        """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent."""
+        return self._move(
+            task,
+            (TaskState.CLAIMED, TaskState.UNKNOWN),
+            state=TaskState.UNKNOWN,
+            reason=reason,
+            next_poll_at=next_poll_at,
+        )
+
+    def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Task:
+        """A poll that settled nothing."""
+        values: dict[str, Any] = {"note": note, "next_poll_at": next_poll_at, "polls": task.polls + 1}
+        return self._move(task, (TaskState.SUBMITTED, TaskState.UNKNOWN, TaskState.CLAIMED), **values)
+
+    def finish(self, task: Task, fact: Finished, now: float) -> Task:
+        """The provider has the clips. Also renews the URLs of a task that had succeeded before."""
+        return self._move(
+            task,
+            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
+            state=TaskState.SUCCEEDED,
+            urls=fact.urls,
+            seeds=fact.seeds,
+            note=fact.note,
+            cost_usd=task.cost_usd if fact.cost_usd is None else fact.cost_usd,
+            finished_at=task.finished_at or now,
+            next_poll_at=None,
+            next_collect_at=now if task.state is TaskState.SUBMITTED else None,
+            polls=task.polls + 1,
+        )
+
+    def end(self, task: Task, fact: Ended, now: float) -> Task:
+        """The task ended without a clip. Perhaps paid; a new attempt needs a new take."""
+        return self._move(
+            task,
+            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
+            state=TaskState.FAILED,
+            kind=fact.kind,
+            reason=fact.reason,
+            finished_at=task.finished_at or now,
+            next_poll_at=None,
+            next_collect_at=None,
+            urls=(),
+        )
+
+    def postpone_collect(self, batch: Sequence[Task], until: float, *, failed: bool = False) -> None:
+        """Leave these succeeded tasks to whoever collects them until then; afterwards they are offered again."""
+        with self._engine.begin() as connection:
+            for chunk in chunked([task.id for task in batch], _CHUNK):
+                query = sa.update(tasks).where(tasks.c.id.in_(chunk), tasks.c.state == TaskState.SUCCEEDED)
+                connection.execute(query.values(next_collect_at=until, collects=tasks.c.collects + int(failed)))
+
+    def store(self, task: Task, now: float) -> Task:
+        """Every byte, the manifest and the event are in place. The result URLs are forgotten."""
+        return self._move(
+            task,
+            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
+            state=TaskState.STORED,
+            stored_at=now,
+            next_poll_at=None,
+            next_collect_at=None,
+            urls=(),
+        )
+
+    # Tasks: looking
+
+    def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
+        """Tasks whose poll, or whose stale claim or doubt, is due: the longest overdue first, so that none starves."""
+        states = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.UNKNOWN)
+        query = sa.select(tasks).where(
+            tasks.c.pipeline == pipeline, tasks.c.state.in_(states), tasks.c.next_poll_at <= now
+        )
+        return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
+
+    def ready(self, pipeline: str, now: float, limit: int) -> list[Task]:
+        """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first."""
+        query = sa.select(tasks).where(
+            tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED, tasks.c.next_collect_at <= now
+        )
+        return self._tasks(query.order_by(tasks.c.finished_at).limit(limit))
+
+    def current(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Task]:
+        """The newest attempt at each current row's request, by row id; rows never attempted are absent."""
+        same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
+        query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
+        return {task.row: task for task in map(read_task, self._select(query, tasks.c.row, keys))}
+
+    def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
+        """The task whose clip was stored last, for each of these rows that has one."""
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
+        found = self._select(query.order_by(tasks.c.stored_at), tasks.c.row, keys)
+        return {task.row: task for task in map(read_task, found)}
+
+    def attempts(self, task: Task) -> list[Task]:
+        """Every attempt at the same request, the first one first."""
+        same = (tasks.c.pipeline == task.pipeline, tasks.c.row == task.row, tasks.c.digest == task.digest)
+        return self._tasks(sa.select(tasks).where(*same).order_by(tasks.c.attempt))
+
+    def find(self, pipeline: str | None = None, states: Sequence[TaskState] = (), row: str | None = None) -> list[Task]:
+        """Tasks by pipeline, state and row, the oldest first."""
+        query = sa.select(tasks).order_by(tasks.c.claimed_at)
+        query = query.where(tasks.c.pipeline == pipeline) if pipeline else query
+        query = query.where(tasks.c.state.in_(states)) if states else query
+        return self._tasks(query.where(tasks.c.row == row) if row else query)
+
+    def counts(self, pipeline: str) -> dict[TaskState, int]:
+        """How many tasks are in each state."""
+        query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)
+        with self._read() as connection:
+            return {TaskState(state): count for state, count in connection.execute(query)}
+
+    def by_id(self, ids: Iterable[str]) -> list[Task]:
+        """These tasks as they are now."""
+        return [read_task(record) for record in self._select(sa.select(tasks), tasks.c.id, ids)]
+
+    def refresh(self, task: Task) -> Task:
+        """The task as it is now."""
+        return self.by_id([task.id])[0]
+
+    # Inside
+
+    def _read(self) -> sa.Connection:
+        return self._engine.connect().execution_options(read_only=True)
+
+    def _tasks(self, query: sa.Select[Any]) -> list[Task]:
+        with self._read() as connection:
+            return [read_task(record) for record in connection.execute(query)]
+
+    def _select(self, query: sa.Select[Any], column: sa.Column[Any], keys: Iterable[str] | None) -> Iterator[Any]:
+        with self._read() as connection:
+            if keys is None:
+                yield from connection.execute(query)
+                return
+            for chunk in chunked(keys, _CHUNK):
+                yield from connection.execute(query.where(column.in_(chunk)))
+
+    def _latest(self, connection: sa.Connection, pipeline: str, row: Row) -> Task | None:
+        same = (tasks.c.pipeline == pipeline, tasks.c.row == row.id, tasks.c.digest == row.digest)
+        record = connection.execute(sa.select(tasks).where(*same).order_by(tasks.c.attempt.desc()).limit(1)).first()
+        return read_task(record) if record else None
+
+    def _new_task(self, pipeline: str, row: Row, attempt: int, run_id: str, now: float) -> Task:
+        return Task(
+            id=uuid.uuid4().hex,
+            pipeline=pipeline,
+            row=row.id,
+            digest=row.digest,
+            attempt=attempt,
+            take=row.take,
+            request=row.request,
+            images=row.images,
+            labels=row.labels,
+            client_reference=self._client_reference(pipeline, row, attempt),
+            state=TaskState.CLAIMED,
+            run_id=run_id,
+            claimed_at=now,
+            estimate_usd=estimate_usd(row.request),
+        )
+
+    def _client_reference(self, pipeline: str, row: Row, attempt: int) -> str:
+        # Derived, so that a replay has the same one; from the ledger's own id, so that two deployments never meet.
+        seed = json.dumps([self.id, pipeline, row.id, row.digest, attempt])
+        return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
+
+    def _move(self, task: Task, states: Sequence[TaskState], **values: Any) -> Task:
+        """Change the task if it is in one of these states; whoever came first wins, and the task is returned as it is."""
+        columns = {name: plain(name, value) for name, value in values.items()}
+        with self._engine.begin() as connection:
+            where = (tasks.c.id == task.id, tasks.c.state.in_(states))
+            moved = connection.execute(sa.update(tasks).where(*where).values(columns)).rowcount
+        values.pop("next_collect_at", None)
+        return replace(task, **values) if moved else self.refresh(task)
+
+
+@lru_cache(maxsize=8)
+def open_ledger(url: str) -> Ledger:
+    """The ledger at this URL, opened once per process; created or migrated on first use."""
+    return Ledger(open_engine(url))
+
+
+def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """The items in lists of at most `size`."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

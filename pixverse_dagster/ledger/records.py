@@ -1,0 +1,120 @@
+"""How rows and tasks stand in the ledger's tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pixverse_dagster.clip import FailureKind, InputImage, TaskState
+from pixverse_dagster.ledger.schema import tasks
+from pixverse_dagster.models import Request
+from pixverse_dagster.prompts import Row
+from pixverse_dagster.providers import MODELS
+
+
+@dataclass(frozen=True)
+class Task:
+    """One paid unit of work, as the ledger has it. Times are seconds since the epoch."""
+
+    id: str
+    pipeline: str
+    row: str
+    digest: str
+    attempt: int
+    take: int
+    request: Request
+    images: Mapping[str, InputImage]
+    labels: Mapping[str, str]
+    client_reference: str
+    state: TaskState
+    run_id: str
+    claimed_at: float
+    task_id: str | None = None
+    kind: FailureKind | None = None
+    reason: str | None = None
+    note: str = ""
+    urls: tuple[str, ...] = ()
+    seeds: tuple[int | None, ...] = ()
+    estimate_usd: float | None = None
+    cost_usd: float | None = None
+    polls: int = 0
+    collects: int = 0
+    submitted_at: float | None = None
+    finished_at: float | None = None
+    stored_at: float | None = None
+    next_poll_at: float | None = None
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.request.provider()
+
+
+def plain(name: str, value: Any) -> Any:
+    return json.dumps(value) if name in {"urls", "seeds"} else value
+
+
+def _request_text(request: Request) -> str:
+    return request.model_dump_json(exclude_none=True)
+
+
+def _images_text(images: Mapping[str, InputImage]) -> str:
+    return json.dumps({name: image.model_dump(exclude_none=True) for name, image in images.items()})
+
+
+def row_values(pipeline: str, position: int, row: Row) -> dict[str, Any]:
+    return {
+        "pipeline": pipeline,
+        "row": row.id,
+        "position": position,
+        "line": row.line,
+        "model": row.request.MODEL,
+        "take": row.take,
+        "digest": row.digest,
+        "request": _request_text(row.request),
+        "images": _images_text(row.images),
+        "labels": json.dumps(dict(row.labels)),
+    }
+
+
+def _read_request(record: Any) -> tuple[Request, dict[str, InputImage], dict[str, str]]:
+    request = MODELS[record.model].model_validate_json(record.request)
+    images = {name: InputImage(**image) for name, image in json.loads(record.images).items()}
+    return request, images, json.loads(record.labels)
+
+
+def read_row(record: Any) -> Row:
+    request, images, labels = _read_request(record)
+    return Row(record.row, record.line, record.take, labels, request, images, record.digest)
+
+
+def task_values(task: Task) -> dict[str, Any]:
+    values = {name: getattr(task, name) for name in tasks.c.keys() if hasattr(task, name)}  # noqa: SIM118 - columns
+    return values | {
+        "model": task.request.MODEL,
+        "request": _request_text(task.request),
+        "images": _images_text(task.images),
+        "labels": json.dumps(dict(task.labels)),
+        "urls": None,
+        "seeds": None,
+        "next_collect_at": None,
+    }
+
+
+def read_task(record: Any) -> Task:
+    request, images, labels = _read_request(record)
+    fields = {name: getattr(record, name) for name in Task.__dataclass_fields__ if name in record._fields}
+    return Task(
+        **fields
+        | {
+            "request": request,
+            "images": images,
+            "labels": labels,
+            "state": TaskState(record.state),
+            "kind": FailureKind(record.kind) if record.kind else None,
+            "urls": tuple(json.loads(record.urls or "[]")),
+            "seeds": tuple(json.loads(record.seeds or "[]")),
+        }
+    )

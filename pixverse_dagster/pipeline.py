@@ -1,0 +1,54 @@
+"""One pipeline's configuration, and what a process needs to work on it. No Dagster here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pixverse_dagster.download import Downloader
+from pixverse_dagster.images import ImageBook
+from pixverse_dagster.ledger import Ledger
+from pixverse_dagster.pace import Pace
+from pixverse_dagster.prompts import TableRules
+from pixverse_dagster.tables import PromptTable
+from pixverse_dagster.wire import Account
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A `prompts`/`tasks`/`clips` trio: where its rows come from and how it behaves."""
+
+    name: str
+    table: PromptTable
+    rules: TableRules = field(default_factory=TableRules)
+    image_base: str = "."
+    read_image_urls: bool = True
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A pipeline with its ledger, its provider accounts and its downloader: everything but the store."""
+
+    pipeline: Pipeline
+    ledger: Ledger
+    accounts: Mapping[str, Account]
+    downloader: Downloader
+    run_id: str
+    clock: Callable[[], float]
+
+    def images(self) -> ImageBook:
+        """Where this pipeline's input images are."""
+        return ImageBook(self.pipeline.image_base, self.downloader, read_urls=self.pipeline.read_image_urls)
+
+    def close(self) -> None:
+        """Close every connection to providers and result hosts."""
+        for account in self.accounts.values():
+            account.close()
+        self.downloader.close()
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,230 @@
+"""Rows of a prompt table become requests, or problems that say what to change. Pure: nothing is read, sent or spent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from pixverse_dagster.clip import InputImage
+from pixverse_dagster.errors import InvalidTable
+from pixverse_dagster.models import Request, request_digest
+from pixverse_dagster.providers import MODELS
+
+RESERVED = ("id", "model", "take")
+MAX_ID_BYTES = 200
+"""Of a percent-encoded row id: it becomes one folder name, and file systems stop at 255."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One line of a prompt table as it was read. `line` is the 1-based line (or record) a person would look at."""
+
+    line: int
+    cells: Mapping[str, Any]
+    complaint: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a row cannot be generated, where it stands, and what to do."""
+
+    line: int
+    row: str
+    column: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f", column {self.column!r}" if self.column else ""
+        return f"line {self.line}, row {self.row!r}{where}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that can be generated: its request, what its images are, and the digest that it is paid for under."""
+
+    id: str
+    line: int
+    take: int
+    labels: Mapping[str, str]
+    request: Request
+    images: Mapping[str, InputImage]
+    digest: str
+
+
+@dataclass(frozen=True)
+class TableRules:
+    """How a pipeline reads its table: values for empty cells, and the columns that describe but do not generate."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Raise InvalidTable if a default or a label is not what it says it is."""
+        for name in self.defaults:
+            if name not in {"model", "take"} and name not in parameter_names():
+                raise InvalidTable(f"default {name!r} is not a parameter of any model{_suggestion(name, None)}")
+        for name in self.labels:
+            if name in RESERVED or name in parameter_names():
+                raise InvalidTable(f"label {name!r} is a parameter: it changes what is generated and cannot be a label")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A row whose request is valid but whose images have not been looked at."""
+
+    raw: RawRow
+    id: str
+    take: int
+    labels: Mapping[str, str]
+    request: Request
+
+    def problem(self, column: str, message: str) -> Problem:
+        """A problem of this row."""
+        return Problem(self.raw.line, self.id, column, message)
+
+    def complete(self, images: Mapping[str, InputImage]) -> Row:
+        """The row with its images' contents and its digest."""
+        digest = request_digest(self.request, {name: image.digest for name, image in images.items()}, self.take)
+        return Row(self.id, self.raw.line, self.take, self.labels, self.request, images, digest)
+
+
+@cache
+def parameter_names() -> frozenset[str]:
+    """Every parameter of every model."""
+    return frozenset(name for model in MODELS.values() for name in model.model_fields)
+
+
+def encode_row(row: str) -> str:
+    """The row id as one folder name: percent-encoded outside `A-Za-z0-9._-`, and `.` and `..` as well."""
+    return quote(row, safe="").replace("~", "%7E") if row.strip(".") else row.replace(".", "%2E")
+
+
+def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
+    """A row's request under a table's rules, or every reason why it has none."""
+    cells = {str(name).strip(): value for name, value in raw.cells.items() if not _empty(value)}
+    row_id = _text(cells.get("id"))
+    problems: list[Problem] = []
+
+    def complain(column: str, message: str) -> None:
+        problems.append(Problem(raw.line, row_id, column, message))
+
+    if raw.complaint:
+        complain("", raw.complaint)
+        return problems
+    if complaint := _id_complaint(row_id):
+        complain("id", complaint)
+    take = _take(cells.get("take", rules.defaults.get("take", 1)))
+    if take is None:
+        complain("take", "must be a whole number from 1 to 9999: raise it by one to ask for another clip")
+    name = _text(cells.get("model", rules.defaults.get("model")))
+    model = MODELS.get(name)
+    if model is None:
+        complain("model", _model_complaint(name))
+        return problems
+    parameters = {n: v for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
+    for column in [column for column in parameters if column not in model.model_fields]:
+        complain(column, _column_complaint(column, model))
+        parameters.pop(column)
+    defaults = {n: v for n, v in rules.defaults.items() if n in model.model_fields and n not in parameters}
+    try:
+        request = model.model_validate({**defaults, **parameters})
+    except ValidationError as error:
+        for column, message in _validation_complaints(error, model):
+            complain(column, message)
+        return problems
+    if problems or take is None:
+        return problems
+    labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
+    return Draft(raw, row_id, take, labels, request)
+
+
+def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:
+    """One problem for every row whose id another row has too: which of them is meant cannot be guessed."""
+    lines: dict[str, list[int]] = {}
+    for draft in drafts:
+        lines.setdefault(draft.id, []).append(draft.raw.line)
+    return [
+        draft.problem("id", f"the id is on lines {', '.join(map(str, lines[draft.id]))}: give each row its own")
+        for draft in drafts
+        if len(lines[draft.id]) > 1
+    ]
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _take(value: Any) -> int | None:
+    try:
+        take = int(str(value))
+    except ValueError:
+        return None
+    return take if 1 <= take <= 9999 else None  # noqa: PLR2004 - any bound will do
+
+
+def _id_complaint(row_id: str) -> str:
+    if not row_id:
+        return "is empty: every row needs an id, which becomes its partition key"
+    if _CONTROL.search(row_id):
+        return "has a control character, which a partition key cannot have: use letters, digits, '-', '_' and '.'"
+    for mark in ("...", ",", "/", "\\", '"'):
+        if mark in row_id:
+            return f"has {mark!r}, which Dagster's partition selection cannot carry: use '-' or '_' instead"
+    try:
+        size = len(encode_row(row_id))
+    except UnicodeEncodeError:
+        return "is not valid Unicode text: use letters, digits, '-', '_' and '.'"
+    if size > MAX_ID_BYTES:
+        return f"is {size} bytes long as a folder name; at most {MAX_ID_BYTES} fit: use a shorter id"
+    return ""
+
+
+def _model_complaint(name: str) -> str:
+    if not name:
+        return f"is empty and the pipeline has no default model: use one of {', '.join(MODELS)}"
+    near = get_close_matches(name, MODELS, n=1, cutoff=0.5)
+    return f"there is no model {name[:80]!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}")
+
+
+def _column_complaint(column: str, model: type[Request]) -> str:
+    if column in parameter_names():
+        others = ", ".join(name for name, other in MODELS.items() if column in other.model_fields)
+        return f"{model.MODEL} has no {column}; it belongs to {others}. Empty the cell or change the model"
+    return f"is not a parameter of {model.MODEL}{_suggestion(column, model)} (a column that only describes is declared as a label)"
+
+
+def _suggestion(column: str, model: type[Request] | None) -> str:
+    models = [model] if model else list(MODELS.values())
+    wire = {wire.lower(): name for m in models for wire, name in m.wire_names().items()}
+    if (ours := wire.get(column.lower())) and ours != column:
+        return f"; here it is called {ours!r}"
+    names = [*RESERVED, *(name for m in models for name in m.model_fields)]
+    near = get_close_matches(column.lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _validation_complaints(error: ValidationError, model: type[Request]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        message = item["msg"].removeprefix("Value error, ")
+        column, *inner = [str(part) for part in item["loc"]] or [""]
+        # A rule over several columns starts its message with the column that a person would change.
+        if not column and (head := message.split(":", 1)[0].split(" ", 1)[0]) in model.model_fields:
+            column, message = head, message.removeprefix(f"{head}: ")
+        if item["type"] == "missing" and not inner:
+            message = f"is required by {model.MODEL} and is empty"
+        found.append((column, f"{'.'.join(inner)}: {message}" if inner else message))
+    return found

@@ -1,0 +1,143 @@
+"""What a provider is: it builds HTTP requests and reads HTTP responses, and does neither sending nor waiting."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import httpx
+
+from pixverse_dagster.clip import Accepted, Missing, PollFact, Running
+from pixverse_dagster.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused
+from pixverse_dagster.models import Request
+from pixverse_dagster.redaction import redact_text
+
+
+@dataclass(frozen=True)
+class TaskRef:
+    """A task as a poll needs to know it."""
+
+    task_id: str
+    outputs: int = 1
+
+
+class Provider(ABC):
+    """One provider's protocol, with the account it speaks for. Builds requests, reads answers; sends nothing."""
+
+    NAME: ClassVar[str]
+    BASE_URL: ClassVar[str]
+    MODELS: ClassVar[tuple[type[Request], ...]]
+    POLL_BATCH: ClassVar[int] = 1
+    """How many tasks one poll request may ask about."""
+    REPLAYABLE: ClassVar[bool] = False
+    """Whether the caller chooses the task's id, so that an unknown submit can be settled by asking and replaying."""
+
+    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        self._api_key = api_key
+        self.base_url = (base_url or self.BASE_URL).rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+    @abstractmethod
+    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
+        """Build the paid call."""
+
+    @abstractmethod
+    def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
+        """Read the answer to a submit. Raises Refused (not charged) or OutcomeUnknown (perhaps charged)."""
+
+    @abstractmethod
+    def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
+        """Build the free call that asks about tasks, at most POLL_BATCH of them."""
+
+    @abstractmethod
+    def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
+        """Read the answer to a poll: one fact per task. Raises ReadFailed; a task it says nothing clear about is Running."""
+
+    def known(self, fact: PollFact) -> bool:
+        """Whether this poll fact proves that the provider has the task."""
+        return not isinstance(fact, Missing)
+
+
+def read_json(response: httpx.Response) -> Any:
+    """The body as JSON, or None where it is not JSON."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one: providers' answers are read leniently."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """The value if it is a JSON list, else an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def integer(value: Any) -> int | None:
+    """An int from 3, "3" or 3.0; None from anything else."""
+    try:
+        return None if isinstance(value, bool) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def positive(value: Any) -> float | None:
+    """A number above zero, also from text; None from anything else, because a price of 0 means that it is not known."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def is_web_url(value: Any) -> bool:
+    """Whether this is an http(s) URL with a host, as a result must be."""
+    if not isinstance(value, str):
+        return False
+    try:
+        url = httpx.URL(value)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        return False
+    return url.scheme in {"http", "https"} and bool(url.host)
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """`Retry-After` in seconds; the date form and nonsense count as absent."""
+    value = positive(response.headers.get("Retry-After"))
+    return min(value, 3600.0) if value else None
+
+
+def excerpt(response: httpx.Response) -> str:
+    """The start of a body for an error message, with secrets taken out."""
+    return redact_text(response.content[:300].decode("utf-8", "replace")).strip() or "(empty body)"
+
+
+def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused | OutcomeUnknown:
+    """What a non-2xx answer to a submit means where the body says no more: only an explicit refusal is not charged."""
+    status = response.status_code
+    message = f"{who} answered HTTP {status}: {text}"
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
+    if status == httpx.codes.SERVICE_UNAVAILABLE and mapping(read_json(response)):
+        return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
+    if httpx.codes.BAD_REQUEST <= status < httpx.codes.INTERNAL_SERVER_ERROR and status != httpx.codes.REQUEST_TIMEOUT:
+        return Refused(f"{message}. Not charged.")
+    return OutcomeUnknown(f"{message}. It may have been accepted and charged; it is not sent again.")
+
+
+def unread_poll(who: str, response: httpx.Response) -> ReadFailed:
+    """The error for a poll answer that says nothing about the task."""
+    return ReadFailed(f"{who} answered the poll with HTTP {response.status_code}: {excerpt(response)}")
+
+
+def unknown_word(status: Any) -> Running:
+    """An unknown status keeps the task running: it is polled until its deadline."""
+    return Running(note=f"unknown status {redact_text(str(status))[:60]!r}")

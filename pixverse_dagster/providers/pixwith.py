@@ -1,0 +1,142 @@
+"""Pixwith: `POST /api/task/create`, `POST /api/task/get`.
+
+Sources: Pixwith's Pixverse V5 page, its task/get page and published skills. Nothing public says which HTTP status goes with an
+error, whether a task can be repeated safely, or why a task failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import httpx
+from pydantic import Field
+
+from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running
+from pixverse_dagster.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.models import At, ImageReference, ImageRules, Request, Resolution, one_of
+from pixverse_dagster.providers.base import (
+    Provider,
+    TaskRef,
+    excerpt,
+    integer,
+    is_web_url,
+    items,
+    mapping,
+    positive,
+    read_json,
+    refuse_by_status,
+    retry_after_seconds,
+    unknown_word,
+    unread_poll,
+)
+from pixverse_dagster.redaction import redact_text
+
+_OK, _AUTH = 1, 2
+_PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
+_KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
+_CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
+_RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
+_NOT_FOUND = re.compile(r"(?i)not.?found|not exist|unknown task")
+
+
+class PixwithV5(Request):
+    """PixVerse v5, from text or from one image, 1 to 4 outputs. The API has no seed and no negative prompt."""
+
+    MODEL: ClassVar[str] = "pixwith/pixverse-v5"
+    ENDPOINT: ClassVar[str] = "2-27"
+    IMAGE_RULES: ClassVar[ImageRules] = ImageRules(
+        formats=frozenset({"jpeg", "png"}),
+        min_side=1,
+        max_side=None,
+        max_aspect=None,
+        max_bytes=10_000_000,
+        inline=False,
+        source="Pixwith's published skills: jpg/jpeg/png, at most 10 MB",
+    )
+
+    prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt")]
+    image: Annotated[ImageReference | None, At("image_urls", image=True)] = None
+    resolution: Annotated[Resolution, At("options.resolution")] = "720p"
+    duration_seconds: Annotated[int, one_of(5, 8), At("options.duration")] = 5
+    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16"], At("options.aspect_ratio")] = "16:9"
+    outputs: Annotated[int, Field(ge=1, le=4), At("options.num_outputs")] = 1
+    prompt_optimization: Annotated[bool, At("options.prompt_optimization")] = False
+
+    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+        """The body with its model id; the single image goes in a list."""
+        return {"model_id": self.ENDPOINT, **super().body(lambda reference: [image(reference)], url)}
+
+
+class Pixwith(Provider):
+    """Pixwith's task API: the envelope's `code` decides, not the HTTP status."""
+
+    NAME = "pixwith"
+    BASE_URL = "https://api.pixwith.ai"
+    MODELS = (PixwithV5,)
+
+    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
+        """One POST per task; the service has no field for a reference of ours."""
+        del request, reference
+        return self._post("/api/task/create", body)
+
+    def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
+        """`code` 1 with a task_id means accepted, `code` 0 or 2 refused, anything else is unknown."""
+        del reference
+        body = mapping(read_json(response))
+        code, text = integer(body.get("code")), _text(body) or excerpt(response)
+        data = mapping(body.get("data"))
+        if response.is_success and code == _OK and isinstance(task_id := data.get("task_id"), str) and task_id:
+            return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
+        if response.is_success and code not in {0, _AUTH}:
+            raise OutcomeUnknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
+        if response.is_server_error and response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            raise refuse_by_status("Pixwith", response, text)
+        message = f"Pixwith declined: {text}. Not charged."
+        if _RATE_TROUBLE.search(text):
+            raise RateLimited(message, retry_after_seconds(response))
+        if code == _AUTH or _KEY_TROUBLE.search(text) or response.status_code in {401, 403}:
+            raise Unauthorized(message)
+        if _CREDIT_TROUBLE.search(text) or response.status_code == httpx.codes.PAYMENT_REQUIRED:
+            raise OutOfCredit(message)
+        if response.is_success:
+            raise Refused(message)
+        raise refuse_by_status("Pixwith", response, text)
+
+    def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
+        """One POST per task."""
+        return self._post("/api/task/get", {"task_id": tasks[0].task_id})
+
+    def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
+        """`data.status` 1, 2 or 3. An envelope error says something about the task only if it says "not found"."""
+        body = mapping(read_json(response))
+        data, text = mapping(body.get("data")), _text(body)
+        if not response.is_success:
+            raise unread_poll("Pixwith", response)
+        if integer(body.get("code")) != _OK:
+            if _NOT_FOUND.search(text):
+                return {tasks[0].task_id: Missing()}
+            raise ReadFailed(f"Pixwith answered the poll with: {text or excerpt(response)}")
+        return {tasks[0].task_id: _read_task(data, text, tasks[0].outputs)}
+
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Request:
+        return httpx.Request("POST", self.base_url + path, headers={"Api-Key": self._api_key}, json=body)
+
+
+def _text(body: dict[str, Any]) -> str:
+    return redact_text(str(body.get("message") or body.get("msg") or ""))[:300]
+
+
+def _read_task(data: dict[str, Any], text: str, asked: int) -> PollFact:
+    status = integer(data.get("status"))
+    urls = tuple(url for url in items(data.get("result_urls")) if is_web_url(url))
+    if status == _FAILED:
+        # No failure reason is documented; whatever text comes is kept.
+        return Ended(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
+    if urls and status != _PROCESSING:
+        short = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
+        return Finished(urls[:asked], note=short)
+    if status == _COMPLETED:
+        return Running(note="finished, but no result URL yet")
+    return Running() if status == _PROCESSING else unknown_word(data.get("status"))

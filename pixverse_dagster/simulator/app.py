@@ -1,0 +1,189 @@
+"""The HTTP side: routes, audit, media, and `serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from pixverse_dagster.simulator.answers import TRANSPORT, ClipAnswer, Dropped, base_url
+from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
+from pixverse_dagster.simulator.highway import Highway
+from pixverse_dagster.simulator.images import Samples
+from pixverse_dagster.simulator.pixwith import Pixwith
+from pixverse_dagster.simulator.runware import Runware
+from pixverse_dagster.simulator.tasks import Studio
+
+# Longer than any client keeps an idle connection: otherwise a submit could meet a closing one, a loss nobody asked for.
+_KEEP_ALIVE_SECONDS = 120
+_GRACE_SECONDS = 0.5  # for requests under way when a signal comes
+
+Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The simulator as an ASGI application. Faults that drop connections need `serve`, which lends it the transport."""
+    studio = Studio(settings)
+    folder = (settings.samples_dir or SAMPLES_DIR).resolve()
+
+    def samples(request: Request) -> Samples:
+        return Samples(folder, request.headers["host"], (request.scope["server"] or (None, None))[1])
+
+    def route(path: str, method: str, provider: str, endpoint: Endpoint) -> Route:
+        async def counted(request: Request) -> Response:
+            call, response = await endpoint(request)
+            studio.count(provider, call, "dropped" if isinstance(response, Dropped) else str(response.status_code))
+            return response
+
+        return Route(path, counted, methods=[method])
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        yield
+        studio.templates.close()
+
+    highway, runware, pixwith = Highway(studio, samples), Runware(studio, samples), Pixwith(studio, samples)
+    routes = [
+        route("/highway/v3/async/task-result", "GET", "highway", highway.result),
+        route("/highway/v3/async/{call}", "POST", "highway", highway.submit),
+        route("/runware/v1", "POST", "runware", runware.post),
+        route("/runware", "POST", "runware", runware.post),
+        route("/pixwith/api/task/create", "POST", "pixwith", pixwith.submit),
+        route("/pixwith/api/task/get", "POST", "pixwith", pixwith.result),
+        route("/pixwith/api/task/get_credits", "POST", "pixwith", pixwith.credit),
+        Route("/media/{task_id}/{name}", _media(studio)),
+        *_service_routes(studio, samples),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _service_routes(studio: Studio, samples: Callable[[Request], Samples]) -> list[Route]:
+    async def tasks(request: Request) -> Response:
+        return JSONResponse(studio.audit(base_url(request)))
+
+    async def requests(_request: Request) -> Response:
+        return JSONResponse(studio.requests)
+
+    async def reset(_request: Request) -> Response:
+        studio.reset()
+        return JSONResponse({})
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({})
+
+    async def sample(request: Request) -> Response:
+        path = samples(request).find(request.path_params["name"])
+        return FileResponse(path) if path else PlainTextResponse("no such sample", status_code=404)
+
+    return [
+        Route("/samples/{name}", sample),
+        Route("/_simulator/tasks", tasks),
+        Route("/_simulator/requests", requests),
+        Route("/_simulator/reset", reset, methods=["POST"]),
+        Route("/_simulator/health", health),
+    ]
+
+
+def _media(studio: Studio) -> Callable[[Request], Awaitable[Response]]:
+    def answer(request: Request) -> tuple[str, Response]:
+        task = studio.tasks.get(request.path_params["task_id"].lower())
+        provider = task.order.provider if task else "unknown"
+        if "authorization" in request.headers or "api-key" in request.headers:
+            return provider, _store_error(400, "InvalidRequest: only one auth mechanism is allowed")
+        number, _, _extension = request.path_params["name"].partition(".")
+        numbers = {str(at): at for at in range(1, len(task.outputs) + 1)} if task else {}
+        if task is None or number not in numbers or not request.url.path.endswith(task.path(numbers[number])):
+            return provider, _store_error(404, "NoSuchKey")
+        output = task.outputs[numbers[number] - 1]
+        expired = output.signatures.get(request.query_params.get("X-Sim-Signature", ""))
+        clip = output.clip
+        if expired is None or clip is None:
+            return provider, _store_error(403, "SignatureDoesNotMatch")
+        if expired:
+            return provider, _store_error(410, "Request has expired")
+        fault = None if request.method == "HEAD" else studio.faults.first(DOWNLOAD_KINDS)
+        if fault == "media.dropped":
+            return provider, Dropped()
+
+        def complete() -> None:
+            output.downloads += 1
+
+        return provider, ClipAnswer(clip, fault, complete)
+
+    async def endpoint(request: Request) -> Response:
+        provider, response = answer(request)
+        studio.count(provider, "media", "dropped" if isinstance(response, Dropped) else str(response.status_code))
+        return response
+
+    return endpoint
+
+
+def _store_error(status: int, text: str) -> Response:
+    return PlainTextResponse(text, status_code=status)
+
+
+class _Server(uvicorn.Server):
+    """Says when it really listens, and takes a signal as a reason to end, not as a failure."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        print(f"simulator ready on http://{self.config.host}:{port}", flush=True)  # noqa: T201 - the one line
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cut_connections)
+        await super().shutdown(sockets)
+
+    def _cut_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            cast("Any", connection).transport.abort()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _protocol(**options: Any) -> asyncio.Protocol:
+    """Uvicorn's own protocol, whose application also sees the connection's transport."""
+    protocol = cast("Any", AutoHTTPProtocol)(**options)
+    inner = protocol.app
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[TRANSPORT] = protocol.transport
+        await inner(scope, receive, send)
+
+    protocol.app = app
+    return protocol
+
+
+def serve(port: int, settings: Settings, *, host: str = "127.0.0.1") -> None:
+    """Serves until SIGTERM or SIGINT, then returns within two seconds, whatever connections are open.
+
+    Prints one line, `simulator ready on http://HOST:PORT`, as soon as it accepts connections; port 0 takes a free one.
+
+    Raises:
+        SystemExit: the port cannot be had.
+    """
+    config = uvicorn.Config(
+        create_app(settings),
+        host=host,
+        port=port,
+        http=cast("type[asyncio.Protocol]", _protocol),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+    )
+    _Server(config).run()

@@ -1,0 +1,91 @@
+"""What goes wrong, how often, and the settings that say so. Every draw comes from the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+SAMPLES_DIR: Final = Path(__file__).resolve().parent.parent / "samples" / "images"
+
+SUBMIT_KINDS: Final = ("submit.rate_limited", "submit.refused_503", "submit.server_error", "submit.lost_response")
+POLL_KINDS: Final = ("poll.dropped", "poll.server_error")
+TASK_KINDS: Final = ("task.stuck", "task.moderated")
+DOWNLOAD_KINDS: Final = ("media.dropped", "media.truncated", "media.corrupt", "media.slow")
+KINDS: Final = (
+    *SUBMIT_KINDS,
+    *POLL_KINDS,
+    "poll.unknown_status",
+    *TASK_KINDS,
+    "task.failed",
+    *DOWNLOAD_KINDS,
+    "media.expired",
+)
+
+
+def _no_faults() -> dict[str, float]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the simulator behaves.
+
+    Raises:
+        ValueError: a fault nobody knows, a rate outside 0 to 1, or a duration that is negative or not finite.
+    """
+
+    generation_seconds: float = 5.0
+    faults: Mapping[str, float] = field(default_factory=_no_faults)
+    seed: int = 0
+    samples_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.generation_seconds) and self.generation_seconds >= 0):
+            raise ValueError(f"generation_seconds must be 0 or more, not {self.generation_seconds}")
+        for kind, rate in self.faults.items():
+            if kind not in KINDS:
+                raise ValueError(f"unknown fault {kind!r}; known are {', '.join(sorted(KINDS))}")
+            if not 0 <= rate <= 1:
+                raise ValueError(f"the rate of {kind} must be from 0 to 1, not {rate}")
+
+
+def parse_fault(text: str) -> tuple[str, float]:
+    """Reads `KIND=RATE` from a command line; kind and range are checked by `Settings`.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    kind, equals, rate = text.partition("=")
+    try:
+        return kind.strip(), float(rate)
+    except ValueError:
+        reason = f"{rate!r} is not a number" if equals else "there is no '='"
+        raise ValueError(f"a fault is given as KIND=RATE, not {text!r}: {reason}") from None
+
+
+class Faults:
+    """The dice. Each kind has its own, so that one kind's draws do not depend on how often another was asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rates = dict(settings.faults)
+        self._seed = settings.seed
+        self._dice: dict[str, Random] = {}
+
+    def dice(self, name: str) -> Random:
+        """The generator of that name: same seed, same name, same numbers."""
+        if name not in self._dice:
+            self._dice[name] = Random(f"{self._seed}:{name}")  # noqa: S311 - reproducible on purpose, guards nothing
+        return self._dice[name]
+
+    def strikes(self, kind: str) -> bool:
+        """Whether this fault happens now. A rate of 0 never does, a rate of 1 always does."""
+        rate = self._rates.get(kind, 0.0)
+        return rate > 0 and self.dice(kind).random() < rate
+
+    def first(self, kinds: tuple[str, ...]) -> str | None:
+        """The first of these kinds that strikes; the rest are not drawn."""
+        return next((kind for kind in kinds if self.strikes(kind)), None)

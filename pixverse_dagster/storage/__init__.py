@@ -1,0 +1,1 @@
+"""Where clips are kept: one module per kind of store."""

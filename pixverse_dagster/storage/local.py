@@ -1,0 +1,80 @@
+"""Clips in a local or mounted directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+class LocalStore:
+    """A directory. A file appears under its name complete and flushed to disk, by a hard link that fails if the name is taken."""
+
+    INCOMING = ".incoming"
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).expanduser().resolve()
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self._root)!r})"
+
+    def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
+        """As `ClipStore.put_new`. Survives a crash at any instant: the name is given last."""
+        del sha256, content_type
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_relative_to(self._root):
+            incoming = self.scratch() / uuid.uuid4().hex
+            shutil.copyfile(path, incoming)
+            path = incoming
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            os.link(path, target)
+        except FileExistsError:
+            return False
+        finally:
+            path.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def open(self, key: str) -> BinaryIO:
+        """As `ClipStore.open`."""
+        return self._path(key).open("rb")
+
+    def size_bytes(self, key: str) -> int:
+        """As `ClipStore.size_bytes`."""
+        return self._path(key).stat().st_size
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """As `ClipStore.keys`."""
+        for folder, _, names in os.walk(self._path(prefix.rstrip("/"))):
+            for name in names:
+                yield (Path(folder) / name).relative_to(self._root).as_posix()
+
+    def uri(self, key: str) -> str:
+        """The file's path."""
+        return str(self._path(key))
+
+    def scratch(self) -> Path:
+        """A folder on the same file system, so that a finished download is stored without being copied."""
+        folder = self._root / self.INCOMING
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _path(self, key: str) -> Path:
+        path = (self._root / key).resolve()
+        if not path.is_relative_to(self._root):
+            raise ValueError(f"key {key!r} leads out of the store")
+        return path
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

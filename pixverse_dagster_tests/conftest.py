@@ -1,0 +1,95 @@
+"""Fixtures that every test module may ask for. A server starts once per run, when the first test needs it."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from pixverse_dagster_tests.servers import (
+    S3Server,
+    ServerName,
+    Simulator,
+    StartSimulator,
+    delete_bucket,
+    drop_database,
+    missing,
+    new_bucket,
+    new_database,
+    postgres,
+    rgw,
+    running_simulator,
+)
+
+# What the environment must not lend to a test: accounts, keys, other installations, proxies.
+_FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(_FOREIGN.fullmatch, list(os.environ)):
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+        yield
+
+
+def require(server: ServerName) -> None:
+    """Skip what needs an absent server on a developer's machine; fail it in CI, where nothing may be left out."""
+    reason = missing(server)
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    require("postgres")
+    with postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
+    url = new_database(postgres_url)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    require("rgw")
+    with rgw(tmp_path_factory.mktemp("rgw")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> Iterator[tuple[S3Server, str]]:
+    """The server, and an empty bucket of the test's own."""
+    bucket = new_bucket(s3_server)
+    yield s3_server, bucket
+    delete_bucket(s3_server, bucket)
+
+
+@pytest.fixture
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulator]:
+    """A function that starts a simulator; a test may start several, and all stop with it."""
+    with ExitStack() as running:
+
+        def start(
+            *,
+            generation_seconds: float | None = None,
+            seed: int | None = None,
+            faults: Mapping[str, float] | None = None,
+        ) -> Simulator:
+            root = tmp_path_factory.mktemp("simulator")
+            started = running_simulator(root, generation_seconds=generation_seconds, seed=seed, faults=faults)
+            return running.enter_context(started)
+
+        yield start
