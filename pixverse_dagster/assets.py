@@ -124,7 +124,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys=blueprint.resource_keys | {CLIPS_KEY},
     )
-    def generate(context: dg.AssetExecutionContext) -> None:
+    def generate(context: dg.AssetExecutionContext):  # noqa: ANN202 - Dagster would take None for the only output
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:

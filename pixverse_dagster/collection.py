@@ -55,13 +55,14 @@ def _collect_safely(shop: Workshop, store: ClipStore, task: Task) -> Collected:
     try:
         return collect(shop, store, task)
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and this row's are this row's
-        task = shop.ledger.refresh(task)
-        ended = _expire(shop, task) if isinstance(error, ResultExpired) else task
-        if ended.state is TaskState.SUCCEEDED:
-            wait = shop.pipeline.pace.collect_wait(task.collects)
-            shop.ledger.postpone_collect([task], shop.clock() + wait, failed=True)
         text = str(error) if isinstance(error, PixverseError) else f"{type(error).__name__}: {redact_text(str(error))}"
-        return Collected(ended, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
+        task = shop.ledger.refresh(task)
+        if isinstance(error, ResultExpired):
+            task = _expire(shop, task)
+        if task.state is TaskState.SUCCEEDED:
+            retry_at = shop.clock() + shop.pipeline.pace.collect_wait(task.collects)
+            task = shop.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at)
+        return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
 
 
 def _expire(shop: Workshop, task: Task) -> Task:

@@ -10,6 +10,7 @@ is the decision to spend money: then the providers whose keys are set are used.
 | `HIGHWAY_API_KEY`, `RUNWARE_API_KEY`, `PIXWITH_API_KEY` | the accounts, in live mode | |
 | `PIXVERSE_NAME` | the pipeline's name | `demo` |
 | `PIXVERSE_PROMPTS` | the prompt table | the sample table |
+| `PIXVERSE_ROWS` | only the first so many rows | all |
 | `PIXVERSE_MODEL` | the default model | |
 | `PIXVERSE_LABELS` | label columns, separated by commas | `campaign,language` |
 | `PIXVERSE_IMAGE_BASE` | folder or URL of relative images | the simulator's samples, or the table's folder when live |
@@ -38,6 +39,7 @@ from pixverse_dagster.resources import (
     ProviderResource,
     RunwareResource,
 )
+from pixverse_dagster.tables import FileTable
 
 SAMPLE_TABLE = Path(__file__).parent / "samples" / "prompts.csv"
 _RESOURCES = (HighwayResource, RunwareResource, PixwithResource)
@@ -94,7 +96,7 @@ def build() -> dg.Definitions:
     )
     pipeline = build_clips_definitions(
         _setting("NAME", "demo"),
-        _setting("PROMPTS", str(SAMPLE_TABLE)),
+        FileTable(_setting("PROMPTS", str(SAMPLE_TABLE)), int(_setting("ROWS", "0")) or None),
         providers=_providers(simulator, live=live),
         clips=_clips(),
         options=options,

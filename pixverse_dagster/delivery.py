@@ -31,7 +31,7 @@ def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_se
         here = [task for task in found.values() if task.state in {TaskState.SUCCEEDED, TaskState.STORED}]
         ended = [task for task in found.values() if describe_trouble(task) and task.state not in _WAITING]
         if here:
-            shop.ledger.postpone_collect(here, shop.clock() + shop.pipeline.pace.collect_lease_seconds)
+            shop.ledger.lease_collect(here, shop.clock() + shop.pipeline.pace.collect_lease_seconds)
         for collected in collect_tasks(shop, store, here):
             if collected.manifest is None and collected.task.state is TaskState.SUCCEEDED and time.monotonic() < deadline:
                 continue

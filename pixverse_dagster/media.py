@@ -82,7 +82,7 @@ def _poster(frame: Any) -> bytes:
     height = max(2, round(frame.height * width / frame.width) // 2 * 2)
     encoder = cast("Any", av.CodecContext.create("mjpeg", "w"))
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
-    small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range="jpeg")
+    small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range=av.video.reformatter.ColorRange.JPEG)
     small.pts, small.time_base = 0, Fraction(1, 25)
     return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
 

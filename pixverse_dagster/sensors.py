@@ -25,7 +25,6 @@ def build_submit_job(blueprint: Blueprint) -> dg.JobDefinition:
         name=f"{blueprint.name}_submit_rows",
         config_schema=_ROWS_CONFIG,
         required_resource_keys=blueprint.resource_keys,
-        out={},
     )
     def submit_op(context: dg.OpExecutionContext) -> None:
         keys: list[str] = context.op_config["rows"]
@@ -86,7 +85,7 @@ def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg
 
     @dg.sensor(
         name=f"{blueprint.name}_poll",
-        job=collect_job,
+        job_name=collect_job.name,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=blueprint.resource_keys,
@@ -100,7 +99,7 @@ def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg
             counts = shop.ledger.counts(blueprint.name)
             pending = counts.get(TaskState.SUBMITTED, 0) + counts.get(TaskState.CLAIMED, 0)
             batch = choose_batch(ready, pending, shop.clock(), pace)
-            shop.ledger.postpone_collect(batch, shop.clock() + pace.collect_lease_seconds)
+            shop.ledger.lease_collect(batch, shop.clock() + pace.collect_lease_seconds)
         events = [ended_event(task) for task in report.ended]
         if not batch:
             words = f"{report}; {pending} under way, {len(ready)} ready and waiting for company"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -25,10 +26,14 @@ class PromptTable(Protocol):
 
 
 class FileTable:
-    """A prompt table in a file. `.csv` is read as CSV with a header line, `.jsonl` and `.ndjson` as JSON Lines."""
+    """A prompt table in a file. `.csv` is read as CSV with a header line, `.jsonl` and `.ndjson` as JSON Lines.
 
-    def __init__(self, path: str | Path) -> None:
+    With `first_rows`, the rest of the table is left unread.
+    """
+
+    def __init__(self, path: str | Path, first_rows: int | None = None) -> None:
         self.path = Path(path)
+        self._first_rows = first_rows
 
     def describe(self) -> str:
         """The file's path."""
@@ -42,7 +47,7 @@ class FileTable:
             raise InvalidTable(f"{self.path}: tables are .csv, .jsonl or .ndjson files, not {self.path.suffix!r}")
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as lines:
-                yield from reader(self.path, lines)
+                yield from islice(reader(self.path, lines), self._first_rows)
         except FileNotFoundError:
             raise InvalidTable(f"{self.path}: there is no such file. Nothing was sent") from None
         except UnicodeDecodeError as error:

@@ -361,7 +361,7 @@ def test_a_task_that_is_not_due_has_no_outputs_yet(faulty: Start) -> None:
     assert sim.runware_poll(body["taskUUID"]).json() == {"data": [row]}
     queued = sim.highway_result(highway_id).json()
     assert (queued["task"]["status"], queued["videos"]) == ("TASK_STATUS_QUEUED", [])
-    waiting = {"task_id": pixwith_id, "status": 1, "result_urls": []}
+    waiting: Body = {"task_id": pixwith_id, "status": 1, "result_urls": []}
     assert sim.pixwith("get", {"task_id": pixwith_id}).json()["data"] == waiting
     for task in sim.audit():
         assert (task["status"], task["outputs"]) == ("processing", [])

@@ -1,0 +1,33 @@
+"""The command line, `pixverse-dagster`."""
+
+import sys
+
+import click
+
+from pixverse_dagster.cli.demo import demo
+from pixverse_dagster.cli.inspect import plan, tasks, verify
+from pixverse_dagster.cli.servers import dev, simulator
+from pixverse_dagster.errors import PixverseError
+from pixverse_dagster.redaction import redact_text
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pixverse-dagster")
+def cli() -> None:
+    """PixVerse video in Dagster: prompt tables in, stored clips with lineage out, every clip paid for once.
+
+    Exit codes: 0 success, 1 a failed check, 2 bad usage or configuration.
+    """
+
+
+for command in (demo, dev, simulator, plan, tasks, verify):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an error a person can act on is one line, not a traceback."""
+    try:
+        cli()
+    except PixverseError as error:
+        click.echo(f"Error: {redact_text(str(error))}", err=True)
+        sys.exit(2)

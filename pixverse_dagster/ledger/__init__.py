@@ -175,12 +175,17 @@ class Ledger:
             urls=(),
         )
 
-    def postpone_collect(self, batch: Sequence[Task], until: float, *, failed: bool = False) -> None:
-        """Leave these succeeded tasks to whoever collects them until then; afterwards they are offered again."""
+    def lease_collect(self, batch: Sequence[Task], until: float) -> None:
+        """Leave these succeeded tasks to whoever collects them now; after `until` they are offered again."""
         with self._engine.begin() as connection:
             for chunk in chunked([task.id for task in batch], _CHUNK):
                 query = sa.update(tasks).where(tasks.c.id.in_(chunk), tasks.c.state == TaskState.SUCCEEDED)
-                connection.execute(query.values(next_collect_at=until, collects=tasks.c.collects + int(failed)))
+                connection.execute(query.values(next_collect_at=until))
+
+    def retry_collect(self, task: Task, problem: str, at: float) -> Task:
+        """A collect failed, which changes nothing at the provider; the task is offered again."""
+        values: dict[str, Any] = {"note": problem, "next_collect_at": at, "collects": task.collects + 1}
+        return self._move(task, (TaskState.SUCCEEDED,), **values)
 
     def store(self, task: Task, now: float) -> Task:
         """Every byte, the manifest and the event are in place. The result URLs are forgotten."""

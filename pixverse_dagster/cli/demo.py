@@ -1,0 +1,205 @@
+"""`demo`: the whole pipeline on this machine, in real Dagster runs, against the simulator."""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from pixverse_dagster.cli.inspect import describe_plan, print_json, print_table
+from pixverse_dagster.cli.project import Project, open_project, prepare_home
+from pixverse_dagster.cli.servers import running_simulator, simulator_arguments, simulator_options
+from pixverse_dagster.clip import TaskState
+from pixverse_dagster.io_managers.base import ClipIOManager
+from pixverse_dagster.assets import CLIPS_KEY
+from pixverse_dagster.collection import read_manifest
+from pixverse_dagster.ledger import Task
+from pixverse_dagster.lineage import manifest_key, task_folder
+from pixverse_dagster.pace import Pace
+from pixverse_dagster.plan import SUBMITTED, make_plan
+
+_TICK_SECONDS = 1.0
+_OPEN = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED)
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(min=1), help="Only the first N rows of the table.")
+@click.option("--home", type=click.Path(path_type=Path), default=Path("pixverse-demo"), show_default=True,
+              help="Dagster home, ledger and clips; made if it is not there.")
+@click.option("--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A prompt table of your own; the sample table if not given.")
+@click.option("--model", help="Default model, for rows that name none.")
+@click.option("--deadline-seconds", type=click.FloatRange(min=1), default=600, show_default=True,
+              help="How long to wait for the clips.")
+@simulator_options
+@click.option("--json", "as_json", is_flag=True, help="Print the final table as JSON.")
+def demo(*, rows: int | None, home: Path, prompts: Path | None, model: str | None, deadline_seconds: float,
+         generation_seconds: float, faults: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """The whole pipeline on this machine: simulator, SQLite ledger, local store, real Dagster runs. Costs nothing.
+
+    Ends with a table of the clips. Run again, it submits nothing that it has. Exits with 1 if a row has no clip.
+    """  # fmt: skip
+    with ExitStack() as stack:
+        address = stack.enter_context(running_simulator(0, simulator_arguments(generation_seconds, faults, seed)))
+        prepare_home(home, _settings(address, prompts, model, rows, generation_seconds))
+        project = stack.enter_context(open_project("pixverse_dagster.definitions", None))
+        show = Console(stderr=True)
+        show.print(f"Simulator at {address}, Dagster home at {home.resolve()}")
+        director = Director(project, show)
+        director.read()
+        director.submit()
+        director.wait(deadline_seconds)
+        charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
+        failed = _report(project, charged, home, as_json=as_json)
+    sys.exit(1 if failed else 0)
+
+
+def _settings(
+    address: str, prompts: Path | None, model: str | None, rows: int | None, generation_seconds: float
+) -> dict[str, str]:
+    pace = Pace(
+        first_poll_seconds=max(generation_seconds / 2, 0.2),
+        max_poll_seconds=5,
+        claim_lease_seconds=70,
+        collect_after_seconds=15,
+        collect_retry_seconds=2,
+        missing_seconds=120,
+        partial_seconds=60,
+        task_deadline_seconds=max(60, generation_seconds * 20),
+        result_lifetime_seconds=120,
+    )
+    return {
+        "PIXVERSE_MODE": "simulator",
+        "PIXVERSE_SIMULATOR_URL": address,
+        "PIXVERSE_PROMPTS": str(prompts.resolve()) if prompts else "",
+        "PIXVERSE_MODEL": model or "",
+        "PIXVERSE_ROWS": str(rows or ""),
+        "PIXVERSE_PACE": pace.model_dump_json(exclude_defaults=True),
+    }
+
+
+class Director:
+    """Does by hand what Dagster's daemon does by itself: launches the runs, and ticks the poll sensor until all is settled."""
+
+    def __init__(self, project: Project, show: Console) -> None:
+        from pixverse_dagster.definitions import defs  # noqa: PLC0415 - read from the environment that demo has just set
+
+        self._definitions: dg.Definitions = defs
+        self._project = project
+        self._show = show
+        self.runs = 0
+
+    def read(self) -> None:
+        """Materialise `prompts`."""
+        job = self._definitions.resolve_implicit_global_asset_job_def()
+        self._run(job, {}, asset_selection=[dg.AssetKey([self._project.name, "prompts"])])
+        problems = self._project.ledger.problems(self._project.name)
+        for problem in problems[:20]:
+            self._show.print(f"not generated: {problem}", style="yellow", markup=False)
+
+    def submit(self) -> None:
+        """Submit every row that has no task yet, in one run."""
+        name, ledger = self._project.name, self._project.ledger
+        made = make_plan(list(ledger.rows(name).values()), ledger.problems(name), ledger.find(name))
+        self._show.print(f"Plan: {describe_plan(made)}", markup=False)
+        keys = [line.row for line in made.lines if line.verdict in SUBMITTED]
+        if not keys:
+            self._show.print("Nothing to submit: nothing is charged.")
+            return
+        self._run(self._definitions.resolve_job_def(f"{name}_submit"), {f"{name}_submit_rows": keys})
+
+    def wait(self, deadline_seconds: float) -> None:
+        """Tick the poll sensor and run the collect jobs it asks for, until every task has ended."""
+        name, ledger = self._project.name, self._project.ledger
+        deadline = time.monotonic() + deadline_seconds
+        total = len(ledger.current(name))
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._show) as progress:
+            bar = progress.add_task("clips stored", total=total)
+            while time.monotonic() < deadline:
+                for rows in self._tick():
+                    self._run(self._definitions.resolve_job_def(f"{name}_collect"), {f"{name}_collect_rows": rows})
+                states = [task.state for task in ledger.current(name).values()]
+                progress.update(bar, completed=states.count(TaskState.STORED))
+                if not self._settling(states):
+                    return
+                threading.Event().wait(_TICK_SECONDS)
+
+    def _settling(self, states: Sequence[TaskState]) -> bool:
+        return any(state in _OPEN for state in states) or any(
+            task.next_poll_at for task in self._project.ledger.find(self._project.name, [TaskState.UNKNOWN])
+        )
+
+    def _tick(self) -> list[list[str]]:
+        sensor = self._definitions.resolve_sensor_def(f"{self._project.name}_poll")
+        resources = {key: getattr(self._project.resources, key) for key in self._project.blueprint.resource_keys}
+        context = dg.build_sensor_context(instance=self._project.instance, resources=resources, definitions=self._definitions)
+        found = sensor.evaluate_tick(context)
+        for event in found.asset_events or ():
+            self._project.instance.report_runless_asset_event(event)
+        ops = [request.run_config["ops"] for request in found.run_requests or []]
+        return [op["config"]["rows"] for config in ops for op in config.values()]
+
+    def _run(self, job: dg.JobDefinition, rows: dict[str, list[str]], **options: Any) -> None:
+        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if rows:
+            config["ops"] = {op: {"config": {"rows": keys}} for op, keys in rows.items()}
+        what = ", ".join(f"{len(keys)} rows" for keys in rows.values()) or "prompt table"
+        with self._show.status(f"{job.name}: {what}"):
+            result = job.execute_in_process(
+                run_config=config, instance=self._project.instance, raise_on_error=False, **options
+            )
+        self.runs += 1
+        for event in result.filter_events(lambda e: e.is_step_failure) if not result.success else ():
+            data = event.step_failure_data
+            text = (data.user_failure_data and data.user_failure_data.description) or str(data.error)
+            self._show.print(text, style="yellow", markup=False)
+
+
+def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
+    io_manager: ClipIOManager = getattr(project.resources, CLIPS_KEY)
+    tasks = project.ledger.current(project.name)
+    rows = project.ledger.rows(project.name)
+    records = [_clip_record(io_manager, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows]
+    stored = sum(record["state"] == TaskState.STORED for record in records)
+    usd = sum(task["charged_usd"] for task in charged)
+    if as_json:
+        print_json({"clips": records, "charged_tasks": len(charged), "charged_usd": round(usd, 3)})
+    else:
+        columns = ["row", "model", "state", "seconds", "bytes", "where"]
+        print_table(
+            f"{project.name}: {stored} of {len(records)} rows stored",
+            columns,
+            [[str(record[column]) for column in columns] for record in records],
+        )
+        money = f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD" if charged else "nothing was charged"
+        click.echo(f"In this run {money}.")
+        click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
+        click.echo(f"Check it:               pixverse-dagster verify --home {home}")
+    return len(records) - stored
+
+
+def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]:
+    empty = {"seconds": "", "bytes": "", "where": ""}
+    if task is None:
+        return {"state": "not submitted", **empty}
+    if task.state is not TaskState.STORED:
+        return {"state": str(task.state), **empty, "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160]}
+    store = io_manager.get_store()
+    manifest = read_manifest(store, manifest_key(task_folder(task)))
+    first = manifest.outputs[0]
+    more = f" (+{len(manifest.outputs) - 1})" if len(manifest.outputs) > 1 else ""
+    return {
+        "state": str(task.state),
+        "seconds": first.duration_seconds,
+        "bytes": sum(output.size_bytes for output in manifest.outputs),
+        "where": store.uri(first.key) + more,
+    }

@@ -1,0 +1,108 @@
+"""Finding the project that a command is about: its Dagster home, its definitions, its pipeline."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+
+from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint
+from pixverse_dagster.io_managers.base import ClipIOManager
+from pixverse_dagster.ledger import Ledger
+from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.storage.base import ClipStore
+
+ENVIRONMENT_FILE = "pixverse.env"
+_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A pipeline of a code location, with the ledger and the store that its definitions configure."""
+
+    blueprint: Blueprint
+    resources: Any
+    instance: dg.DagsterInstance
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.blueprint.name
+
+    @property
+    def ledger(self) -> Ledger:
+        """The pipeline's ledger."""
+        return getattr(self.resources, LEDGER_KEY).get_ledger(self.instance)
+
+    @property
+    def store(self) -> ClipStore:
+        """The pipeline's store."""
+        io_manager: ClipIOManager = getattr(self.resources, CLIPS_KEY)
+        return io_manager.get_store()
+
+    def open(self) -> Workshop:
+        """A workshop on the pipeline; close it after use."""
+        return self.blueprint.open(self.resources, self.instance, run_id="")
+
+
+def project_options(command: Any) -> Any:
+    """The options of every command that looks at a project."""
+    for option in (
+        click.option("--home", type=click.Path(path_type=Path), help="Dagster home; $DAGSTER_HOME if not given."),
+        click.option("-m", "--module", default="pixverse_dagster.definitions", show_default=True, help="Definitions module."),
+        click.option("--pipeline", help="Pipeline name, where the module has several."),
+    ):
+        command = option(command)
+    return command
+
+
+def enter_home(home: Path | None) -> Path:
+    """Make this the Dagster home of the process, with the settings that `demo` left there; a missing home is bad usage."""
+    path = home or (Path(os.environ["DAGSTER_HOME"]) if os.environ.get("DAGSTER_HOME") else None)
+    if path is None:
+        raise click.UsageError("which Dagster home? Give --home DIR or set DAGSTER_HOME")
+    if not path.is_dir():
+        raise click.UsageError(f"there is no Dagster home at {path}")
+    path = path.resolve()
+    os.environ["DAGSTER_HOME"] = str(path)
+    settings = path / ENVIRONMENT_FILE
+    for line in settings.read_text().splitlines() if settings.exists() else ():
+        name, _, value = line.partition("=")
+        if name.startswith("PIXVERSE_"):
+            os.environ.setdefault(name, value)
+    return path
+
+
+def prepare_home(home: Path, settings: dict[str, str]) -> Path:
+    """Make a Dagster home, if there is none, and leave the settings there for later commands. They win over the environment."""
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    (home / ENVIRONMENT_FILE).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ.update(settings)
+    return home
+
+
+@contextmanager
+def open_project(module: str, pipeline: str | None) -> Iterator[Project]:
+    """The pipeline of a definitions module, its resources set up."""
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"cannot import {module}: {error}") from error
+    definitions = next((v for v in vars(loaded).values() if isinstance(v, dg.Definitions)), None)
+    blueprints = [r for r in ((definitions and definitions.resources) or {}).values() if isinstance(r, Blueprint)]
+    chosen = [blueprint for blueprint in blueprints if pipeline in {None, blueprint.name}]
+    if definitions is None or len(chosen) != 1:
+        names = ", ".join(blueprint.name for blueprint in blueprints) or "none"
+        raise click.UsageError(f"{module} has these pipelines: {names}. Choose one with --pipeline")
+    resources = {k: v for k, v in (definitions.resources or {}).items() if k in {*chosen[0].resource_keys, CLIPS_KEY}}
+    with dg.DagsterInstance.get() as instance, dg.build_resources(resources, instance=instance) as built:
+        yield Project(chosen[0], built, instance)

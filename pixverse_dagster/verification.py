@@ -1,0 +1,103 @@
+"""Comparing the store, the ledger and the manifests, and naming every disagreement. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pixverse_dagster.clip import ClipManifest, ClipOutput, TaskState
+from pixverse_dagster.collection import copy_hashed, read_manifest
+from pixverse_dagster.errors import StoreConflict
+from pixverse_dagster.ledger import Ledger, Task
+from pixverse_dagster.lineage import manifest_key, task_folder
+from pixverse_dagster.prompts import encode_row
+from pixverse_dagster.storage.base import ClipStore
+
+_WORKERS = 8
+_UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One thing on which two records differ. `row` is empty where only the store knows of it."""
+
+    row: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and what differs."""
+
+    clips: int
+    files: int
+    disagreements: tuple[Disagreement, ...]
+
+
+def verify(ledger: Ledger, store: ClipStore, pipeline: str, *, hash_bytes: bool = True) -> Verification:
+    """Compare every stored task with its manifest and files, and every file with the ledger.
+
+    With `hash_bytes`, each clip is read and its sha256 compared; without it, only sizes are.
+    """
+    tasks = ledger.find(pipeline)
+    stored = [task for task in tasks if task.state is TaskState.STORED]
+    found: list[Disagreement] = []
+    expected: set[str] = set()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for keys, disagreements in pool.map(lambda task: _check_task(store, task, hash_bytes=hash_bytes), stored):
+            expected |= keys
+            found += disagreements
+    under_way = {task_folder(task) for task in tasks if task.state in _UNDER_WAY}
+    files = 0
+    for key in store.keys(f"{encode_row(pipeline)}/clips/"):
+        files += 1
+        if key not in expected and key.rsplit("/", 1)[0] not in under_way:
+            found.append(Disagreement("", store.uri(key), "is in the store, but no stored task of the ledger has it"))
+    return Verification(len(stored), files, tuple(found))
+
+
+def _check_task(store: ClipStore, task: Task, *, hash_bytes: bool) -> tuple[set[str], list[Disagreement]]:
+    key = manifest_key(task_folder(task))
+    try:
+        manifest = read_manifest(store, key)
+    except FileNotFoundError:
+        return set(), [Disagreement(task.row, store.uri(key), "the ledger says stored, but there is no manifest")]
+    except StoreConflict as error:
+        return {key}, [Disagreement(task.row, store.uri(key), str(error))]
+    keys = {key} | {k for output in manifest.outputs for k in (output.key, output.poster_key)}
+    found = [Disagreement(task.row, store.uri(key), message) for message in _differences(task, manifest)]
+    for output in manifest.outputs:
+        found += [Disagreement(task.row, store.uri(output.key), m) for m in _check_output(store, output, hash_bytes)]
+    return keys, found
+
+
+def _differences(task: Task, manifest: ClipManifest) -> Iterator[str]:
+    pairs = {
+        "name": (task.pipeline, manifest.name),
+        "row": (task.row, manifest.row),
+        "digest": (task.digest, manifest.request_digest),
+        "take": (task.take, manifest.take),
+        "model": (task.request.MODEL, manifest.model),
+        "task id": (task.task_id, manifest.task_id),
+    }
+    for what, (ledger, written) in pairs.items():
+        if ledger != written:
+            yield f"{what} is {ledger!r} in the ledger and {written!r} in the manifest"
+    if not manifest.outputs:
+        yield "the manifest lists no output"
+
+
+def _check_output(store: ClipStore, output: ClipOutput, hash_bytes: bool) -> Iterator[str]:  # noqa: FBT001 - passed on
+    try:
+        size = store.size_bytes(output.key)
+        store.size_bytes(output.poster_key)
+        if size != output.size_bytes:
+            yield f"holds {size} bytes, the manifest says {output.size_bytes}"
+        elif hash_bytes:
+            with store.open(output.key) as file:
+                if copy_hashed(file).sha256 != output.sha256:
+                    yield "its sha256 is not the manifest's: the bytes were changed"
+    except FileNotFoundError as error:
+        yield f"is missing: {error}"
