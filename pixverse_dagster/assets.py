@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.delivery import deliver
-from pixverse_dagster.events import clip_event, ended_event, raise_failures, task_event
 from pixverse_dagster.clip import TaskState
+from pixverse_dagster.delivery import deliver
+from pixverse_dagster.download import Downloader, DownloadRules
+from pixverse_dagster.events import clip_event, ended_event, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import SnapshotChange, Task
@@ -69,11 +69,13 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description="The prompt table as it was last read: every row checked for its model. Sends nothing, costs nothing.",
+        description="The prompt table as it was last read: every row checked for its model. Costs nothing.",
         group_name=blueprint.group_name,
         kinds={"pixverse"},
         required_resource_keys=blueprint.resource_keys,
-        check_specs=[dg.AssetCheckSpec("rows_valid", asset=key, description="Every row of the table can be generated.")],
+        check_specs=[
+            dg.AssetCheckSpec("rows_valid", asset=key, description="Every row of the table can be generated.")
+        ],
     )
     def prompts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:
@@ -111,8 +113,8 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     clips_spec = dg.AssetSpec(
         key=[name, "clips"],
         deps=[[name, "tasks"]],
-        description="The stored clip of each row, with its manifest. Materialised directly, it adopts the row's task, or "
-        "submits it, and waits.",
+        description="The stored clip of each row, with its manifest. Materialised directly, it adopts the row's "
+        "task, or submits it, and waits.",
         kinds={"pixverse", "mp4"},
         **common,
     ).with_io_manager_key(CLIPS_KEY)
@@ -141,9 +143,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     return generate
 
 
-def submit(
-    shop: Workshop, keys: list[str], report: Callable[[Any], None] | None
-) -> Iterator[tuple[Task | None, str]]:
+def submit(shop: Workshop, keys: list[str], report: Callable[[Any], None] | None) -> Iterator[tuple[Task | None, str]]:
     """Submit rows and report each as an event; yields its task and what is wrong with it, if anything."""
     for submission in submit_rows(shop, keys):
         if report and submission.task and not submission.problem:

@@ -70,14 +70,16 @@ def _expire(shop: Workshop, task: Task) -> Task:
     age = shop.clock() - (task.finished_at or task.claimed_at)
     if age <= shop.pipeline.pace.result_lifetime_seconds:
         return task
-    return shop.ledger.end(task, Ended(FailureKind.EXPIRED, f"the result URL expired; gone for {age / 60:.0f} min"), shop.clock())
+    return shop.ledger.end(
+        task, Ended(FailureKind.EXPIRED, f"the result URL expired; gone for {age / 60:.0f} min"), shop.clock()
+    )
 
 
 def collect(shop: Workshop, store: ClipStore, task: Task) -> Collected:
-    """Store one task's clips and manifest, completing whatever an earlier run left. Returns once all of it is in the store.
+    """Store one task's clips and manifest, completing whatever an earlier run left.
 
-    Raises ReadFailed, ClipInvalid, StoreConflict or the store's own error; then nothing is half-visible, because the manifest is
-    written last, and the next call goes on from there.
+    Raises ReadFailed, ClipInvalid, StoreConflict or the store's own error; then nothing is half-visible, because the
+    manifest is written last, and the next call goes on from there.
     """
     folder = task_folder(task)
     key = manifest_key(folder)
@@ -90,8 +92,8 @@ def collect(shop: Workshop, store: ClipStore, task: Task) -> Collected:
         posters: list[bytes] = []
         for n in range(1, len(task.urls) + 1):
             path = Path(scratch) / f"{n}.part"
-            task, got, facts = _fetch(shop, task, n, path)
-            output, poster = _store_output(store, folder, task, n, path, got, facts)
+            task, fetched = _fetch(shop, task, n, path)
+            output, poster = _store_output(store, task, n, path, fetched)
             outputs.append(output)
             posters.append(poster)
         if not outputs:
@@ -109,17 +111,19 @@ def read_manifest(store: ClipStore, key: str) -> ClipManifest:
     try:
         return ClipManifest.model_validate_json(text)
     except ValueError:
-        raise StoreConflict(f"{store.uri(key)} is not a manifest this version can read; nothing was overwritten") from None
+        raise StoreConflict(
+            f"{store.uri(key)} is not a manifest this version can read; nothing was overwritten"
+        ) from None
 
 
-def _fetch(shop: Workshop, task: Task, n: int, path: Path) -> tuple[Task, Download, ClipFacts]:
+def _fetch(shop: Workshop, task: Task, n: int, path: Path) -> tuple[Task, tuple[Download, ClipFacts]]:
     """Download output `n` and read its facts; an expired link or a damaged file is asked for again, which is free."""
     renewed = False
     for attempt in range(1, _CORRUPT_DOWNLOADS + 1):
         try:
             with path.open("w+b") as file:
                 got = shop.downloader.fetch(task.urls[n - 1], file)
-            return task, got, probe(path)
+            return task, (got, probe(path))
         except ResultExpired as error:
             if renewed:
                 raise
@@ -141,8 +145,10 @@ def _renew(shop: Workshop, task: Task, n: int, error: ResultExpired) -> Task:
 
 
 def _store_output(
-    store: ClipStore, folder: str, task: Task, n: int, path: Path, got: Download, facts: ClipFacts
+    store: ClipStore, task: Task, n: int, path: Path, fetched: tuple[Download, ClipFacts]
 ) -> tuple[ClipOutput, bytes]:
+    got, facts = fetched
+    folder = task_folder(task)
     key = f"{folder}/{n}.{facts.container}"
     if not store.put_new(key, path, sha256=got.sha256, content_type=CONTENT_TYPES[facts.container]):
         # An earlier run came this far. What it stored stays; the manifest describes those bytes, whatever they are.

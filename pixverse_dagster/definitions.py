@@ -1,7 +1,7 @@
 """This project's own code location: one pipeline, configured by the environment.
 
-Without any configuration it runs the sample table against the simulator on this machine, and no key is read. `PIXVERSE_MODE=live`
-is the decision to spend money: then the providers whose keys are set are used.
+Without any configuration it runs the sample table against the simulator on this machine, and no key is read.
+`PIXVERSE_MODE=live` is the decision to spend money: then the providers whose keys are set are used.
 
 | variable | meaning | default |
 |---|---|---|
@@ -22,6 +22,7 @@ is the decision to spend money: then the providers whose keys are set are used.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -49,7 +50,7 @@ def _setting(name: str, default: str = "") -> str:
     return os.environ.get(f"PIXVERSE_{name}", "").strip() or default
 
 
-def _providers(simulator: str, *, live: bool) -> list[ProviderResource]:
+def _providers(simulator: str, *, live: bool) -> Sequence[ProviderResource]:
     if not live:
         return [
             resource(api_key="simulator", base_url=f"{simulator}/{resource.PROVIDER.NAME}", max_concurrency=4)

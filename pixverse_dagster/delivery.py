@@ -21,8 +21,8 @@ _POLL_BUDGET_SECONDS = 30.0
 def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_seconds: float) -> Iterator[Collected]:
     """Wait until each of these tasks is stored or ended, yielding each once, or until the deadline.
 
-    Pays for nothing. Past the deadline a task is reported as not ready and stays adoptable: a later run or the poll sensor
-    goes on with it.
+    Pays for nothing. Past the deadline a task is reported as not ready and stays adoptable: a later run or the poll
+    sensor goes on with it.
     """
     deadline = time.monotonic() + deadline_seconds
     waiting = {task.row: task for task in batch}
@@ -33,7 +33,11 @@ def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_se
         if here:
             shop.ledger.lease_collect(here, shop.clock() + shop.pipeline.pace.collect_lease_seconds)
         for collected in collect_tasks(shop, store, here):
-            if collected.manifest is None and collected.task.state is TaskState.SUCCEEDED and time.monotonic() < deadline:
+            if (
+                collected.manifest is None
+                and collected.task.state is TaskState.SUCCEEDED
+                and time.monotonic() < deadline
+            ):
                 continue
             waiting.pop(collected.task.row, None)
             yield collected

@@ -1,4 +1,7 @@
-"""Fetching what somebody else's URL names: result clips and input images. Bounded, and never from inside the network."""
+"""Fetching what somebody else's URL names: result clips and input images.
+
+Bounded, and never from inside the network.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class DownloadRules(Record):
     """Limits for fetching result clips and input images."""
 
     allow_private_network: bool = Field(
-        default=False, description="Allow loopback, private and link-local addresses: for the simulator, never in production."
+        default=False,
+        description="Allow loopback, private and link-local addresses: for the simulator, never in production.",
     )
     max_bytes: int = Field(default=2 * 1024**3, gt=0)
     max_redirects: int = Field(default=3, ge=0)
@@ -116,7 +120,7 @@ class Downloader:
             self._refuse_private(str(peer[0]), str(response.request.url))
 
     def _refuse_private(self, address: str, url: str) -> None:
-        ip = ipaddress.ip_address(address.split("%")[0])
+        ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
         mapped = getattr(ip, "ipv4_mapped", None)
         if not (mapped or ip).is_global or (mapped or ip).is_multicast:
             raise ReadFailed(

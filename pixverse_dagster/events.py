@@ -50,7 +50,7 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
     metadata: dict[str, Any] = _task_metadata(task) | {
         "dagster/uri": store.uri(first.key),
         "pixverse/prompt": str(getattr(task.request, "prompt", "")),
-        "pixverse/manifest": dg.MetadataValue.path(store.uri(manifest_key(folder))),
+        "pixverse/manifest": dg.PathMetadataValue(store.uri(manifest_key(folder))),
         "pixverse/outputs": len(manifest.outputs),
         "pixverse/outputs_asked": manifest.outputs_asked,
         "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),

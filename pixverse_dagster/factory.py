@@ -22,12 +22,16 @@ from pixverse_dagster.tables import FileTable, PromptTable
 class PipelineOptions(Record):
     """Everything about a pipeline that has a sensible default."""
 
-    defaults: Mapping[str, Any] = Field(default_factory=dict, description="Parameters for empty cells, `model` among them.")
+    defaults: Mapping[str, Any] = Field(
+        default_factory=dict, description="Parameters for empty cells, `model` among them."
+    )
     labels: Sequence[str] = Field(default=(), description="Columns that describe and do not generate.")
     image_base: str | None = Field(
         default=None, description="Where relative images are: a folder or a URL. The table's own folder if not given."
     )
-    read_image_urls: bool = Field(default=True, description="Read and check images behind URLs before anything is paid.")
+    read_image_urls: bool = Field(
+        default=True, description="Read and check images behind URLs before anything is paid."
+    )
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
     group_name: str | None = None
     pace: Pace = Field(default_factory=Pace)

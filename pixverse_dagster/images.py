@@ -1,4 +1,4 @@
-"""Input images: read from where a row names them, checked from their real bytes, and made into what the provider takes."""
+"""Input images: read from where a row names them, checked from their bytes, made into what the provider takes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class ImageBook:
     def check(self, reference: str, rules: ImageRules) -> InputImage:
         """Read an image and check it against a provider's rules.
 
-        Raises InvalidRow with the remedy if the provider would refuse it or if it cannot be read; nothing has been sent.
+        Raises InvalidRow with the remedy if the provider would refuse it or if it cannot be read; nothing has been
+        sent.
         """
         target = self.resolve(reference)
         if _is_uuid(target):
@@ -55,8 +56,8 @@ class ImageBook:
             return InputImage(source=redact_url(target), digest=f"url:{hashlib.sha256(target.encode()).hexdigest()}")
         if not _WEB.match(target) and not rules.inline:
             raise InvalidRow(
-                f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its address, "
-                "or set image_base to where it is served"
+                f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its "
+                "address, or set image_base to where it is served"
             )
         data = self._read(target, rules.max_bytes)
         facts = check_image(data, rules)
@@ -79,7 +80,9 @@ class ImageBook:
             return target
         data = self._read(target, rules.max_bytes)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
-            raise InvalidRow(f"image {_short(target)} changed since the table was read. Nothing was sent: read it again")
+            raise InvalidRow(
+                f"image {_short(target)} changed since the table was read. Nothing was sent: read it again"
+            )
         return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
 
     def _read(self, target: str, max_bytes: int) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
+from pixverse_dagster.clip import InputImage
 from pixverse_dagster.errors import InvalidRow
 from pixverse_dagster.images import ImageCache
 from pixverse_dagster.ledger import SnapshotChange
@@ -40,7 +42,7 @@ def read_table(shop: Workshop) -> Reading:
     cache = ImageCache(shop.images())
     rows: list[Row] = []
     with ThreadPoolExecutor(shop.downloader.rules.max_concurrency) as pool:
-        for looked_at in pool.map(lambda draft: _look_at_images(draft, cache), drafts):
+        for looked_at in pool.map(partial(_look_at_images, cache), drafts):
             if isinstance(looked_at, Row):
                 rows.append(looked_at)
             else:
@@ -56,8 +58,8 @@ def record(shop: Workshop, reading: Reading) -> SnapshotChange:
     )
 
 
-def _look_at_images(draft: Draft, cache: ImageCache) -> Row | list[Problem]:
-    images = {}
+def _look_at_images(cache: ImageCache, draft: Draft) -> Row | list[Problem]:
+    images: dict[str, InputImage] = {}
     problems: list[Problem] = []
     for reference in draft.request.images():
         try:

@@ -33,6 +33,7 @@ def probe(path: Path) -> ClipFacts:
     The whole file is demuxed, which finds cut or overwritten structure, and the first frame is decoded.
     """
     import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
+    import av.error  # noqa: PLC0415 - as above
 
     try:
         with av.open(str(path)) as media:
@@ -57,7 +58,7 @@ def probe(path: Path) -> ClipFacts:
                 audio=bool(media.streams.audio),
                 poster=_poster(frame),
             )
-    except (av.FFmpegError, StopIteration, ValueError, ArithmeticError) as error:
+    except (av.error.FFmpegError, StopIteration, ValueError, ArithmeticError) as error:
         raise ClipInvalid(f"the file is not a playable clip ({type(error).__name__}: {error})") from None
 
 
@@ -77,12 +78,13 @@ def _container(path: Path) -> Literal["mp4", "webm", "mov"]:
 
 def _poster(frame: Any) -> bytes:
     import av  # noqa: PLC0415 - as above
+    from av.video.reformatter import ColorRange  # noqa: PLC0415 - as above
 
     width = min(POSTER_WIDTH, frame.width) // 2 * 2
     height = max(2, round(frame.height * width / frame.width) // 2 * 2)
     encoder = cast("Any", av.CodecContext.create("mjpeg", "w"))
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
-    small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range=av.video.reformatter.ColorRange.JPEG)
+    small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range=ColorRange.JPEG)
     small.pts, small.time_base = 0, Fraction(1, 25)
     return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
 
@@ -99,6 +101,7 @@ class ImageFacts:
 def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
     """Format and sides of an image, or None if it is not one that can be read."""
     import av  # noqa: PLC0415 - as above
+    import av.error  # noqa: PLC0415 - as above
 
     try:
         with av.open(io.BytesIO(data) if isinstance(data, bytes) else data) as media:
@@ -106,5 +109,5 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
                 return None
             image = media.streams.video[0].codec_context
             return ImageFacts({"mjpeg": "jpeg"}.get(image.name, image.name), image.width, image.height)
-    except (av.FFmpegError, ValueError):
+    except (av.error.FFmpegError, ValueError):
         return None

@@ -1,7 +1,7 @@
 """What the five models share: a frozen request whose fields know their place in the provider's body.
 
-A model is one `Request` subclass beside its provider. Each field names its place in the provider's body with `At`, so that
-the body, the suggestions for misspelt columns and the parameter reference all come from one declaration.
+A model is one `Request` subclass beside its provider. Each field names its place in the provider's body with `At`, so
+that the body, the suggestions for misspelt columns and the parameter reference all come from one declaration.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -99,12 +99,10 @@ class Request(BaseModel):
 
     def images(self) -> tuple[str, ...]:
         """Every input image this request names, in order."""
-        return tuple(
-            value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str)
-        )
+        return tuple(value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str))
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
-        """The provider's body: every field that is set, in its place, `image` and `url` applied to those that are such."""
+        """The provider's body: every field that is set, in its place, with `image` and `url` applied where they belong."""
         body: dict[str, Any] = {}
         for name, at in self._places():
             value = getattr(self, name)
@@ -118,7 +116,8 @@ class Request(BaseModel):
         """The column in which an image is named."""
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if value == reference or (isinstance(value, tuple) and any(r.image == reference for r in value)):  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            listed = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ()
+            if value == reference or any(item.image == reference for item in listed):
                 return name
         return "image"
 

@@ -23,8 +23,12 @@ class Pace(Record):
     missing_seconds: float = Field(default=7200, gt=0, description="How long a task may be unknown to its provider.")
     partial_seconds: float = Field(default=900, gt=0, description="How long to wait for the rest of a task's outputs.")
     task_deadline_seconds: float = Field(default=86_400, gt=0, description="After this, an unfinished task is lost.")
-    result_lifetime_seconds: float = Field(default=3600, gt=0, description="After this, an expired result stays expired.")
-    collect_lease_seconds: float = Field(default=900, gt=0, description="How long a collect run has its rows to itself.")
+    result_lifetime_seconds: float = Field(
+        default=3600, gt=0, description="After this, an expired result stays expired."
+    )
+    collect_lease_seconds: float = Field(
+        default=900, gt=0, description="How long a collect run has its rows to itself."
+    )
     collect_retry_seconds: float = Field(default=60, gt=0, description="First wait after a failed collect; doubles.")
     collect_after_seconds: float = Field(default=20, ge=0, description="How long a small batch waits for company.")
     collect_batch: int = Field(default=500, ge=1, le=5000, description="Most rows in one collect run.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from pixverse_dagster.download import Downloader
 from pixverse_dagster.images import ImageBook
@@ -47,7 +48,7 @@ class Workshop:
             account.close()
         self.downloader.close()
 
-    def __enter__(self) -> Workshop:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import Counter
@@ -33,12 +34,17 @@ class PollReport:
     last_error: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.asked} due: {self.running} running, {self.succeeded} ready, {len(self.ended)} ended without a clip"
+        text = (
+            f"{self.asked} due: {self.running} running, {self.succeeded} ready, {len(self.ended)} ended without a clip"
+        )
         return text + (f", {self.unread} could not be read ({self.last_error})" if self.unread else "")
 
 
 def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
-    """Poll the tasks that are due, the longest overdue first, starting no request after the budget. Free and repeatable."""
+    """Poll the tasks that are due, the longest overdue first, starting no request after the budget.
+
+    Free and repeatable.
+    """
     deadline = time.monotonic() + budget_seconds
     due = shop.ledger.due(shop.pipeline.name, shop.clock(), DUE_LIMIT)
     tally: Counter[str] = Counter()
@@ -54,7 +60,8 @@ def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
         batches += [(account, batch) for batch in chunked(group, account.provider.POLL_BATCH)]
     batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
     with ThreadPoolExecutor(max((a.wire.limits.max_concurrency for a, _ in batches), default=1)) as pool:
-        for outcome in pool.map(lambda item: _poll_batch(shop, *item, deadline=deadline), batches):
+        ask = functools.partial(_poll_batch, shop, deadline=deadline)
+        for outcome in pool.map(ask, *zip(*batches, strict=True)) if batches else ():
             if isinstance(outcome, str):
                 errors.append(outcome)
                 continue

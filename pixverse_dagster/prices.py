@@ -1,4 +1,7 @@
-"""What a task is likely to cost, where anything public says so. Estimates only: the provider's own figure replaces them."""
+"""What a task is likely to cost, where anything public says so.
+
+Estimates only: the provider's own figure replaces them.
+"""
 
 from __future__ import annotations
 

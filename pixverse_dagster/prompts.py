@@ -196,14 +196,17 @@ def _model_complaint(name: str) -> str:
     if not name:
         return f"is empty and the pipeline has no default model: use one of {', '.join(MODELS)}"
     near = get_close_matches(name, MODELS, n=1, cutoff=0.5)
-    return f"there is no model {name[:80]!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}")
+    return f"there is no model {name[:80]!r}" + (
+        f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}"
+    )
 
 
 def _column_complaint(column: str, model: type[Request]) -> str:
     if column in parameter_names():
         others = ", ".join(name for name, other in MODELS.items() if column in other.model_fields)
         return f"{model.MODEL} has no {column}; it belongs to {others}. Empty the cell or change the model"
-    return f"is not a parameter of {model.MODEL}{_suggestion(column, model)} (a column that only describes is declared as a label)"
+    hint = _suggestion(column, model)
+    return f"is not a parameter of {model.MODEL}{hint} (a column that only describes is declared as a label)"
 
 
 def _suggestion(column: str, model: type[Request] | None) -> str:

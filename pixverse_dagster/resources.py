@@ -30,8 +30,12 @@ class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissin
         default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
     )
     poll_timeout_seconds: float = Field(default=30, gt=0)
-    max_attempts: int = Field(default=5, ge=1, description="Sends of a submit that was refused for its pace or never left.")
-    backoff_seconds: float = Field(default=1, ge=0, description="First wait before sending again; doubles, at most 60 s.")
+    max_attempts: int = Field(
+        default=5, ge=1, description="Sends of a submit that was refused for its pace or never left."
+    )
+    backoff_seconds: float = Field(
+        default=1, ge=0, description="First wait before sending again; doubles, at most 60 s."
+    )
 
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
@@ -65,7 +69,10 @@ class PixwithResource(ProviderResource):
 
 
 class LedgerResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
-    """The ledger's database: SQLite in the Dagster instance's storage by default, PostgreSQL by URL for several machines."""
+    """The ledger's database.
+
+    SQLite in the Dagster instance's storage by default, PostgreSQL by URL for several machines.
+    """
 
     url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL, for example postgresql+psycopg2://…; give it as EnvVar."

@@ -32,7 +32,7 @@ def build_submit_job(blueprint: Blueprint) -> dg.JobDefinition:
             problems = [problem for _, problem in submit(shop, keys, context.log_event) if problem]
         raise_failures("failed", problems, len(keys))
 
-    @dg.job(
+    @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_submit",
         executor_def=dg.in_process_executor,
         description="Submits rows, each once. Costs money for rows that have no task yet.",
@@ -57,7 +57,7 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
         found = shop.ledger.current(blueprint.name, context.op_config["rows"]).values()
         return ClipBatch(shop, [task for task in found if task.state in {TaskState.SUCCEEDED, TaskState.STORED}])
 
-    @dg.job(
+    @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_collect",
         executor_def=dg.in_process_executor,
         description="Stores the clips of tasks that the provider has finished. Costs nothing.",
@@ -71,8 +71,8 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
 def choose_batch(ready: list[Task], pending: int, now: float, pace: Pace) -> list[Task]:
     """Which ready tasks to collect now. Pure.
 
-    A run costs seconds however few rows it has, so a small batch waits `collect_after_seconds` for company, unless nothing else
-    is under way.
+    A run costs seconds however few rows it has, so a small batch waits `collect_after_seconds` for company, unless
+    nothing else is under way.
     """
     if len(ready) >= pace.collect_batch:
         return ready[: pace.collect_batch]
@@ -83,7 +83,7 @@ def choose_batch(ready: list[Task], pending: int, now: float, pace: Pace) -> lis
 def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor that asks the providers about tasks that are due, and asks for a collect run when clips are ready."""
 
-    @dg.sensor(
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_poll",
         job_name=collect_job.name,
         minimum_interval_seconds=15,

@@ -41,8 +41,8 @@ class Submission:
 def submit_rows(shop: Workshop, keys: Sequence[str]) -> Iterator[Submission]:
     """Submit these rows, yielding each as it settles. Billed at most once per request, whatever is repeated.
 
-    A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no credit left
-    is not asked again in this call.
+    A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no
+    credit left is not asked again in this call.
     """
     rows = shop.ledger.rows(shop.pipeline.name, keys)
     known = shop.ledger.current(shop.pipeline.name, keys)
@@ -52,7 +52,9 @@ def submit_rows(shop: Workshop, keys: Sequence[str]) -> Iterator[Submission]:
         if key in rows:
             by_provider.setdefault(rows[key].request.provider(), []).append(rows[key])
         else:
-            why = f"is invalid: {problems[key]}" if key in problems else "is not in the prompt table as it was last read"
+            why = (
+                f"is invalid: {problems[key]}" if key in problems else "is not in the prompt table as it was last read"
+            )
             yield Submission(key, None, problem=f"row {key!r} {why}. Nothing was sent")
     pools: list[ThreadPoolExecutor] = []
     waiting: list[Future[Submission]] = []
@@ -128,14 +130,15 @@ class _Desk:
 def settle(shop: Workshop, task: Task) -> Task:
     """Find out about a submit whose answer is missing, as far as the provider can tell. Never pays twice.
 
-    Where the caller chose the task's id: ask for it, and while the claim is young replay the identical request under the same
-    id, which the provider refuses unpaid if it knows it. Elsewhere a claim that has outlived its lease becomes `unknown`.
+    Where the caller chose the task's id: ask for it, and while the claim is young replay the identical request under
+    the same id, which the provider refuses unpaid if it knows it. Elsewhere a claim that has outlived its lease
+    becomes `unknown`.
     """
     account = shop.accounts.get(task.provider)
     now, pace = shop.clock(), shop.pipeline.pace
     if account is None or not account.provider.REPLAYABLE:
         if task.state is TaskState.CLAIMED and now >= task.claimed_at + pace.claim_lease_seconds:
-            reason = "the process that submitted it died before an answer came. It may have been charged; it is not sent again"
+            reason = "the process that submitted it died before an answer came. It may have been charged"
             return shop.ledger.doubt(task, reason, next_poll_at=None)
         return task
     try:
@@ -176,8 +179,8 @@ def describe_trouble(task: Task) -> str:
             return f"{who} was not accepted: {task.reason} Fix the cause and run the row again"
         case TaskState.FAILED:
             return (
-                f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id}{price} may have been charged. "
-                "It is not submitted again; raise the row's take to pay for another try"
+                f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id}{price} may have been "
+                "charged. It is not submitted again; raise the row's take to pay for another try"
             )
         case TaskState.UNKNOWN:
             return (

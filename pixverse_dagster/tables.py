@@ -57,7 +57,7 @@ class FileTable:
 def _read_csv(path: Path, lines: Iterator[str]) -> Iterator[RawRow]:
     reader = csv.reader(lines, strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next(reader, list[str]())]
         if not any(header):
             raise InvalidTable(f"{path}: the first line must name the columns, at least id and prompt")
         if twice := sorted({name for name in header if name and header.count(name) > 1}):
@@ -74,7 +74,9 @@ def _read_csv(path: Path, lines: Iterator[str]) -> Iterator[RawRow]:
 
 
 def _ragged(header: list[str], cells: list[str]) -> str:
-    if len(cells) == len(header) and not any(cell.strip() for name, cell in zip(header, cells, strict=True) if not name):
+    if len(cells) == len(header) and not any(
+        cell.strip() for name, cell in zip(header, cells, strict=True) if not name
+    ):
         return ""
     return f"has {len(cells)} cells where the header has {len(header)}: a comma may need quotes around its cell"
 

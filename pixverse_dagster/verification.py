@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from pixverse_dagster.clip import ClipManifest, ClipOutput, TaskState
 from pixverse_dagster.collection import copy_hashed, read_manifest
@@ -46,7 +47,7 @@ def verify(ledger: Ledger, store: ClipStore, pipeline: str, *, hash_bytes: bool 
     found: list[Disagreement] = []
     expected: set[str] = set()
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for keys, disagreements in pool.map(lambda task: _check_task(store, task, hash_bytes=hash_bytes), stored):
+        for keys, disagreements in pool.map(partial(_check_task, store, hash_bytes=hash_bytes), stored):
             expected |= keys
             found += disagreements
     under_way = {task_folder(task) for task in tasks if task.state in _UNDER_WAY}

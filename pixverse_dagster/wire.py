@@ -1,4 +1,4 @@
-"""The one place where provider calls leave: timeouts, concurrency, pace, and the decision whether a call may be repeated."""
+"""The one place where provider calls leave: timeouts, concurrency, pace, and whether a call may be repeated."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ class Limits(Record):
 def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: Limits) -> float | None:
     """How long to wait before sending again, or None: do not send again.
 
-    A submit is repeated only when it provably was not sent (NotSent) or was explicitly refused for its pace (RateLimited).
-    OutcomeUnknown never is: it may have been paid for. A failed poll is left to the next poll. Waits 1, 2, 4, 8 … seconds by
-    default, or what `Retry-After` asks for; a wait longer than `max_wait_seconds` is the caller's to take.
+    A submit is repeated only when it provably was not sent (NotSent) or was explicitly refused for its pace
+    (RateLimited). OutcomeUnknown never is: it may have been paid for. A failed poll is left to the next poll. Waits
+    1, 2, 4, 8 … seconds by default, or what `Retry-After` asks for; a wait longer than `max_wait_seconds` is the
+    caller's to take.
     """
     if call is not Call.SUBMIT or attempt >= limits.max_attempts:
         return None
@@ -64,7 +65,10 @@ def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: L
 
 
 class Wire:
-    """Sends one account's calls. Thread-safe; at most `max_concurrency` calls are under way, submits no faster than their pace."""
+    """Sends one account's calls.
+
+    Thread-safe; at most `max_concurrency` calls are under way, submits no faster than their pace.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -130,15 +134,17 @@ class Wire:
             return _read_bounded(client.send(request, stream=True), deadline)
         except _NOT_SENT as error:
             raise NotSent(
-                f"{request.url.host} could not be reached ({_say(error)}); the {call.value} never left. Nothing was spent"
+                f"{request.url.host} could not be reached ({_say(error)}). The {call.value} never left; nothing was spent"
             ) from None
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             if call is Call.SUBMIT:
                 raise OutcomeUnknown(
-                    f"the submit to {request.url.host} left and no answer came ({_say(error)}). It may have been charged; "
-                    "it is not sent again"
+                    f"the submit to {request.url.host} left and no answer came ({_say(error)}). It may have been "
+                    "charged; it is not sent again"
                 ) from None
-            raise ReadFailed(f"the poll of {request.url.host} got no answer ({_say(error)}); polled again later") from None
+            raise ReadFailed(
+                f"the poll of {request.url.host} got no answer ({_say(error)}); polled again later"
+            ) from None
 
 
 def _read_bounded(response: httpx.Response, deadline: float) -> httpx.Response:
@@ -171,7 +177,10 @@ class Account:
     wire: Wire
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
-        """The paid call. Billed once when it returns; raises NotSent or Refused (not billed) or OutcomeUnknown (perhaps)."""
+        """The paid call.
+
+        Billed once when it returns; raises NotSent or Refused (not billed) or OutcomeUnknown (perhaps).
+        """
         return self.wire.exchange(
             Call.SUBMIT,
             lambda: self.provider.submit(request, body, reference),
@@ -179,7 +188,10 @@ class Account:
         )
 
     def poll(self, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Ask about at most `POLL_BATCH` tasks. Free and idempotent; raises ReadFailed or NotSent, which change nothing."""
+        """Ask about at most `POLL_BATCH` tasks.
+
+        Free and idempotent; raises ReadFailed or NotSent, which change nothing.
+        """
         return self.wire.exchange(
             Call.POLL, lambda: self.provider.poll(tasks), lambda response: self.provider.read_poll(response, tasks)
         )

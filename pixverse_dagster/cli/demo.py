@@ -14,13 +14,13 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pixverse_dagster.assets import CLIPS_KEY
 from pixverse_dagster.cli.inspect import describe_plan, print_json, print_table
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
 from pixverse_dagster.cli.servers import running_simulator, simulator_arguments, simulator_options
 from pixverse_dagster.clip import TaskState
-from pixverse_dagster.io_managers.base import ClipIOManager
-from pixverse_dagster.assets import CLIPS_KEY
 from pixverse_dagster.collection import read_manifest
+from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.pace import Pace
@@ -32,17 +32,40 @@ _OPEN = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED)
 
 @click.command()
 @click.option("--rows", type=click.IntRange(min=1), help="Only the first N rows of the table.")
-@click.option("--home", type=click.Path(path_type=Path), default=Path("pixverse-demo"), show_default=True,
-              help="Dagster home, ledger and clips; made if it is not there.")
-@click.option("--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A prompt table of your own; the sample table if not given.")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    default=Path("pixverse-demo"),
+    show_default=True,
+    help="Dagster home, ledger and clips; made if it is not there.",
+)
+@click.option(
+    "--prompts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A prompt table of your own; the sample table if not given.",
+)
 @click.option("--model", help="Default model, for rows that name none.")
-@click.option("--deadline-seconds", type=click.FloatRange(min=1), default=600, show_default=True,
-              help="How long to wait for the clips.")
+@click.option(
+    "--deadline-seconds",
+    type=click.FloatRange(min=1),
+    default=600,
+    show_default=True,
+    help="How long to wait for the clips.",
+)
 @simulator_options
 @click.option("--json", "as_json", is_flag=True, help="Print the final table as JSON.")
-def demo(*, rows: int | None, home: Path, prompts: Path | None, model: str | None, deadline_seconds: float,
-         generation_seconds: float, faults: tuple[str, ...], seed: int, as_json: bool) -> None:
+def demo(  # noqa: PLR0913 - one parameter for each option
+    *,
+    rows: int | None,
+    home: Path,
+    prompts: Path | None,
+    model: str | None,
+    deadline_seconds: float,
+    generation_seconds: float,
+    faults: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
     """The whole pipeline on this machine: simulator, SQLite ledger, local store, real Dagster runs. Costs nothing.
 
     Ends with a table of the clips. Run again, it submits nothing that it has. Exits with 1 if a row has no clip.
@@ -87,10 +110,10 @@ def _settings(
 
 
 class Director:
-    """Does by hand what Dagster's daemon does by itself: launches the runs, and ticks the poll sensor until all is settled."""
+    """Does what Dagster's daemon does: launches the runs, and ticks the poll sensor until all is settled."""
 
     def __init__(self, project: Project, show: Console) -> None:
-        from pixverse_dagster.definitions import defs  # noqa: PLC0415 - read from the environment that demo has just set
+        from pixverse_dagster.definitions import defs  # noqa: PLC0415 - reads the environment set just now
 
         self._definitions: dg.Definitions = defs
         self._project = project
@@ -121,7 +144,13 @@ class Director:
         name, ledger = self._project.name, self._project.ledger
         deadline = time.monotonic() + deadline_seconds
         total = len(ledger.current(name))
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self._show) as progress:
             bar = progress.add_task("clips stored", total=total)
             while time.monotonic() < deadline:
@@ -141,7 +170,9 @@ class Director:
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self._project.name}_poll")
         resources = {key: getattr(self._project.resources, key) for key in self._project.blueprint.resource_keys}
-        context = dg.build_sensor_context(instance=self._project.instance, resources=resources, definitions=self._definitions)
+        context = dg.build_sensor_context(
+            instance=self._project.instance, resources=resources, definitions=self._definitions
+        )
         found = sensor.evaluate_tick(context)
         for event in found.asset_events or ():
             self._project.instance.report_runless_asset_event(event)
@@ -168,7 +199,9 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
     io_manager: ClipIOManager = getattr(project.resources, CLIPS_KEY)
     tasks = project.ledger.current(project.name)
     rows = project.ledger.rows(project.name)
-    records = [_clip_record(io_manager, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows]
+    records = [
+        _clip_record(io_manager, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows
+    ]
     stored = sum(record["state"] == TaskState.STORED for record in records)
     usd = sum(task["charged_usd"] for task in charged)
     if as_json:
@@ -180,7 +213,11 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
             columns,
             [[str(record[column]) for column in columns] for record in records],
         )
-        money = f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD" if charged else "nothing was charged"
+        money = (
+            f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD"
+            if charged
+            else "nothing was charged"
+        )
         click.echo(f"In this run {money}.")
         click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
         click.echo(f"Check it:               pixverse-dagster verify --home {home}")
@@ -192,7 +229,11 @@ def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]
     if task is None:
         return {"state": "not submitted", **empty}
     if task.state is not TaskState.STORED:
-        return {"state": str(task.state), **empty, "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160]}
+        return {
+            "state": str(task.state),
+            **empty,
+            "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160],
+        }
     store = io_manager.get_store()
     manifest = read_manifest(store, manifest_key(task_folder(task)))
     first = manifest.outputs[0]

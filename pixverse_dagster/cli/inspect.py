@@ -87,7 +87,9 @@ def tasks() -> None:
 
 @tasks.command("list")
 @project_options
-@click.option("--state", type=click.Choice([str(state) for state in TaskState]), multiple=True, help="Only these states.")
+@click.option(
+    "--state", type=click.Choice([str(state) for state in TaskState]), multiple=True, help="Only these states."
+)
 @_json_option
 def list_tasks(home: Path | None, module: str, pipeline: str | None, state: tuple[str, ...], *, as_json: bool) -> None:
     """Every task of the pipeline, the oldest first."""

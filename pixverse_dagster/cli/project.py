@@ -1,7 +1,7 @@
 """Finding the project that a command is about: its Dagster home, its definitions, its pipeline."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -54,7 +54,9 @@ def project_options(command: Any) -> Any:
     """The options of every command that looks at a project."""
     for option in (
         click.option("--home", type=click.Path(path_type=Path), help="Dagster home; $DAGSTER_HOME if not given."),
-        click.option("-m", "--module", default="pixverse_dagster.definitions", show_default=True, help="Definitions module."),
+        click.option(
+            "-m", "--module", default="pixverse_dagster.definitions", show_default=True, help="Definitions module."
+        ),
         click.option("--pipeline", help="Pipeline name, where the module has several."),
     ):
         command = option(command)
@@ -62,7 +64,7 @@ def project_options(command: Any) -> Any:
 
 
 def enter_home(home: Path | None) -> Path:
-    """Make this the Dagster home of the process, with the settings that `demo` left there; a missing home is bad usage."""
+    """Make this the Dagster home of the process, with the settings that `demo` left there."""
     path = home or (Path(os.environ["DAGSTER_HOME"]) if os.environ.get("DAGSTER_HOME") else None)
     if path is None:
         raise click.UsageError("which Dagster home? Give --home DIR or set DAGSTER_HOME")
@@ -79,7 +81,10 @@ def enter_home(home: Path | None) -> Path:
 
 
 def prepare_home(home: Path, settings: dict[str, str]) -> Path:
-    """Make a Dagster home, if there is none, and leave the settings there for later commands. They win over the environment."""
+    """Make a Dagster home, if there is none, and leave the settings there for later commands.
+
+    They win over the environment.
+    """
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
@@ -91,7 +96,7 @@ def prepare_home(home: Path, settings: dict[str, str]) -> Path:
 
 
 @contextmanager
-def open_project(module: str, pipeline: str | None) -> Iterator[Project]:
+def open_project(module: str, pipeline: str | None) -> Generator[Project]:
     """The pipeline of a definitions module, its resources set up."""
     try:
         loaded = import_module(module)

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,12 +17,12 @@ _READY = "simulator ready on "
 _STOP_SECONDS = 10
 
 
-def simulator_options(command: click.Command) -> click.Command:
+def simulator_options(command: Any) -> Any:
     """The options that shape a simulator."""
     for option in (
         click.option("--generation-seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
                      help="How long a clip takes, give or take 30 %."),
-        click.option("--fault", "faults", multiple=True, metavar="KIND=RATE", help="A fault and how often; repeatable."),
+        click.option("--fault", "faults", multiple=True, metavar="KIND=RATE", help="A fault and its rate; repeatable."),
         click.option("--seed", type=int, default=0, show_default=True, help="What the faults are drawn from."),
     ):  # fmt: skip
         command = option(command)
@@ -35,14 +36,19 @@ def simulator_arguments(generation_seconds: float, faults: Sequence[str], seed: 
 
 
 @contextmanager
-def running_simulator(port: int, arguments: Sequence[str]) -> Iterator[str]:
-    """A simulator in a process of its own, yielding its address; stopped at the end. Raises PixverseError if it does not start."""
+def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
+    """A simulator in a process of its own, yielding its address; stopped at the end.
+
+    Raises PixverseError if it does not start.
+    """
     command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program, no shell
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith(_READY):
-            raise PixverseError(f"the simulator did not start on port {port}: is the port taken, or `demo` not installed?")
+            raise PixverseError(
+                f"the simulator did not start on port {port}: is the port taken, or `demo` not installed?"
+            )
         yield line.removeprefix(_READY).strip()
     finally:
         process.terminate()
@@ -72,12 +78,17 @@ def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], see
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of Dagster's UI.")
 @click.option("--simulator-port", type=click.IntRange(1, 65535), default=8765, show_default=True)
 @simulator_options
-def dev(home: Path, port: int, simulator_port: int, generation_seconds: float, faults: tuple[str, ...], seed: int) -> None:
+def dev(
+    home: Path, port: int, simulator_port: int, generation_seconds: float, faults: tuple[str, ...], seed: int
+) -> None:
     """The simulator and Dagster's UI together, on this project's definitions. Stop with Ctrl-C."""
     url = f"http://127.0.0.1:{simulator_port}"
     prepare_home(home, {"PIXVERSE_MODE": "simulator", "PIXVERSE_SIMULATOR_URL": url})
     with running_simulator(simulator_port, simulator_arguments(generation_seconds, faults, seed)) as address:
-        click.echo(f"Simulator: {address}\nDagster:   http://127.0.0.1:{port}\nTurn on prompts, then tasks; the poll sensor stores the clips.")
+        click.echo(
+            f"Simulator: {address}\nDagster:   http://127.0.0.1:{port}\n"
+            "Materialise prompts, then tasks; the poll sensor stores the clips."
+        )
         module = ["-m", "pixverse_dagster.definitions"]
         command = [sys.executable, "-m", "dagster", "dev", *module, "-h", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command)  # noqa: S603 - dagster's own program, no shell

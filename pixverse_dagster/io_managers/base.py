@@ -18,7 +18,7 @@ from pixverse_dagster.storage.base import ClipStore
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Tasks whose clips are to be stored: the value that a collect op hands to the IO manager, which closes its workshop."""
+    """Tasks whose clips are to be stored: what a collect op hands to the IO manager, which closes the workshop."""
 
     shop: Workshop
     tasks: Sequence[Task]
@@ -47,7 +47,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         """
         if not isinstance(obj, ClipBatch):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise dg.DagsterInvariantViolationError(
-                f"{type(self).__name__} stores the clips of a pixverse pipeline; {context.op_def.name} returned {type(obj)}"
+                f"{type(self).__name__} stores the clips of a pixverse pipeline; {context.name} is a {type(obj)}"
             )
         problems: list[str] = []
         with obj.shop as shop:
@@ -60,7 +60,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         raise_failures("could not be stored", problems, len(obj.tasks))
 
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
-        """The stored clip of the partition, or a dict of those of several; rows without a stored clip are absent from it.
+        """The stored clip of the partition, or a dict of those of several, without the rows that have none.
 
         Raises dg.Failure for a single partition that has none.
         """

@@ -9,7 +9,10 @@ from pixverse_dagster.storage.s3 import S3Store
 
 
 class S3ClipIOManager(ClipIOManager):
-    """Stores clips in an S3 bucket with dagster-aws's `S3Resource`. Atomic: one conditional PUT per file, never overwritten."""
+    """Stores clips in an S3 bucket with dagster-aws's `S3Resource`.
+
+    Atomic: one conditional PUT per file, never overwritten.
+    """
 
     s3: dg.ResourceDependency[S3Resource]
     bucket: str = Field(description="The bucket; it must exist.")

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.clip import Accepted, Ended, Finished, TaskState
 from pixverse_dagster.ledger.database import open_engine
@@ -35,7 +36,10 @@ class SnapshotChange:
 
 
 class Ledger:
-    """Reads and writes the ledger. Every method is one transaction; safe to use from many threads, processes and machines."""
+    """Reads and writes the ledger.
+
+    Every method is one transaction; safe to use from many threads, processes and machines.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -50,7 +54,7 @@ class Ledger:
         """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
         with self._engine.begin() as connection:
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
-            before: dict[str, str] = {row: digest for row, digest in connection.execute(query)}
+            before: dict[str, str] = dict(connection.execute(query).tuples().all())
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), _CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
@@ -94,9 +98,9 @@ class Ledger:
     def claim(self, pipeline: str, row: Row, run_id: str, now: float, lease_seconds: float) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
 
-        Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been. Only after
-        a refusal, which costs nothing, does a new attempt begin. Decided by a unique constraint, so that of any number of
-        processes at the same time exactly one may send.
+        Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been.
+        Only after a refusal, which costs nothing, does a new attempt begin. Decided by a unique constraint, so that
+        of any number of processes at the same time exactly one may send.
         """
         try:
             with self._engine.begin() as connection:
@@ -107,7 +111,7 @@ class Ledger:
                 values = task_values(task) | {"next_poll_at": now + lease_seconds}
                 connection.execute(sa.insert(tasks).values(values))
                 return task, True
-        except sa.exc.IntegrityError:
+        except IntegrityError:
             with self._read() as connection:
                 winner = self._latest(connection, pipeline, row)
             if winner is None:
@@ -300,7 +304,7 @@ class Ledger:
         return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
 
     def _move(self, task: Task, states: Sequence[TaskState], **values: Any) -> Task:
-        """Change the task if it is in one of these states; whoever came first wins, and the task is returned as it is."""
+        """Change the task if it is in one of these states; whoever came first wins. Returns the task as it is."""
         columns = {name: plain(name, value) for name, value in values.items()}
         with self._engine.begin() as connection:
             where = (tasks.c.id == task.id, tasks.c.state.in_(states))

@@ -105,16 +105,14 @@ def task_values(task: Task) -> dict[str, Any]:
 
 def read_task(record: Any) -> Task:
     request, images, labels = _read_request(record)
-    fields = {name: getattr(record, name) for name in Task.__dataclass_fields__ if name in record._fields}
-    return Task(
-        **fields
-        | {
-            "request": request,
-            "images": images,
-            "labels": labels,
-            "state": TaskState(record.state),
-            "kind": FailureKind(record.kind) if record.kind else None,
-            "urls": tuple(json.loads(record.urls or "[]")),
-            "seeds": tuple(json.loads(record.seeds or "[]")),
-        }
-    )
+    fields: dict[str, Any] = {n: getattr(record, n) for n in Task.__dataclass_fields__ if n in record._fields}
+    fields |= {
+        "request": request,
+        "images": images,
+        "labels": labels,
+        "state": TaskState(record.state),
+        "kind": FailureKind(record.kind) if record.kind else None,
+        "urls": tuple(json.loads(record.urls or "[]")),
+        "seeds": tuple(json.loads(record.seeds or "[]")),
+    }
+    return Task(**fields)

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 import httpx
@@ -56,7 +57,10 @@ class Provider(ABC):
 
     @abstractmethod
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Read the answer to a poll: one fact per task. Raises ReadFailed; a task it says nothing clear about is Running."""
+        """Read the answer to a poll: one fact per task.
+
+        Raises ReadFailed; a task it says nothing clear about is Running.
+        """
 
     def known(self, fact: PollFact) -> bool:
         """Whether this poll fact proves that the provider has the task."""
@@ -124,11 +128,11 @@ def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused |
     """What a non-2xx answer to a submit means where the body says no more: only an explicit refusal is not charged."""
     status = response.status_code
     message = f"{who} answered HTTP {status}: {text}"
-    if status == httpx.codes.TOO_MANY_REQUESTS:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
-    if status == httpx.codes.SERVICE_UNAVAILABLE and mapping(read_json(response)):
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and mapping(read_json(response)):
         return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
-    if httpx.codes.BAD_REQUEST <= status < httpx.codes.INTERNAL_SERVER_ERROR and status != httpx.codes.REQUEST_TIMEOUT:
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
         return Refused(f"{message}. Not charged.")
     return OutcomeUnknown(f"{message}. It may have been accepted and charged; it is not sent again.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -131,9 +132,9 @@ class HighwayC1ReferenceToVideo(Request):
     references: Annotated[tuple[Reference, ...], JsonList, Field(min_length=1, max_length=7)]
     resolution: Annotated[Resolution, At("resolution")] = "720p"
     duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration")] = 5
-    aspect_ratio: Annotated[
-        Literal["16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9"], At("aspect_ratio")
-    ] = "16:9"
+    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9"], At("aspect_ratio")] = (
+        "16:9"
+    )
     audio: Annotated[bool, At("generate_audio_switch")] = False
 
     @field_validator("prompt")
@@ -147,7 +148,7 @@ class HighwayC1ReferenceToVideo(Request):
         names = [reference.name for reference in self.references]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"references: name {twice[0]!r} is used twice; give each reference its own name")
-        markers = re.findall(r"@(\w+)", self.prompt)
+        markers: list[str] = re.findall(r"@(\w+)", self.prompt)
         for marker in markers:
             if marker not in names:
                 near = get_close_matches(marker, names, n=1)
@@ -170,7 +171,9 @@ class HighwayC1ReferenceToVideo(Request):
 
     def cautions(self) -> list[str]:
         """PixVerse's CLI lists C1 without 21:9, HighwayAPI's page with it."""
-        return ["aspect_ratio 21:9 is on HighwayAPI's page but not in PixVerse's own list"] * (self.aspect_ratio == "21:9")
+        return ["aspect_ratio 21:9 is on HighwayAPI's page but not in PixVerse's own list"] * (
+            self.aspect_ratio == "21:9"
+        )
 
 
 class Highway(Provider):
@@ -200,10 +203,10 @@ class Highway(Provider):
         status = response.status_code
         if reason in {"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"}:
             raise RateLimited(message, retry_after_seconds(response))
-        if status == httpx.codes.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
+        if status == HTTPStatus.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
             # Their FAQ: a 403 that speaks of balance can be a rate limit in disguise.
             raise OutOfCredit(f"{message} The text may also hide a rate limit.")
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise Unauthorized(message)
         raise refuse_by_status("HighwayAPI", response, f"{reason} {text}".strip())
 
@@ -213,10 +216,10 @@ class Highway(Provider):
         return httpx.Request("GET", url, headers=self._headers(), params={"task_id": tasks[0].task_id})
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Judge by `task.status` and the presence of a video URL; `progress_percent` was seen as 0 on finished tasks."""
+        """Judge by `task.status` and the presence of a video URL; `progress_percent` was seen as 0 at the end."""
         document = mapping(read_json(response))
         document = document if "task" in document else mapping(document.get("data"))
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code == HTTPStatus.NOT_FOUND:
             return {tasks[0].task_id: Missing()}
         if not response.is_success or not mapping(document.get("task")):
             raise unread_poll("HighwayAPI", response)
@@ -234,7 +237,8 @@ def _message(body: dict[str, Any]) -> str:
 def _read_task(document: dict[str, Any]) -> PollFact:
     task = mapping(document.get("task"))
     word = str(task.get("status") or "").upper().removeprefix("TASK_STATUS_")
-    urls = tuple(u for video in items(document.get("videos")) if is_web_url(u := mapping(video).get("video_url")))
+    found = [mapping(video).get("video_url") for video in items(document.get("videos"))]
+    urls = tuple(str(url) for url in found if is_web_url(url))
     if word in _FAILED:
         reason = redact_text(str(task.get("reason") or task.get("error") or task.get("message") or "no reason given"))
         kind = FailureKind.MODERATED if _MODERATION.search(reason) else FailureKind.PROVIDER_ERROR

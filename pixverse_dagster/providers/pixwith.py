@@ -1,13 +1,14 @@
 """Pixwith: `POST /api/task/create`, `POST /api/task/get`.
 
-Sources: Pixwith's Pixverse V5 page, its task/get page and published skills. Nothing public says which HTTP status goes with an
-error, whether a task can be repeated safely, or why a task failed.
+Sources: Pixwith's Pixverse V5 page, its task/get page and published skills. Nothing public says which HTTP status
+goes with an error, whether a task can be repeated safely, or why a task failed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -91,14 +92,14 @@ class Pixwith(Provider):
             return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
         if response.is_success and code not in {0, _AUTH}:
             raise OutcomeUnknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
-        if response.is_server_error and response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        if response.is_server_error and response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
             raise refuse_by_status("Pixwith", response, text)
         message = f"Pixwith declined: {text}. Not charged."
         if _RATE_TROUBLE.search(text):
             raise RateLimited(message, retry_after_seconds(response))
         if code == _AUTH or _KEY_TROUBLE.search(text) or response.status_code in {401, 403}:
             raise Unauthorized(message)
-        if _CREDIT_TROUBLE.search(text) or response.status_code == httpx.codes.PAYMENT_REQUIRED:
+        if _CREDIT_TROUBLE.search(text) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
             raise OutOfCredit(message)
         if response.is_success:
             raise Refused(message)

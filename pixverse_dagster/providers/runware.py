@@ -1,18 +1,20 @@
 """Runware: one endpoint, `POST /v1`, with a JSON array of tasks.
 
-Sources: Runware's PixVerse V4.5 model page, its platform pages and official SDKs. The caller chooses the task's UUID and a known
-UUID is refused unpaid (`conflictTaskUUID`): a submit whose answer is lost can be settled by asking, then replaying it.
+Sources: Runware's PixVerse V4.5 model page, its platform pages and official SDKs. The caller chooses the task's UUID
+and a known UUID is refused unpaid (`conflictTaskUUID`): a submit whose answer is lost can be settled by asking, then
+replaying it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
 from pydantic import AfterValidator as After
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
 
 from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running
 from pixverse_dagster.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
@@ -82,7 +84,7 @@ SecretUrl = Annotated[str, After(_web_url)]
 
 
 class Frame(BaseModel):
-    """An image and the frame of the clip it fixes; without `frame`, Runware places one image first and two first and last."""
+    """An image and the frame it fixes. Without `frame`, Runware puts one image first, and two first and last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -93,8 +95,8 @@ class Frame(BaseModel):
 class RunwareV45(Request):
     """PixVerse v4.5 (`pixverse:1@3`) from text, or from text with a first and/or last frame; 1 to 4 outputs.
 
-    From text the size is `width` and `height`, or `resolution` and `aspect_ratio`, which stand for the same table; with frames
-    it is `resolution` alone, and the shape is that of the image.
+    From text the size is `width` and `height`, or `resolution` and `aspect_ratio`, which stand for the same table;
+    with frames it is `resolution` alone, and the shape is that of the image.
     """
 
     MODEL: ClassVar[str] = "runware/pixverse-v4.5"
@@ -140,7 +142,8 @@ class RunwareV45(Request):
     def _frames_once(self) -> RunwareV45:
         if self.frames and (self.image or self.last_image):
             raise ValueError("frames: give either frames, or image and last_image, not both")
-        positions = [{0: "first", -1: "last"}.get(frame.frame, frame.frame) for frame in self.frames or ()]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        names: dict[Any, str] = {0: "first", -1: "last"}
+        positions = [names.get(frame.frame, frame.frame) for frame in self.frames or ()]
         if len(positions) > 1 and positions[0] is not None and positions[0] == positions[1]:
             raise ValueError(f"frames: both images are for the {positions[0]} frame")
         return self
@@ -165,7 +168,9 @@ class RunwareV45(Request):
     def _product_exists(self) -> RunwareV45:
         large = self.effective_resolution() == "1080p"
         if self.motion_mode == "fast" and self.duration_seconds != 5:  # noqa: PLR2004 - seconds, as documented
-            raise ValueError("motion_mode fast makes 5 s clips only: set duration_seconds to 5, or motion_mode to normal")
+            raise ValueError(
+                "motion_mode fast makes 5 s clips only: set duration_seconds to 5, or motion_mode to normal"
+            )
         if self.motion_mode == "fast" and large:
             raise ValueError("motion_mode fast has no 1080p: use 720p, or motion_mode normal")
         if large and self.duration_seconds == 8:  # noqa: PLR2004 - seconds, as documented
@@ -203,10 +208,20 @@ class RunwareV45(Request):
 
 
 _SAFETY_CODES = frozenset(
-    "contentPolicyViolation providerContentPolicyViolation sensitiveContentDetected unsafeContentDetected"
-    " nsfwContentDetected promptBlocked imageBlocked moderationFailed".split()
+    [
+        "contentPolicyViolation",
+        "providerContentPolicyViolation",
+        "sensitiveContentDetected",
+        "unsafeContentDetected",
+        "nsfwContentDetected",
+        "promptBlocked",
+        "imageBlocked",
+        "moderationFailed",
+    ]
 )
-_REFUSALS = re.compile(r"^(invalid|missing|conflict|duplicate|unsupported|value|array|max|unknown|incompatible|validation)")
+_REFUSALS = re.compile(
+    r"^(invalid|missing|conflict|duplicate|unsupported|value|array|max|unknown|incompatible|validation)"
+)
 _AUTH = re.compile(r"ApiKey|^(unauthorized|forbidden|permissionDenied|authentication|tokenExpired|accountSuspended)")
 _QUOTA = re.compile(r"Credits|Quota|Balance|^paymentRequired$")
 _GONE = re.compile(r"NotFound$|Expired$|^taskFailedOrNotFound$")
@@ -229,7 +244,7 @@ class Runware(Provider):
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """An acknowledgement, or the refusal of a UUID that exists already, means accepted."""
         body = mapping(read_json(response))
-        error = next((e for e in _errors(body) if e.get("taskUUID") in {reference, None}), {})
+        error = next((e for e in _errors(body) if e.get("taskUUID") in {reference, None}), dict[str, Any]())
         code = str(error.get("code") or "")
         accepted = any(mapping(row).get("taskUUID") == reference for row in items(body.get("data")))
         if (response.is_success and accepted and not error) or code == "conflictTaskUUID":
@@ -240,7 +255,7 @@ class Runware(Provider):
             raise RateLimited(message, retry_after_seconds(response))
         if _AUTH.search(code) or response.status_code in {401, 403}:
             raise Unauthorized(message)
-        if _QUOTA.search(code) or response.status_code == httpx.codes.PAYMENT_REQUIRED:
+        if _QUOTA.search(code) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
             raise OutOfCredit(message)
         if code in _SAFETY_CODES or (_REFUSALS.search(code) and not response.is_server_error):
             raise Refused(message)

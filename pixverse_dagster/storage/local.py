@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 
 class LocalStore:
-    """A directory. A file appears under its name complete and flushed to disk, by a hard link that fails if the name is taken."""
+    """A directory.
+
+    A file appears under its name complete and flushed to disk, by a hard link that fails if the name is taken.
+    """
 
     INCOMING = ".incoming"
 

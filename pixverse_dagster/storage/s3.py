@@ -18,7 +18,8 @@ _RACES = 5
 class S3Store:
     """A bucket, or a prefix in one. A clip is one conditional PUT, so that of many writers exactly one wins.
 
-    The digest that was computed while downloading is sent as the object's checksum; S3 refuses bytes that do not match it.
+    The digest that was computed while downloading is sent as the object's checksum; S3 refuses bytes that do not
+    match it.
     """
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
@@ -26,9 +27,9 @@ class S3Store:
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         if str(client.meta.endpoint_url).startswith("https:"):
-            # Signing the payload would hash every byte a second time; TLS and the checksum guard it already. boto3 offers
-            # this on construction only, and the client is the resource's.
-            s3 = {**(client.meta.config.s3 or {}), "payload_signing_enabled": False}
+            # Signing the payload would hash every byte a second time; TLS and the checksum guard it already. boto3
+            # offers this on construction only, and the client is the resource's.
+            s3: dict[str, Any] = {**(client.meta.config.s3 or {}), "payload_signing_enabled": False}
             client.meta.config.s3 = s3
 
     def __repr__(self) -> str:
@@ -69,7 +70,9 @@ class S3Store:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """As `ClipStore.keys`."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
         for page in pages:
             for item in page.get("Contents", []):
                 yield str(item["Key"]).removeprefix(self._prefix)
