@@ -126,7 +126,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys=blueprint.resource_keys | {CLIPS_KEY},
     )
-    def generate(context: dg.AssetExecutionContext):  # noqa: ANN202 - Dagster would take None for the only output
+    def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:
@@ -139,6 +139,8 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
             if clips_spec.key in selected:
                 problems += _deliver(blueprint, context, shop, handles)
         raise_failures("failed", problems, len(keys))
+        # A generator that yields nothing: the events above are per row, Dagster's own would repeat them for every row.
+        yield from ()
 
     return generate
 

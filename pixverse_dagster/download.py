@@ -12,6 +12,7 @@ import socket
 import time
 import urllib.request
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import BinaryIO
 
 import httpx
@@ -23,6 +24,7 @@ from pixverse_dagster.redaction import redact_text, redact_url
 
 _GONE = {401, 403, 404, 410}
 _CHUNK_BYTES = 256 * 1024
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadRules(Record):
@@ -57,6 +59,8 @@ class Downloader:
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             limits=httpx.Limits(max_connections=rules.max_concurrency),
             headers={"Accept-Encoding": "identity"},
+            # Of the hosts that result URLs name, none gets back what it or another one set.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._proxied = bool(urllib.request.getproxies())
 
@@ -121,12 +125,18 @@ class Downloader:
 
     def _refuse_private(self, address: str, url: str) -> None:
         ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-        mapped = getattr(ip, "ipv4_mapped", None)
-        if not (mapped or ip).is_global or (mapped or ip).is_multicast:
+        end = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+        if not end.is_global or end.is_multicast:
             raise ReadFailed(
                 f"{redact_url(url)} leads to the private address {address} and is not fetched; "
                 "set allow_private_network only for a server of your own"
             )
+
+
+def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that a gateway would go on to: mapped, 6to4 or NAT64; any other address as it is."""
+    nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else None
+    return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
 
 def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: float) -> Download:
@@ -145,8 +155,9 @@ def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: 
         digest.update(chunk)
         target.write(chunk)
     expected = response.headers.get("Content-Length")
-    if expected and expected.isdigit() and int(expected) != size:
-        raise ReadFailed(f"{where} ended after {size} of {expected} bytes")
+    came = response.num_bytes_downloaded
+    if expected and expected.isdigit() and int(expected) != came:
+        raise ReadFailed(f"{where} ended after {came} of {expected} bytes")
     if not size:
         raise ReadFailed(f"{where} is empty")
     target.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from pixverse_dagster.submission import Submission, describe_trouble
 
 DATA_VERSION_TAG = "dagster/data_version"
 _PROBLEMS_SHOWN = 20
+_MAX_POSTER_BYTES = 16_000
+"""A larger poster would weigh more than all the rest of the event log."""
 
 
 def task_event(submission: Submission, task: Task) -> dg.AssetMaterialization:
@@ -48,6 +51,7 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
     folder = task_folder(task)
     waited = (task.finished_at or now) - (task.submitted_at or now)
     metadata: dict[str, Any] = _task_metadata(task) | {
+        "pixverse/state": str(TaskState.STORED),
         "dagster/uri": store.uri(first.key),
         "pixverse/prompt": str(getattr(task.request, "prompt", "")),
         "pixverse/manifest": dg.PathMetadataValue(store.uri(manifest_key(folder))),
@@ -63,6 +67,9 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         "pixverse/audio": first.audio,
         "pixverse/generation_seconds": round(waited, 3),
     }
+    if len(collected.poster) <= _MAX_POSTER_BYTES:
+        encoded = base64.b64encode(collected.poster).decode()
+        metadata["pixverse/poster"] = dg.MetadataValue.md(f"![poster](data:image/jpeg;base64,{encoded})")
     for label, value in manifest.labels.items():
         metadata[f"pixverse/label/{label}"] = value
     return dg.AssetMaterialization(

@@ -61,6 +61,8 @@ def _from_json(value: Any) -> Any:
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"must be a JSON list: {error.msg} at character {error.pos + 1}") from None
+        except RecursionError:
+            raise ValueError("must be a JSON list, and this one is nested too deeply") from None
     return value
 
 
@@ -102,7 +104,7 @@ class Request(BaseModel):
         return tuple(value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str))
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
-        """The provider's body: every field that is set, in its place, with `image` and `url` applied where they belong."""
+        """The provider's body: every field that is set, in its place, with `image` and `url` applied to theirs."""
         body: dict[str, Any] = {}
         for name, at in self._places():
             value = getattr(self, name)

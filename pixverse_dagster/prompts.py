@@ -141,9 +141,11 @@ def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
         for column, message in _validation_complaints(error, model):
             complain(column, message)
         return problems
+    labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
+    for label in [label for label, text in labels.items() if not _is_unicode(text)]:
+        complain(label, "is not valid Unicode text: perhaps a character was cut in half")
     if problems or take is None:
         return problems
-    labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
     return Draft(raw, row_id, take, labels, request)
 
 
@@ -167,6 +169,14 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _take(value: Any) -> int | None:
     try:
         take = int(str(value))
@@ -183,11 +193,9 @@ def _id_complaint(row_id: str) -> str:
     for mark in ("...", ",", "/", "\\", '"'):
         if mark in row_id:
             return f"has {mark!r}, which Dagster's partition selection cannot carry: use '-' or '_' instead"
-    try:
-        size = len(encode_row(row_id))
-    except UnicodeEncodeError:
+    if not _is_unicode(row_id):
         return "is not valid Unicode text: use letters, digits, '-', '_' and '.'"
-    if size > MAX_ID_BYTES:
+    if (size := len(encode_row(row_id))) > MAX_ID_BYTES:
         return f"is {size} bytes long as a folder name; at most {MAX_ID_BYTES} fit: use a shorter id"
     return ""
 

@@ -134,7 +134,7 @@ class Wire:
             return _read_bounded(client.send(request, stream=True), deadline)
         except _NOT_SENT as error:
             raise NotSent(
-                f"{request.url.host} could not be reached ({_say(error)}). The {call.value} never left; nothing was spent"
+                f"{request.url.host} could not be reached ({_say(error)}). The {call.value} never left: nothing spent"
             ) from None
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             if call is Call.SUBMIT:

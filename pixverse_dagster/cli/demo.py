@@ -95,8 +95,8 @@ def _settings(
         collect_after_seconds=15,
         collect_retry_seconds=2,
         missing_seconds=120,
-        partial_seconds=60,
-        task_deadline_seconds=max(60, generation_seconds * 20),
+        partial_seconds=20,
+        task_deadline_seconds=max(30, generation_seconds * 20),
         result_lifetime_seconds=120,
     )
     return {

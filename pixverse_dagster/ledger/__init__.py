@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import uuid
@@ -53,8 +54,10 @@ class Ledger:
     ) -> SnapshotChange:
         """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
         with self._engine.begin() as connection:
+            # Two readings at once wait for each other; SQLite's transaction does so by itself.
+            connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
-            before: dict[str, str] = dict(connection.execute(query).tuples().all())
+            before: dict[str, str] = {record.row: record.digest for record in connection.execute(query)}
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), _CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
@@ -107,9 +110,9 @@ class Ledger:
                 latest = self._latest(connection, pipeline, row)
                 if latest is not None and latest.state is not TaskState.REFUSED:
                     return latest, False
-                task = self._new_task(pipeline, row, latest.attempt + 1 if latest else 1, run_id, now)
-                values = task_values(task) | {"next_poll_at": now + lease_seconds}
-                connection.execute(sa.insert(tasks).values(values))
+                attempt = latest.attempt + 1 if latest else 1
+                task = replace(self._new_task(pipeline, row, attempt, run_id, now), next_poll_at=now + lease_seconds)
+                connection.execute(sa.insert(tasks).values(task_values(task)))
                 return task, True
         except IntegrityError:
             with self._read() as connection:
@@ -161,7 +164,8 @@ class Ledger:
             cost_usd=task.cost_usd if fact.cost_usd is None else fact.cost_usd,
             finished_at=task.finished_at or now,
             next_poll_at=None,
-            next_collect_at=now if task.state is TaskState.SUBMITTED else None,
+            # Renewed URLs leave the lease of whoever collects the task as it is.
+            next_collect_at=sa.func.coalesce(tasks.c.next_collect_at, now),
             polls=task.polls + 1,
         )
 
@@ -308,15 +312,17 @@ class Ledger:
         columns = {name: plain(name, value) for name, value in values.items()}
         with self._engine.begin() as connection:
             where = (tasks.c.id == task.id, tasks.c.state.in_(states))
-            moved = connection.execute(sa.update(tasks).where(*where).values(columns)).rowcount
-        values.pop("next_collect_at", None)
-        return replace(task, **values) if moved else self.refresh(task)
+            moved = connection.execute(sa.update(tasks).where(*where).values(columns).returning(tasks)).first()
+        return read_task(moved) if moved else self.refresh(task)
 
 
 @lru_cache(maxsize=8)
 def open_ledger(url: str) -> Ledger:
     """The ledger at this URL, opened once per process; created or migrated on first use."""
-    return Ledger(open_engine(url))
+    engine = open_engine(url)
+    # Closing the last connection makes SQLite fold its log into the file, where forgotten result URLs leave no bytes.
+    atexit.register(engine.dispose)
+    return Ledger(engine)
 
 
 def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -15,6 +15,9 @@ BUSY_TIMEOUT_SECONDS = 60
 _MIGRATION_LOCK = 0x50495856
 """An arbitrary constant: PostgreSQL's advisory lock for migrating this ledger."""
 
+# A database error would otherwise quote what was being written: prompts, result URLs, webhook tokens.
+_QUIET: dict[str, Any] = {"hide_parameters": True}
+
 
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite ledger in this file."""
@@ -29,7 +32,7 @@ def open_engine(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
     else:
-        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=60)
+        engine = sa.create_engine(parsed, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=60)
     _migrate(engine)
     return engine
 
@@ -38,7 +41,11 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
-        url, pool_size=10, max_overflow=60, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+        url,
+        **_QUIET,
+        pool_size=10,
+        max_overflow=60,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
 
     def on_connect(connection: Any, _record: Any) -> None:

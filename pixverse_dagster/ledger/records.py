@@ -53,7 +53,12 @@ class Task:
 
 
 def plain(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in {"urls", "seeds"} else value
+    if name in {"urls", "seeds"}:
+        return json.dumps(value)
+    if name in {"reason", "note"} and value is not None:
+        # A provider's words: neither database takes half a surrogate pair, and PostgreSQL no NUL.
+        return str(value).replace("\0", "").encode(errors="replace").decode()
+    return value
 
 
 def _request_text(request: Request) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import httpx
 
 from pixverse_dagster.clip import Accepted, Missing, PollFact, Running
-from pixverse_dagster.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused
+from pixverse_dagster.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.models import Request
 from pixverse_dagster.redaction import redact_text
 
@@ -37,6 +37,9 @@ class Provider(ABC):
     """Whether the caller chooses the task's id, so that an unknown submit can be settled by asking and replaying."""
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            # An HTTP library would refuse the header later, and might quote the key.
+            raise Unauthorized(f"the API key for {self.NAME} has a character that no header can carry. Nothing was sent")
         self._api_key = api_key
         self.base_url = (base_url or self.BASE_URL).rstrip("/")
 
@@ -97,7 +100,7 @@ def positive(value: Any) -> float | None:
     """A number above zero, also from text; None from anything else, because a price of 0 means that it is not known."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 < number < float("inf") else None
 

@@ -92,8 +92,9 @@ class Pixwith(Provider):
             return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
         if response.is_success and code not in {0, _AUTH}:
             raise OutcomeUnknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
-        if response.is_server_error and response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-            raise refuse_by_status("Pixwith", response, text)
+        by_status = refuse_by_status("Pixwith", response, text)
+        if not response.is_success and isinstance(by_status, OutcomeUnknown):
+            raise by_status
         message = f"Pixwith declined: {text}. Not charged."
         if _RATE_TROUBLE.search(text):
             raise RateLimited(message, retry_after_seconds(response))
@@ -103,7 +104,7 @@ class Pixwith(Provider):
             raise OutOfCredit(message)
         if response.is_success:
             raise Refused(message)
-        raise refuse_by_status("Pixwith", response, text)
+        raise by_status
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One POST per task."""
@@ -115,8 +116,8 @@ class Pixwith(Provider):
         data, text = mapping(body.get("data")), _text(body)
         if not response.is_success:
             raise unread_poll("Pixwith", response)
-        if integer(body.get("code")) != _OK:
-            if _NOT_FOUND.search(text):
+        if (code := integer(body.get("code"))) != _OK:
+            if code != _AUTH and _NOT_FOUND.search(text) and not _KEY_TROUBLE.search(text):
                 return {tasks[0].task_id: Missing()}
             raise ReadFailed(f"Pixwith answered the poll with: {text or excerpt(response)}")
         return {tasks[0].task_id: _read_task(data, text, tasks[0].outputs)}

@@ -77,7 +77,7 @@ def _web_url(value: str) -> str:
 
 
 def _frame(value: Any) -> Any:
-    return int(value) if value in {"0", "-1"} else value
+    return int(value) if isinstance(value, str) and value in {"0", "-1"} else value
 
 
 SecretUrl = Annotated[str, After(_web_url)]
@@ -114,7 +114,7 @@ class RunwareV45(Request):
     prompt: Annotated[str, Field(min_length=2, max_length=2048), At("positivePrompt")]
     image: ImageReference | None = None
     last_image: ImageReference | None = None
-    frames: Annotated[tuple[Frame, ...] | None, JsonList, Field(min_length=1, max_length=2)] = None
+    frames: Annotated[Annotated[tuple[Frame, ...], Field(min_length=1, max_length=2)] | None, JsonList] = None
     resolution: Resolution | None = None
     aspect_ratio: Literal["16:9", "4:3", "1:1", "3:4", "9:16"] | None = None
     width: int | None = None
@@ -156,10 +156,10 @@ class RunwareV45(Request):
         if self.width is not None and framed:
             raise ValueError("width and height are for text-to-video: with an image, give resolution instead")
         if self.width is not None and (self.resolution or self.aspect_ratio):
-            raise ValueError("give width and height, or resolution and aspect_ratio, not both")
+            raise ValueError("width: give width and height, or resolution and aspect_ratio, not both")
         if self.width is not None and (self.width, self.height) not in SIZES.values():
             sizes = ", ".join(f"{w}x{h}" for w, h in SIZES.values())
-            raise ValueError(f"{self.width}x{self.height} is not a size of this model; the sizes are {sizes}")
+            raise ValueError(f"width: {self.width}x{self.height} is not a size of this model; the sizes are {sizes}")
         if framed and self.aspect_ratio:
             raise ValueError("aspect_ratio is for text-to-video: with an image, the clip takes the image's shape")
         return self
@@ -174,7 +174,7 @@ class RunwareV45(Request):
         if self.motion_mode == "fast" and large:
             raise ValueError("motion_mode fast has no 1080p: use 720p, or motion_mode normal")
         if large and self.duration_seconds == 8:  # noqa: PLR2004 - seconds, as documented
-            raise ValueError("PixVerse v4.5 has no 1080p clip of 8 s: use 5 s, or 720p")
+            raise ValueError("duration_seconds: PixVerse v4.5 has no 1080p clip of 8 s: use 5 s, or 720p")
         if self.effect and self.camera_movement:
             raise ValueError("effect and camera_movement exclude each other: keep one")
         if self.upload_endpoint and self.outputs > 1:
@@ -244,14 +244,16 @@ class Runware(Provider):
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """An acknowledgement, or the refusal of a UUID that exists already, means accepted."""
         body = mapping(read_json(response))
-        error = next((e for e in _errors(body) if e.get("taskUUID") in {reference, None}), dict[str, Any]())
-        code = str(error.get("code") or "")
         accepted = any(mapping(row).get("taskUUID") == reference for row in items(body.get("data")))
+        # An error without a UUID is this task's only where nothing acknowledges the task.
+        whose = (reference,) if accepted else (reference, None)
+        error = next((e for e in _errors(body) if e.get("taskUUID") in whose), dict[str, Any]())
+        code = str(error.get("code") or "")
         if (response.is_success and accepted and not error) or code == "conflictTaskUUID":
             return Accepted(reference)
         text = _text(error) or excerpt(response)
         message = f"Runware declined ({code or f'HTTP {response.status_code}'}): {text}. Not charged."
-        if "RateLimit" in code:
+        if "RateLimit" in code or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise RateLimited(message, retry_after_seconds(response))
         if _AUTH.search(code) or response.status_code in {401, 403}:
             raise Unauthorized(message)
@@ -269,10 +271,13 @@ class Runware(Provider):
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """Rows and errors are attributed by `taskUUID`; a task without any is Missing, which may mean running."""
+        if response.is_server_error or response.status_code in {401, 402, 403, 429}:
+            # These speak of the account and the call. An error that names a task only repeats what was asked about.
+            raise unread_poll("Runware", response)
         body = mapping(read_json(response))
         rows = [mapping(row) for row in items(body.get("data"))]
         errors = _errors(body)
-        ours = {task.task_id for task in tasks}
+        ours = [task.task_id for task in tasks]
         named = any(row.get("taskUUID") in ours for row in [*rows, *errors])
         if not isinstance(body.get("data"), list) and not named:
             raise unread_poll("Runware", response)

@@ -1,0 +1,166 @@
+"""Factories that several test modules share: rows, workshops against a simulator, and work in processes of its own."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.synchronize import Barrier
+from threading import Event
+from typing import Any, TypeVar
+
+from pixverse_dagster.clip import InputImage, TaskState
+from pixverse_dagster.download import Downloader, DownloadRules
+from pixverse_dagster.ledger import Ledger, Task
+from pixverse_dagster.pace import Pace
+from pixverse_dagster.pipeline import Pipeline, Workshop
+from pixverse_dagster.polling import poll_due
+from pixverse_dagster.prompts import Draft, RawRow, Row, TableRules, parse_row
+from pixverse_dagster.providers import Highway, Pixwith, Runware
+from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.submission import Submission, submit_rows
+from pixverse_dagster.wire import Account, Limits, Wire
+
+T = TypeVar("T")
+J = TypeVar("J")
+
+NAME = "films"
+RUN = "run-1"
+NOW = 1_700_000_000.0
+IMAGE = "https://assets.example.org/kite.png"
+LABELS = ("campaign", "language")
+HIGHWAY, RUNWARE, PIXWITH = "highway/pixverse-v6-i2v", "runware/pixverse-v4.5", "pixwith/pixverse-v5"
+
+# The cheapest clip of each model: the simulator renders it in a tenth of a second, once.
+CELLS: Mapping[str, Mapping[str, Any]] = {
+    "highway/pixverse-v4.5-i2v": {"prompt": "a kite", "image": IMAGE, "resolution": "360p"},
+    HIGHWAY: {"prompt": "a kite", "image": IMAGE, "resolution": "360p", "duration_seconds": 1},
+    "highway/pixverse-c1-reference-to-video": {
+        "prompt": "@hero walks",
+        "references": [{"type": "subject", "name": "hero", "image": IMAGE}],
+        "resolution": "360p",
+        "duration_seconds": 1,
+    },
+    RUNWARE: {"prompt": "a kite", "resolution": "360p"},
+    PIXWITH: {"prompt": "a kite", "resolution": "360p"},
+}
+
+QUICK = Pace(
+    first_poll_seconds=0.05,
+    max_poll_seconds=0.1,
+    claim_lease_seconds=60,
+    replay_window_seconds=120,
+    collect_retry_seconds=0.05,
+    collect_after_seconds=0,
+)
+PROVIDERS: tuple[type[Provider], ...] = (Highway, Runware, Pixwith)
+
+
+class Clock:
+    """A clock that a test sets by hand. It goes on with real time from there."""
+
+    def __init__(self, ahead_seconds: float = 0) -> None:
+        self.ahead_seconds = ahead_seconds
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_seconds
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a workshop differs from the ordinary one. Plain values, so that it goes to another process."""
+
+    key: str = "simulator"
+    pace: Pace = QUICK
+    limits: Limits = field(default_factory=lambda: Limits(backoff_seconds=0.02, max_concurrency=4))
+    download: DownloadRules = field(default_factory=lambda: DownloadRules(allow_private_network=True))
+    run_id: str = RUN
+    read_image_urls: bool = False
+
+
+class NoTable:
+    """A prompt table that is never read: rows are given to the ledger directly."""
+
+    def describe(self) -> str:
+        return "no table"
+
+    def read(self) -> Iterator[RawRow]:
+        return iter(())
+
+
+def make_row(row_id: str = "kite", model: str = RUNWARE, **cells: Any) -> Row:
+    """A valid row, as the product's own parser makes it; images behind URLs are taken unread."""
+    drafted = parse_row(RawRow(2, {"id": row_id, "model": model} | CELLS[model] | cells), TableRules(labels=LABELS))
+    assert isinstance(drafted, Draft), drafted
+    return drafted.complete({one: InputImage(source=one, digest=f"url:{one}") for one in drafted.request.images()})
+
+
+def make_rows(count: int, model: str = RUNWARE, **cells: Any) -> list[Row]:
+    return [make_row(f"r{number:03}", model, **cells) for number in range(count)]
+
+
+def make_workshop(
+    ledger: Ledger, url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time
+) -> Workshop:
+    """A workshop whose accounts are at the simulator at `url`. Close it after use."""
+    setup = setup or Setup()
+    return Workshop(
+        pipeline=Pipeline(NAME, NoTable(), pace=setup.pace, read_image_urls=setup.read_image_urls),
+        ledger=ledger,
+        accounts={one.NAME: Account(one(setup.key, f"{url}/{one.NAME}"), Wire(setup.limits)) for one in PROVIDERS},
+        downloader=Downloader(setup.download),
+        run_id=setup.run_id,
+        clock=clock,
+    )
+
+
+def record_rows(ledger: Ledger, rows: Sequence[Row]) -> list[str]:
+    """Make these the pipeline's current rows; their ids."""
+    ledger.record_snapshot(NAME, rows, [], RUN, time.time())
+    return [row.id for row in rows]
+
+
+def submit_all(shop: Workshop, rows: Sequence[Row]) -> dict[str, Submission]:
+    """Record these rows and submit them."""
+    return {one.row: one for one in submit_rows(shop, record_rows(shop.ledger, rows))}
+
+
+def poll_until(shop: Workshop, done: Callable[[list[Task]], bool], seconds: float = 20) -> list[Task]:
+    """Poll until the pipeline's tasks satisfy `done`, and return them."""
+    deadline, pause = time.monotonic() + seconds, Event()
+    while not done(found := shop.ledger.find(NAME)):
+        assert time.monotonic() < deadline, [(task.row, task.state, task.note, task.reason) for task in found]
+        poll_due(shop, 10)
+        pause.wait(0.02)
+    return found
+
+
+def succeeded_tasks(shop: Workshop, rows: Sequence[Row]) -> list[Task]:
+    """Submit these rows and poll until the provider has finished all of them."""
+    submit_all(shop, rows)
+    return poll_until(shop, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
+
+
+# --- processes
+
+_together: Barrier | None = None
+
+
+def at_once(work: Callable[[J], T], jobs: Sequence[J]) -> list[T]:
+    """Run `work(job)` in as many fresh processes as there are jobs; all begin at the same moment."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(len(jobs))
+    with ProcessPoolExecutor(len(jobs), mp_context=context, initializer=_join, initargs=(barrier,)) as pool:
+        return list(pool.map(partial(_held, work), jobs))
+
+
+def _join(barrier: Barrier) -> None:
+    global _together  # noqa: PLW0603 - a barrier can only be inherited, not sent
+    _together = barrier
+
+
+def _held(work: Callable[[J], T], job: J) -> T:
+    assert _together is not None
+    _together.wait(60)
+    return work(job)
