@@ -143,8 +143,11 @@ def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
     facts = image_facts(data)
     if facts is None or facts.format not in rules.formats:
         what = "not an image that can be read" if facts is None else f"a {facts.format.upper()} file"
-        raise InvalidRow(f"is {what}: use {' or '.join(sorted(rules.formats)).upper()} ({rules.source})")
+        allowed = " or ".join(sorted(format_.upper() for format_ in rules.formats))
+        raise InvalidRow(f"is {what}: use {allowed} ({rules.source})")
     short, long = sorted((facts.width, facts.height))
+    if not short:
+        raise InvalidRow(f"is a {facts.format.upper()} file that cannot be decoded: perhaps it was cut short")
     size = f"{facts.width}x{facts.height}"
     if short < rules.min_side:
         raise InvalidRow(f"is {size}: both sides must be at least {rules.min_side} px ({rules.source})")

@@ -130,16 +130,19 @@ class _Desk:
 def settle(shop: Workshop, task: Task) -> Task:
     """Find out about a submit whose answer is missing, as far as the provider can tell. Never pays twice.
 
-    Where the caller chose the task's id: ask for it, and while the claim is young replay the identical request under
-    the same id, which the provider refuses unpaid if it knows it. Elsewhere a claim that has outlived its lease
-    becomes `unknown`.
+    A claim that has outlived its lease becomes `unknown`; a younger one is left to its process. Where the caller chose
+    the task's id: ask for it, and within the replay window send the identical request again under the same id, which
+    the provider refuses unpaid if it knows it.
     """
     account = shop.accounts.get(task.provider)
     now, pace = shop.clock(), shop.pipeline.pace
-    if account is None or not account.provider.REPLAYABLE:
-        if task.state is TaskState.CLAIMED and now >= task.claimed_at + pace.claim_lease_seconds:
-            reason = "the process that submitted it died before an answer came. It may have been charged"
-            return shop.ledger.doubt(task, reason, next_poll_at=None)
+    if task.state is TaskState.CLAIMED:
+        if now < task.claimed_at + pace.claim_lease_seconds:
+            return task
+        # Doubt comes before the replay: should that process live after all, its refusal must not free the request.
+        reason = "the process that submitted it died before an answer came. It may have been charged"
+        task = shop.ledger.doubt(task, reason, _ask_again_at(shop, account) if account else None)
+    if account is None or not account.provider.REPLAYABLE or task.state is not TaskState.UNKNOWN:
         return task
     try:
         fact = account.poll([TaskRef(task.client_reference, task.request.outputs_asked())])[task.client_reference]

@@ -59,7 +59,13 @@ def write_table(path: Path, count: int, models: tuple[str, ...] = MODELS, **extr
         rows.writeheader()
         for n in range(count):
             model = models[n % len(models)]
-            row = {"id": f"r{n:03}", "model": model, "prompt": f"@cat looks up, frame {n}", "resolution": "360p", **extra}
+            row = {
+                "id": f"r{n:03}",
+                "model": model,
+                "prompt": f"@cat looks up, frame {n}",
+                "resolution": "360p",
+                **extra,
+            }
             if model.endswith("reference-to-video"):
                 row["references"] = reference
             elif model.startswith("highway"):
@@ -111,7 +117,11 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
 
 
 def materialize(
-    environment: dict[str, str], select: str, *more: str, module: str = "pixverse_dagster.definitions", fails: bool = False
+    environment: dict[str, str],
+    select: str,
+    *more: str,
+    module: str = "pixverse_dagster.definitions",
+    fails: bool = False,
 ) -> str:
     """Materialise assets in a real run and return its log."""
     process = dagster(environment, "asset", "materialize", "-m", module, "--select", select, *more)
@@ -352,7 +362,7 @@ def test_downstream_assets_receive_clips(tmp_path: Path, project: Any) -> None:
     assert (home / "thumbnail.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
-DOWNSTREAM = '''
+DOWNSTREAM = """
 import json
 import os
 from pathlib import Path
@@ -382,7 +392,7 @@ def thumbnail(clip: Clip):
 
 
 defs = dg.Definitions.merge(project.defs, dg.Definitions(assets=[reel, thumbnail]))
-'''
+"""
 
 
 def test_no_secret_appears_anywhere(tmp_path: Path, project: Any) -> None:

@@ -196,7 +196,23 @@ def test_any_other_take_is_refused(cell: Any):
 # Ids
 
 
-GOOD_IDS = ["r1", "kite 7", "a-b_c.d", "é", "日本語", "🪁", "50%", "%2E", ".", "..", ".hidden", "a..b", "x" * 200, "CON", "~"]
+GOOD_IDS = [
+    "r1",
+    "kite 7",
+    "a-b_c.d",
+    "é",
+    "日本語",
+    "🪁",
+    "50%",
+    "%2E",
+    ".",
+    "..",
+    ".hidden",
+    "a..b",
+    "x" * 200,
+    "CON",
+    "~",
+]
 BAD_IDS: list[tuple[Any, str]] = [
     ("", "is empty"),
     ("   ", "is empty"),

@@ -572,9 +572,7 @@ REFUSED: list[tuple[str, Body, str, str]] = [
     REFUSED,
     ids=[f"{model.partition('/')[0]}-{'-'.join(cells)}-{n}" for n, (model, cells, *_) in enumerate(REFUSED)],
 )
-def test_a_row_that_breaks_a_rule_is_refused_with_column_and_remedy(
-    model: str, cells: Body, column: str, message: str
-):
+def test_a_row_that_breaks_a_rule_is_refused_with_column_and_remedy(model: str, cells: Body, column: str, message: str):
     """One problem, at the line and column that a person would change, in words that say what is allowed."""
     found = read(model, {**SMALLEST[model], **cells})
     assert isinstance(found, list), found.request
