@@ -14,6 +14,7 @@ from pixverse_dagster.polling import poll_due
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import describe_trouble
 
+_HERE = {TaskState.SUCCEEDED, TaskState.STORED}
 _WAITING = {TaskState.CLAIMED, TaskState.SUBMITTED}
 _POLL_BUDGET_SECONDS = 30.0
 
@@ -26,18 +27,19 @@ def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_se
     """
     deadline = time.monotonic() + deadline_seconds
     waiting = {task.row: task for task in batch}
+    not_before: dict[str, float] = {}
     while waiting:
         found = {task.row: task for task in shop.ledger.by_id([task.id for task in waiting.values()])}
-        here = [task for task in found.values() if task.state in {TaskState.SUCCEEDED, TaskState.STORED}]
+        here = [
+            task for task in found.values() if task.state in _HERE and not_before.get(task.row, 0) <= time.monotonic()
+        ]
         ended = [task for task in found.values() if describe_trouble(task) and task.state not in _WAITING]
         if here:
             shop.ledger.lease_collect(here, shop.clock() + shop.pipeline.pace.collect_lease_seconds)
         for collected in collect_tasks(shop, store, here):
-            if (
-                collected.manifest is None
-                and collected.task.state is TaskState.SUCCEEDED
-                and time.monotonic() < deadline
-            ):
+            again_at = time.monotonic() + shop.pipeline.pace.collect_wait(collected.task.collects)
+            if collected.manifest is None and collected.task.state is TaskState.SUCCEEDED and again_at < deadline:
+                not_before[collected.task.row] = again_at
                 continue
             waiting.pop(collected.task.row, None)
             yield collected

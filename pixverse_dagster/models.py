@@ -45,7 +45,6 @@ class ImageRules:
 
 def one_of(*allowed: Any) -> AfterValidator:
     """A validator for a number out of a short list; a CSV cell `"5"` is as good as 5."""
-
     words = " or ".join(str(item) for item in allowed)
 
     def check(value: Any) -> Any:

@@ -67,7 +67,7 @@ def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
                 continue
             for task in outcome:
                 tally[task.state] += 1
-                if task.state in {TaskState.FAILED, TaskState.UNKNOWN}:
+                if task.state is TaskState.FAILED or (task.state is TaskState.UNKNOWN and not task.next_poll_at):
                     ended.append(task)
     asked = tally.total()
     return PollReport(

@@ -142,11 +142,8 @@ def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
             complain(column, message)
         return problems
     labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
-    for label in [label for label, text in labels.items() if not _is_unicode(text)]:
-        complain(label, "is not valid Unicode text: perhaps a character was cut in half")
-    if problems or take is None:
-        return problems
-    return Draft(raw, row_id, take, labels, request)
+    problems += [Problem(raw.line, row_id, *bad) for bad in _label_complaints(labels)]
+    return problems if problems or take is None else Draft(raw, row_id, take, labels, request)
 
 
 def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:
@@ -198,6 +195,11 @@ def _id_complaint(row_id: str) -> str:
     if (size := len(encode_row(row_id))) > MAX_ID_BYTES:
         return f"is {size} bytes long as a folder name; at most {MAX_ID_BYTES} fit: use a shorter id"
     return ""
+
+
+def _label_complaints(labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    bad = "is not valid Unicode text: perhaps a character was cut in half"
+    return [(label, bad) for label, text in labels.items() if not _is_unicode(text)]
 
 
 def _model_complaint(name: str) -> str:

@@ -12,7 +12,7 @@ from pixverse_dagster.ledger import Task
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.polling import poll_due
 
-TICK_BUDGET_SECONDS = 25.0
+TICK_BUDGET_SECONDS = 15.0
 """A tick is killed after 60 s and its results are lost; this leaves room for one slow answer."""
 
 _ROWS_CONFIG = {"rows": dg.Field(dg.Array(str), description="Row ids: any subset, in any order.")}
@@ -54,8 +54,7 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
         shop = blueprint.open(context.resources, context.instance, context.run_id)
-        found = shop.ledger.current(blueprint.name, context.op_config["rows"]).values()
-        return ClipBatch(shop, [task for task in found if task.state in {TaskState.SUCCEEDED, TaskState.STORED}])
+        return ClipBatch(shop, shop.ledger.collectable(blueprint.name, context.op_config["rows"]))
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_collect",
@@ -104,7 +103,7 @@ def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg
         if not batch:
             words = f"{report}; {pending} under way, {len(ready)} ready and waiting for company"
             return dg.SensorResult(skip_reason=dg.SkipReason(words), asset_events=events)
-        config = {"ops": {f"{blueprint.name}_collect_rows": {"config": {"rows": [task.row for task in batch]}}}}
+        config = {"ops": {f"{blueprint.name}_collect_rows": {"config": {"rows": sorted({task.row for task in batch})}}}}
         request = dg.RunRequest(run_config=config, tags={"pixverse/rows": str(len(batch))})
         return dg.SensorResult(run_requests=[request], asset_events=events)
 

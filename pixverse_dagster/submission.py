@@ -25,6 +25,9 @@ from pixverse_dagster.prompts import Row
 from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.wire import Account
 
+_LIMITED_ROWS = 3
+"""After so many rows in a row that the provider refused for their pace, the others are left for a later run."""
+
 _log = logging.getLogger("pixverse_dagster")
 
 
@@ -81,6 +84,7 @@ class _Desk:
         self._account = account
         self._closed = threading.Event()
         self._why_closed = ""
+        self._limited = 0
 
     def submit(self, row: Row, known: Task | None) -> Submission:
         if known is None or known.state is TaskState.REFUSED:
@@ -114,9 +118,7 @@ class _Desk:
         try:
             accepted = account.submit(task.request, body, task.client_reference)
         except (Refused, NotSent) as error:
-            if isinstance(error, Unauthorized | OutOfCredit | NotSent | RateLimited):
-                self._why_closed = str(error)
-                self._closed.set()
+            self._close_after(error)
             return ledger.refuse(task, str(error))
         except OutcomeUnknown as error:
             return settle(shop, ledger.doubt(task, str(error), _ask_again_at(shop, account)))
@@ -124,7 +126,17 @@ class _Desk:
             why = f"the submit was interrupted ({type(error).__name__}); it may have left"
             ledger.doubt(task, why, _ask_again_at(shop, account))
             raise
-        return _accept(shop, task, accepted)
+        task = _accept(shop, task, accepted)
+        self._limited = 0
+        return task
+
+    def _close_after(self, error: Refused | NotSent) -> None:
+        """Stop asking where the answer would be the same for every row."""
+        self._limited += isinstance(error, RateLimited)
+        hopeless = isinstance(error, Unauthorized | OutOfCredit | NotSent)
+        if hopeless or self._limited >= _LIMITED_ROWS:
+            self._why_closed = str(error)
+            self._closed.set()
 
 
 def settle(shop: Workshop, task: Task) -> Task:

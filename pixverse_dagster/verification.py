@@ -70,7 +70,8 @@ def _check_task(store: ClipStore, task: Task, *, hash_bytes: bool) -> tuple[set[
     keys = {key} | {k for output in manifest.outputs for k in (output.key, output.poster_key)}
     found = [Disagreement(task.row, store.uri(key), message) for message in _differences(task, manifest)]
     for output in manifest.outputs:
-        found += [Disagreement(task.row, store.uri(output.key), m) for m in _check_output(store, output, hash_bytes)]
+        wrong = _check_output(store, output, hash_bytes)
+        found += [Disagreement(task.row, store.uri(key), message) for key, message in wrong]
     return keys, found
 
 
@@ -90,15 +91,22 @@ def _differences(task: Task, manifest: ClipManifest) -> Iterator[str]:
         yield "the manifest lists no output"
 
 
-def _check_output(store: ClipStore, output: ClipOutput, hash_bytes: bool) -> Iterator[str]:  # noqa: FBT001 - passed on
+def _check_output(store: ClipStore, output: ClipOutput, hash_bytes: bool) -> Iterator[tuple[str, str]]:  # noqa: FBT001 - passed on
+    if _size(store, output.poster_key) is None:
+        yield output.poster_key, "is missing"
+    size = _size(store, output.key)
+    if size is None:
+        yield output.key, "is missing"
+    elif size != output.size_bytes:
+        yield output.key, f"holds {size} bytes, the manifest says {output.size_bytes}"
+    elif hash_bytes:
+        with store.open(output.key) as file:
+            if copy_hashed(file).sha256 != output.sha256:
+                yield output.key, "its sha256 is not the manifest's: the bytes were changed"
+
+
+def _size(store: ClipStore, key: str) -> int | None:
     try:
-        size = store.size_bytes(output.key)
-        store.size_bytes(output.poster_key)
-        if size != output.size_bytes:
-            yield f"holds {size} bytes, the manifest says {output.size_bytes}"
-        elif hash_bytes:
-            with store.open(output.key) as file:
-                if copy_hashed(file).sha256 != output.sha256:
-                    yield "its sha256 is not the manifest's: the bytes were changed"
-    except FileNotFoundError as error:
-        yield f"is missing: {error}"
+        return store.size_bytes(key)
+    except FileNotFoundError:
+        return None

@@ -2,17 +2,20 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
 from pixverse_dagster.clip import InputImage, TaskState
 from pixverse_dagster.download import Downloader, DownloadRules
 from pixverse_dagster.ledger import Ledger, Task
+from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Pipeline, Workshop
 from pixverse_dagster.polling import poll_due
@@ -113,6 +116,19 @@ def make_workshop(
         run_id=setup.run_id,
         clock=clock,
     )
+
+
+@contextmanager
+def shop_in(
+    folder: Path, url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time
+) -> Generator[Workshop]:
+    """A workshop whose ledger is a SQLite file in this folder."""
+    engine = open_engine(sqlite_url(folder / "ledger.db"))
+    try:
+        with make_workshop(Ledger(engine), url, setup, clock) as shop:
+            yield shop
+    finally:
+        engine.dispose()
 
 
 def record_rows(ledger: Ledger, rows: Sequence[Row]) -> list[str]:

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -156,16 +156,15 @@ class Director:
             while time.monotonic() < deadline:
                 for rows in self._tick():
                     self._run(self._definitions.resolve_job_def(f"{name}_collect"), {f"{name}_collect_rows": rows})
-                states = [task.state for task in ledger.current(name).values()]
-                progress.update(bar, completed=states.count(TaskState.STORED))
-                if not self._settling(states):
+                counts = ledger.counts(name)
+                progress.update(bar, completed=min(counts.get(TaskState.STORED, 0), total))
+                if not self._settling(counts):
                     return
                 threading.Event().wait(_TICK_SECONDS)
 
-    def _settling(self, states: Sequence[TaskState]) -> bool:
-        return any(state in _OPEN for state in states) or any(
-            task.next_poll_at for task in self._project.ledger.find(self._project.name, [TaskState.UNKNOWN])
-        )
+    def _settling(self, counts: Mapping[TaskState, int]) -> bool:
+        unknown = self._project.ledger.find(self._project.name, [TaskState.UNKNOWN])
+        return any(counts.get(state) for state in _OPEN) or any(task.next_poll_at for task in unknown)
 
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self._project.name}_poll")

@@ -230,11 +230,19 @@ class Ledger:
         query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
         return {task.row: task for task in map(read_task, self._select(query, tasks.c.row, keys))}
 
+    def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
+        """Every succeeded task of these rows, also of requests that left the table: they were paid for."""
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
+        return [read_task(record) for record in self._select(query.order_by(tasks.c.finished_at), tasks.c.row, keys)]
+
     def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
-        """The task whose clip was stored last, for each of these rows that has one."""
+        """The stored task of each of these rows that has one: of its current request, else the one stored last."""
+        keys = list(keys)
         query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
         found = self._select(query.order_by(tasks.c.stored_at), tasks.c.row, keys)
-        return {task.row: task for task in map(read_task, found)}
+        stored = {task.row: task for task in map(read_task, found)}
+        current = self.current(pipeline, keys)
+        return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
 
     def attempts(self, task: Task) -> list[Task]:
         """Every attempt at the same request, the first one first."""

@@ -39,7 +39,9 @@ class Provider(ABC):
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
         if not (api_key.isascii() and api_key.isprintable()):
             # An HTTP library would refuse the header later, and might quote the key.
-            raise Unauthorized(f"the API key for {self.NAME} has a character that no header can carry. Nothing was sent")
+            raise Unauthorized(
+                f"the API key for {self.NAME} has a character that no header can carry. Nothing was sent"
+            )
         self._api_key = api_key
         self.base_url = (base_url or self.BASE_URL).rstrip("/")
 
@@ -86,6 +88,11 @@ def mapping(value: Any) -> dict[str, Any]:
 def items(value: Any) -> list[Any]:
     """The value if it is a JSON list, else an empty one."""
     return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def code_word(value: Any) -> str:
+    """An error code or reason, as text that is safe and short enough to repeat."""
+    return redact_text(str(value or ""))[:80]
 
 
 def integer(value: Any) -> int | None:

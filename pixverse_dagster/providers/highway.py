@@ -32,6 +32,7 @@ from pixverse_dagster.models import (
 from pixverse_dagster.providers.base import (
     Provider,
     TaskRef,
+    code_word,
     excerpt,
     integer,
     is_web_url,
@@ -196,7 +197,7 @@ class Highway(Provider):
         task_id = body.get("task_id") or mapping(body.get("data")).get("task_id")
         if response.is_success and isinstance(task_id, str) and task_id:
             return Accepted(task_id)
-        reason, text = str(body.get("reason") or ""), _message(body) or excerpt(response)
+        reason, text = code_word(body.get("reason")), _message(body) or excerpt(response)
         if response.is_success:
             raise OutcomeUnknown(f"HighwayAPI answered HTTP {response.status_code} without a task_id: {text}")
         message = f"HighwayAPI answered HTTP {response.status_code} {reason}: {text}. Not charged."

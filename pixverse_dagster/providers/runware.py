@@ -34,6 +34,7 @@ from pixverse_dagster.models import (
 from pixverse_dagster.providers.base import (
     Provider,
     TaskRef,
+    code_word,
     excerpt,
     integer,
     is_web_url,
@@ -248,7 +249,7 @@ class Runware(Provider):
         # An error without a UUID is this task's only where nothing acknowledges the task.
         whose = (reference,) if accepted else (reference, None)
         error = next((e for e in _errors(body) if e.get("taskUUID") in whose), dict[str, Any]())
-        code = str(error.get("code") or "")
+        code = code_word(error.get("code"))
         if (response.is_success and accepted and not error) or code == "conflictTaskUUID":
             return Accepted(reference)
         text = _text(error) or excerpt(response)

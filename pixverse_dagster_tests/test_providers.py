@@ -1,0 +1,626 @@
+"""Reading the providers' answers: every shape that is known, every error family, and shapes that nobody promised."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import httpx
+import pytest
+
+from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running
+from pixverse_dagster.errors import (
+    OutcomeUnknown,
+    OutOfCredit,
+    PixverseError,
+    RateLimited,
+    ReadFailed,
+    Refused,
+    Unauthorized,
+)
+from pixverse_dagster.providers import MODELS, Highway, Pixwith, Runware
+from pixverse_dagster.providers.base import Provider, TaskRef
+
+UUID = "0f6f1f0e-9f7b-4f5e-8c0a-6d2b7c1e9a33"
+OTHER = "11111111-2222-4333-8444-555555555555"
+CLIP, CLIP2 = "https://vm.runware.ai/video/1.mp4?sig=s3cret", "https://vm.runware.ai/video/2.mp4?sig=s3cret"
+KEY = "k3y-of-the-account"
+HIGHWAY, RUNWARE, PIXWITH = Highway(KEY), Runware(KEY), Pixwith(KEY)
+PROVIDERS: tuple[Provider, ...] = (HIGHWAY, RUNWARE, PIXWITH)
+
+
+def answer(status: int, body: Any, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.Response(status, content=content, headers=headers)
+
+
+def poll(provider: Provider, body: Any, *, outputs: int = 1, status: int = 200) -> PollFact:
+    facts = provider.read_poll(answer(status, body), [TaskRef(UUID, outputs)])
+    assert list(facts) == [UUID]
+    return facts[UUID]
+
+
+# Requests
+
+
+def test_a_submit_is_one_post_with_the_providers_own_headers():
+    """Method, address, key and body, as the pages have them."""
+    v6, v45, v5 = (MODELS[name] for name in ("highway/pixverse-v6-i2v", "runware/pixverse-v4.5", "pixwith/pixverse-v5"))
+    cases = [
+        (HIGHWAY, v6, "https://api.highwayapi.ai/v3/async/pixverse-v6-i2v", "Authorization", f"Bearer {KEY}"),
+        (RUNWARE, v45, "https://api.runware.ai/v1", "Authorization", f"Bearer {KEY}"),
+        (PIXWITH, v5, "https://api.pixwith.ai/api/task/create", "Api-Key", KEY),
+    ]
+    for provider, model, url, header, value in cases:
+        request = model.model_validate({"prompt": "a kite"} | ({"image": CLIP} if provider is HIGHWAY else {}))
+        made = provider.submit(request, {"prompt": "a kite"}, UUID)
+        assert (made.method, str(made.url), made.headers[header]) == ("POST", url, value)
+        assert made.headers["Content-Type"] == "application/json"
+        expected = [{"prompt": "a kite", "taskUUID": UUID}] if provider is RUNWARE else {"prompt": "a kite"}
+        assert json.loads(made.content) == expected
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name.startswith("highway/")])
+def test_each_highway_model_has_its_own_address(model: str):
+    """The C1 path has PixVerse's name twice."""
+    paths = {
+        "highway/pixverse-v4.5-i2v": "/v3/async/pixverse-v4.5-i2v",
+        "highway/pixverse-v6-i2v": "/v3/async/pixverse-v6-i2v",
+        "highway/pixverse-c1-reference-to-video": "/v3/async/pixverse-pixverse-c1-reference-to-video",
+    }
+    assert f"/v3/async/{MODELS[model].ENDPOINT}" == paths[model]
+
+
+def test_a_poll_asks_as_the_pages_say():
+    """A GET with the id, a POST of getResponse for many, a POST with the id; an id is data, not part of a path."""
+    strange = "a b&c=d/../e"
+    get = HIGHWAY.poll([TaskRef(strange)])
+    assert (get.method, get.url.path, get.url.params["task_id"]) == ("GET", "/v3/async/task-result", strange)
+    many = RUNWARE.poll([TaskRef(UUID), TaskRef(OTHER)])
+    assert json.loads(many.content) == [{"taskType": "getResponse", "taskUUID": task} for task in (UUID, OTHER)]
+    post = PIXWITH.poll([TaskRef(strange)])
+    assert (post.method, post.url.path) == ("POST", "/api/task/get")
+    assert json.loads(post.content) == {"task_id": strange}
+
+
+def test_a_base_url_replaces_the_providers_host():
+    """With or without a slash at its end; the key never shows in a repr."""
+    for base in ("http://127.0.0.1:1/highway", "http://127.0.0.1:1/highway/"):
+        provider = Highway(KEY, base)
+        assert str(provider.poll([TaskRef("x")]).url) == "http://127.0.0.1:1/highway/v3/async/task-result?task_id=x"
+        assert KEY not in repr(provider)
+
+
+@pytest.mark.parametrize("key", ["schlüssel-s3cret", "s3cret\n", "s3\x00cret", "s3cret\u2028"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str):
+    """Otherwise an HTTP library would refuse it later, with the key in its message."""
+    for provider in (Highway, Runware, Pixwith):
+        with pytest.raises(Unauthorized) as refused:
+            provider(key)
+        assert "cret" not in repr(refused.value)
+
+
+# Answers to a submit
+
+
+ACK = {"data": [{"taskType": "videoInference", "taskUUID": UUID}]}
+
+
+def declined(code: str, task: str | None = UUID, **more: Any) -> dict[str, Any]:
+    """Runware's error list."""
+    error: dict[str, Any] = {"code": code, "message": f"Sorry: {code}.", "taskType": "videoInference", **more}
+    return {"data": [], "errors": [error if task is None else error | {"taskUUID": task}]}
+
+
+def oops(reason: str, message: str = "Sorry.") -> dict[str, Any]:
+    """HighwayAPI's error body."""
+    return {"code": 400, "reason": reason, "message": message, "metadata": {"details": "more"}}
+
+
+SUBMITS: list[tuple[Provider, int, Any, Accepted | type[PixverseError]]] = [
+    (HIGHWAY, 200, {"task_id": "t1"}, Accepted("t1")),
+    (HIGHWAY, 201, {"task_id": "t1", "more": 1}, Accepted("t1")),
+    (HIGHWAY, 200, {"code": 0, "data": {"task_id": "t1"}}, Accepted("t1")),
+    (HIGHWAY, 400, oops("INVALID_REQUEST_BODY"), Refused),
+    (HIGHWAY, 401, oops("FAILED_TO_AUTH"), Unauthorized),
+    (HIGHWAY, 402, oops("", "recharge"), OutOfCredit),
+    (HIGHWAY, 403, oops("INVALID_API_KEY"), Unauthorized),
+    (HIGHWAY, 403, oops("ACCESS_DENY"), Unauthorized),
+    (HIGHWAY, 403, oops("NOT_ENOUGH_BALANCE"), OutOfCredit),
+    (HIGHWAY, 404, oops("MODEL_NOT_FOUND"), Refused),
+    (HIGHWAY, 404, b"404 page not found", Refused),
+    (HIGHWAY, 429, oops("RATE_LIMIT_EXCEEDED"), RateLimited),
+    (HIGHWAY, 429, oops("TOKEN_LIMIT_EXCEEDED"), RateLimited),
+    (HIGHWAY, 429, b"slow down", RateLimited),
+    (HIGHWAY, 503, oops("SERVICE_NOT_AVAILABLE"), RateLimited),
+    (HIGHWAY, 503, b"<html>no healthy upstream</html>", OutcomeUnknown),
+    (HIGHWAY, 503, b"", OutcomeUnknown),
+    (HIGHWAY, 500, oops("INTERNAL"), OutcomeUnknown),
+    (HIGHWAY, 500, {"task_id": "t1"}, OutcomeUnknown),
+    (HIGHWAY, 502, b"<html>bad gateway</html>", OutcomeUnknown),
+    (HIGHWAY, 504, b"", OutcomeUnknown),
+    (HIGHWAY, 408, oops("TIMEOUT"), OutcomeUnknown),
+    (HIGHWAY, 307, b"", OutcomeUnknown),
+    (HIGHWAY, 200, oops("INVALID_REQUEST_BODY"), OutcomeUnknown),
+    (HIGHWAY, 200, {"task_id": ""}, OutcomeUnknown),
+    (HIGHWAY, 200, {"task_id": None}, OutcomeUnknown),
+    (HIGHWAY, 200, {"task_id": 7}, OutcomeUnknown),
+    (HIGHWAY, 200, {}, OutcomeUnknown),
+    (HIGHWAY, 200, [], OutcomeUnknown),
+    (HIGHWAY, 200, b"", OutcomeUnknown),
+    (HIGHWAY, 200, b'{"task_id": "t1"', OutcomeUnknown),
+    (HIGHWAY, 204, b"", OutcomeUnknown),
+    (RUNWARE, 200, ACK, Accepted(UUID)),
+    (RUNWARE, 200, {**ACK, "errors": []}, Accepted(UUID)),
+    (RUNWARE, 200, ACK | {"errors": declined("invalidSeed", OTHER)["errors"]}, Accepted(UUID)),
+    (RUNWARE, 200, ACK | {"errors": declined("invalidSeed", None)["errors"]}, Accepted(UUID)),
+    (RUNWARE, 400, declined("conflictTaskUUID"), Accepted(UUID)),
+    (RUNWARE, 400, declined("conflictTaskUUID", None), Accepted(UUID)),
+    (RUNWARE, 200, declined("conflictTaskUUID"), Accepted(UUID)),
+    (RUNWARE, 400, declined("conflictTaskUUID", OTHER), Refused),
+    (RUNWARE, 400, declined("invalidPositivePrompt", parameter="positivePrompt"), Refused),
+    (RUNWARE, 400, declined("unsupportedParameter", parameter=["width", "height"]), Refused),
+    (RUNWARE, 400, declined("missingParameter", None), Refused),
+    (RUNWARE, 200, declined("unknownModel"), Refused),
+    (RUNWARE, 400, declined("promptBlocked"), Refused),
+    (RUNWARE, 200, declined("contentPolicyViolation"), Refused),
+    (RUNWARE, 401, declined("invalidApiKey", None), Unauthorized),
+    (RUNWARE, 200, declined("missingApiKey", None), Unauthorized),
+    (RUNWARE, 403, declined("permissionDenied", None), Unauthorized),
+    (RUNWARE, 403, b"forbidden", Unauthorized),
+    (RUNWARE, 402, declined("insufficientCredits"), OutOfCredit),
+    (RUNWARE, 200, declined("insufficientBalance"), OutOfCredit),
+    (RUNWARE, 402, b"", OutOfCredit),
+    (RUNWARE, 404, declined("unknownModel"), Refused),
+    (RUNWARE, 429, declined("providerRateLimitExceeded"), RateLimited),
+    (RUNWARE, 429, declined("maxQueueReached"), RateLimited),
+    (RUNWARE, 200, declined("providerRateLimitExceeded"), RateLimited),
+    (RUNWARE, 429, b"", RateLimited),
+    (RUNWARE, 503, declined("serviceUnavailable"), RateLimited),
+    (RUNWARE, 503, b"<html></html>", OutcomeUnknown),
+    (RUNWARE, 500, declined("internalServerError"), OutcomeUnknown),
+    (RUNWARE, 500, declined("invalidSomething"), OutcomeUnknown),
+    (RUNWARE, 502, b"bad gateway", OutcomeUnknown),
+    (RUNWARE, 200, declined("inferenceError"), OutcomeUnknown),
+    (RUNWARE, 200, {"data": [{"taskType": "videoInference", "taskUUID": OTHER}]}, OutcomeUnknown),
+    (RUNWARE, 200, {"data": []}, OutcomeUnknown),
+    (RUNWARE, 200, {"data": {"taskUUID": UUID}}, OutcomeUnknown),
+    (RUNWARE, 200, b"ok", OutcomeUnknown),
+    (PIXWITH, 200, {"code": 1, "message": "success", "data": {"task_id": "t1", "estimated_time": 150}}, Accepted("t1", 150)),
+    (PIXWITH, 200, {"code": "1", "msg": "success", "data": {"task_id": "t1", "estimated_time": "90"}}, Accepted("t1", 90)),
+    (PIXWITH, 200, {"code": 1, "data": {"task_id": "t1", "estimated_time": 0}}, Accepted("t1")),
+    (PIXWITH, 200, {"code": 1, "data": {"task_id": "t1"}}, Accepted("t1")),
+    (PIXWITH, 200, {"code": 0, "message": "Invalid API KEY"}, Unauthorized),
+    (PIXWITH, 200, {"code": 2, "msg": "Authentication failed"}, Unauthorized),
+    (PIXWITH, 200, {"code": 2}, Unauthorized),
+    (PIXWITH, 401, {"code": 0, "message": "no"}, Unauthorized),
+    (PIXWITH, 200, {"code": 0, "message": "Credits not enough"}, OutOfCredit),
+    (PIXWITH, 402, {"code": 0, "message": "pay"}, OutOfCredit),
+    (PIXWITH, 200, {"code": 0, "message": "Invalid image format"}, Refused),
+    (PIXWITH, 200, {"code": "0", "msg": "Invalid image url"}, Refused),
+    (PIXWITH, 400, {"code": 0, "message": "Invalid duration"}, Refused),
+    (PIXWITH, 404, b"not found", Refused),
+    (PIXWITH, 200, {"code": 0, "message": "Too many requests, try again later"}, RateLimited),
+    (PIXWITH, 429, {"code": 0, "message": "slow down"}, RateLimited),
+    (PIXWITH, 503, {"code": 0, "message": "maintenance"}, RateLimited),
+    (PIXWITH, 503, b"<html>Server busy, try again later</html>", OutcomeUnknown),
+    (PIXWITH, 503, b"<html>invalid api key or credit</html>", OutcomeUnknown),
+    (PIXWITH, 500, {"code": 0, "message": "Credits not enough"}, OutcomeUnknown),
+    (PIXWITH, 500, b"", OutcomeUnknown),
+    (PIXWITH, 502, b"rate limit", OutcomeUnknown),
+    (PIXWITH, 408, b"try again later", OutcomeUnknown),
+    (PIXWITH, 302, b"too many redirects", OutcomeUnknown),
+    (PIXWITH, 200, {"code": 1, "message": "success", "data": {}}, OutcomeUnknown),
+    (PIXWITH, 200, {"code": 1, "message": "success", "data": {"task_id": 7}}, OutcomeUnknown),
+    (PIXWITH, 200, {"code": 3, "message": "what"}, OutcomeUnknown),
+    (PIXWITH, 200, {"task_id": "t1"}, OutcomeUnknown),
+    (PIXWITH, 200, [], OutcomeUnknown),
+    (PIXWITH, 200, b"<html>credits</html>", OutcomeUnknown),
+]  # fmt: skip
+
+
+def label(case: tuple[Provider, int, Any, Any]) -> str:
+    return f"{case[0].NAME} {case[1]} {str(case[2])[:40]}"
+
+
+@pytest.mark.parametrize(("provider", "status", "body", "expected"), SUBMITS, ids=map(label, SUBMITS))
+def test_an_answer_to_a_submit_means_one_thing(
+    provider: Provider, status: int, body: Any, expected: Accepted | type[PixverseError]
+):
+    """Accepted, explicitly refused and not charged, or unknown: whatever is not clearly a refusal may have been paid."""
+    if isinstance(expected, Accepted):
+        assert provider.read_submit(answer(status, body), UUID) == expected
+        return
+    with pytest.raises(PixverseError) as raised:
+        provider.read_submit(answer(status, body), UUID)
+    assert type(raised.value) is expected, raised.value
+    # Every message says what became of the money; a refusal is never in doubt, a doubt is never called free.
+    assert ("Not charged" in str(raised.value)) == isinstance(raised.value, Refused)
+
+
+def test_a_refusal_says_what_the_provider_said():
+    """Text, code and parameter reach the person; keys and query strings do not."""
+    message = "resolution not supported, see https://docs.example/x?token=s3cret (Bearer s3cret)"
+    said = "https://docs.example/x?… (Bearer …"
+    bodies = [
+        (HIGHWAY, oops("INVALID_REQUEST_BODY", message), ["INVALID_REQUEST_BODY", "resolution", said, "more"]),
+        (RUNWARE, declined("invalidWidth", message=message, parameter=["width"]), ["invalidWidth", said, "['width']"]),
+        (PIXWITH, {"code": 0, "message": message}, ["resolution not supported", said]),
+    ]
+    for provider, body, words in bodies:
+        with pytest.raises(Refused) as refused:
+            provider.read_submit(answer(400, body), UUID)
+        assert [word for word in words if word not in str(refused.value)] == [], refused.value
+        assert "s3cret" not in repr(refused.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=str)
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("0.5", 0.5), ("86400", 3600), ("0", None), ("-1", None), ("nan", None), ("inf", None), ("soon", None),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)],
+)  # fmt: skip
+def test_retry_after_is_read_in_seconds(provider: Provider, header: str | None, seconds: float | None):
+    """At most an hour; the date form and nonsense count as absent."""
+    headers = {} if header is None else {"Retry-After": header}
+    for status in (429, 503):
+        with pytest.raises(RateLimited) as limited:
+            provider.read_submit(answer(status, {"code": 0, "message": "x"}, **headers), UUID)
+        assert limited.value.retry_after_seconds == seconds
+
+
+# Answers to a poll: HighwayAPI
+
+
+def task(status: Any, *urls: Any, **more: Any) -> dict[str, Any]:
+    """HighwayAPI's result document."""
+    videos = [{"video_url": url, "video_url_ttl": "0", "video_type": "mp4"} for url in urls]
+    return {
+        "task": {"task_id": UUID, "status": status, "reason": "", "eta": 0, "progress_percent": 0, **more},
+        "extra": {"seed": "41"},
+        "images": [],
+        "audios": [],
+        "videos": videos,
+    }
+
+
+DONE = Finished((CLIP,), seeds=(41,))
+FAILED = Ended(FailureKind.PROVIDER_ERROR, "no reason given")
+HIGHWAY_POLLS: list[tuple[str, Any, PollFact]] = [
+    ("done", task("TASK_STATUS_SUCCEED", CLIP), DONE),
+    ("synonym", task("TASK_STATUS_SUCCEEDED", CLIP), DONE),
+    ("synonym", task("SUCCESS", CLIP), DONE),
+    ("lower case", task("task_status_succeed", CLIP), DONE),
+    ("progress 0 when done", task("TASK_STATUS_SUCCEED", CLIP, progress_percent=0), DONE),
+    ("under data", {"code": 0, "data": task("TASK_STATUS_SUCCEED", CLIP)}, DONE),
+    ("two clips", task("TASK_STATUS_SUCCEED", CLIP, CLIP2), Finished((CLIP, CLIP2), seeds=(41, 41))),
+    ("a number as seed", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": {"seed": 41}}, DONE),
+    ("no seed", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": {}}, Finished((CLIP,), seeds=(None,))),
+    ("no extra", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": None}, Finished((CLIP,), seeds=(None,))),
+    ("unknown status with a clip", task("TASK_STATUS_ARCHIVED", CLIP), DONE),
+    ("no status with a clip", task(None, CLIP), DONE),
+    ("done without a clip", task("TASK_STATUS_SUCCEED"), Running("finished, but no video URL yet")),
+    ("done with an empty URL", task("TASK_STATUS_SUCCEED", ""), Running("finished, but no video URL yet")),
+    ("done with no web URL", task("TASK_STATUS_SUCCEED", "file:///x"), Running("finished, but no video URL yet")),
+    ("done with a null", task("TASK_STATUS_SUCCEED", None), Running("finished, but no video URL yet")),
+    ("a bad URL beside a good one", task("TASK_STATUS_SUCCEED", "", CLIP), DONE),
+    ("queued", task("TASK_STATUS_QUEUED"), Running()),
+    ("processing", task("TASK_STATUS_PROCESSING", progress_percent=37), Running()),
+    ("an eta", task("TASK_STATUS_PROCESSING", eta=12), Running("eta 12 s")),
+    ("running", task("TASK_STATUS_RUNNING"), Running()),
+    ("pending", task("TASK_STATUS_PENDING"), Running()),
+    ("processing with a clip already", task("TASK_STATUS_PROCESSING", CLIP), Running()),
+    ("unknown status", task("TASK_STATUS_REVIEWING"), Running("unknown status 'TASK_STATUS_REVIEWING'")),
+    ("no status", task(None), Running("unknown status 'None'")),
+    ("failed", task("TASK_STATUS_FAILED", reason="out of memory"), Ended(FailureKind.PROVIDER_ERROR, "out of memory")),
+    ("failed, without a word", task("TASK_STATUS_FAILED"), FAILED),
+    ("failed, null reason", task("TASK_STATUS_FAILED", reason=None), FAILED),
+    ("failed, word in error", task("TASK_STATUS_FAILED", error="boom"), Ended(FailureKind.PROVIDER_ERROR, "boom")),
+    ("failed, word in message", task("TASK_STATUS_FAILED", message="boom"), Ended(FailureKind.PROVIDER_ERROR, "boom")),
+    ("moderated", task("TASK_STATUS_FAILED", reason="input rejected by content policy"),
+     Ended(FailureKind.MODERATED, "input rejected by content policy")),
+    ("moderated", task("TASK_STATUS_FAILED", reason="NSFW detected"), Ended(FailureKind.MODERATED, "NSFW detected")),
+    ("canceled", task("TASK_STATUS_CANCELED"), FAILED),
+    ("cancelled", task("TASK_STATUS_CANCELLED"), FAILED),
+    ("a secret in the reason", task("TASK_STATUS_FAILED", reason="fetch https://a.example/x?k=s3cret failed"),
+     Ended(FailureKind.PROVIDER_ERROR, "fetch https://a.example/x?… failed")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "fact"), [case[1:] for case in HIGHWAY_POLLS], ids=[case[0] for case in HIGHWAY_POLLS]
+)
+def test_highway_results_are_judged_by_status_and_presence_of_a_url(body: Any, fact: PollFact):
+    """Four documented words and their synonyms; progress decides nothing."""
+    assert poll(HIGHWAY, body) == fact
+
+
+# Answers to a poll: Runware
+
+
+def row(status: str | None = "success", n: int | None = None, task: str = UUID, **more: Any) -> dict[str, Any]:
+    """One result item. `n` numbers it as resultIndex."""
+    head: dict[str, Any] = {"taskType": "videoInference", "taskUUID": task}
+    head |= {} if status is None else {"status": status}
+    return head | ({} if n is None else {"resultIndex": n}) | more
+
+
+def clip(n: int | None = None, **more: Any) -> dict[str, Any]:
+    """One finished item."""
+    return row("success", n) | {"videoUUID": f"v{n}", "videoURL": CLIP, "seed": 7, "cost": 0.15, **more}
+
+
+def data(*rows: Any, errors: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"data": list(rows)} | ({} if errors is None else {"errors": errors})
+
+
+ONE = Finished((CLIP,), 0.15, (7,))
+WORKING = row("processing", progress=40)
+RUNWARE_POLLS: list[tuple[str, int, Any, PollFact]] = [
+    ("done", 1, data(clip()), ONE),
+    ("done, without a status", 1, data(row(None, videoURL=CLIP, cost=0.15, seed=7)), ONE),
+    ("a string as seed", 1, data(clip(seed="7")), ONE),
+    ("no seed", 1, data(clip(seed=None)), Finished((CLIP,), 0.15, (None,))),
+    ("cost 0 is not known", 1, data(clip(cost=0)), Finished((CLIP,), None, (7,))),
+    ("no cost", 1, data(row(videoURL=CLIP, seed=7)), Finished((CLIP,), None, (7,))),
+    ("a string as cost", 1, data(clip(cost="0.15")), ONE),
+    ("a mad cost", 1, data(clip(cost=10**400)), Finished((CLIP,), None, (7,))),
+    ("processing", 1, data(WORKING), Running()),
+    ("pending", 1, data(row("pending")), Running()),
+    ("unknown status", 1, data(row("reviewing")), Running("unknown status 'reviewing'")),
+    ("unknown status with a clip", 1, data(clip(status="archived")), ONE),
+    ("success without a clip", 1, data(row("success")), Running()),
+    ("success with no web URL", 1, data(row("success", videoURL="x.mp4")), Running()),
+    ("no row", 1, data(), Missing()),
+    ("another task's row", 1, data(clip(taskUUID=OTHER)), Missing()),
+    ("another task's error", 1, data(WORKING, errors=declined("inferenceError", OTHER)["errors"]), Running()),
+    ("an error of nobody's", 1, data(WORKING, errors=declined("standardError", None)["errors"]), Running()),
+    ("not found", 1, declined("taskNotFound"), Missing()),
+    ("not found or failed", 1, declined("taskFailedOrNotFound"), Missing()),
+    ("expired", 1, declined("taskExpired"), Missing()),
+    ("failed", 1, declined("inferenceError"), Ended(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError.")),
+    ("failed, in its row", 1, data(row("error", error={"code": "inferenceError", "message": "Sorry."})),
+     Ended(FailureKind.PROVIDER_ERROR, "Sorry.")),
+    ("failed, flat in its row", 1, data(row("error", code="providerError", message="Sorry.")),
+     Ended(FailureKind.PROVIDER_ERROR, "Sorry.")),
+    ("failed, parameter named", 1, declined("timeoutProvider", parameter="positivePrompt"),
+     Ended(FailureKind.PROVIDER_ERROR, "Sorry: timeoutProvider. (parameter positivePrompt)")),
+    ("failed, parameters listed", 1, declined("providerError", parameter=["a", "b"]),
+     Ended(FailureKind.PROVIDER_ERROR, "Sorry: providerError. (parameter ['a', 'b'])")),
+    ("failed, no message", 1, {"errors": [{"code": "inferenceError", "taskUUID": UUID}]},
+     Ended(FailureKind.PROVIDER_ERROR, "inferenceError")),
+    ("cumulative repeats count once", 2, data(clip(0), clip(0), row("processing")),
+     Running("1 of 2 outputs so far", ONE)),
+    ("repeats by videoUUID count once", 2, data(clip(None, videoUUID="a"), clip(None, videoUUID="a")),
+     Running("1 of 2 outputs so far", ONE)),
+    ("both, told apart by index and in its order", 2, data(clip(1, videoURL=CLIP2, seed=8), clip(0)),
+     Finished((CLIP, CLIP2), 0.3, (7, 8))),
+    ("both, told apart by UUID", 2, data(clip(None, videoUUID="a"), clip(None, videoUUID="b", videoURL=CLIP2)),
+     Finished((CLIP, CLIP2), 0.3, (7, 7))),
+    ("one cost unknown", 2, data(clip(0), clip(1, videoURL=CLIP2, cost=0)), Finished((CLIP, CLIP2), None, (7, 7))),
+    ("more than asked", 1, data(clip(0), clip(1, videoURL=CLIP2)), ONE),
+    ("one done, one failed", 2, data(clip(0), errors=declined("inferenceError")["errors"]),
+     Finished((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry: inferenceError.")),
+    ("one done, one failed in its row", 2, data(clip(0), row("error", 1, error={"code": "x", "message": "Sorry."})),
+     Finished((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry.")),
+    ("one failed, one still at it", 2, data(row("processing"), errors=declined("inferenceError")["errors"]),
+     Running("", Ended(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError."))),
+    ("two failed", 2, {"data": [], "errors": declined("a")["errors"] + declined("b")["errors"]},
+     Ended(FailureKind.PROVIDER_ERROR, "Sorry: a.")),
+]  # fmt: skip
+SAFETY = [
+    "contentPolicyViolation", "providerContentPolicyViolation", "sensitiveContentDetected", "unsafeContentDetected",
+    "nsfwContentDetected", "promptBlocked", "imageBlocked", "moderationFailed",
+]  # fmt: skip
+RUNWARE_POLLS += [(code, 1, declined(code), Ended(FailureKind.MODERATED, f"Sorry: {code}.")) for code in SAFETY]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "body", "fact"), [case[1:] for case in RUNWARE_POLLS], ids=[case[0] for case in RUNWARE_POLLS]
+)
+def test_runware_results_are_gathered_by_task_and_counted_once(outputs: int, body: Any, fact: PollFact):
+    """Rows and errors of the task alone, until as many have ended as were asked for."""
+    assert poll(RUNWARE, body, outputs=outputs) == fact
+
+
+def test_one_runware_poll_tells_many_tasks_apart():
+    """Each gets its own fact out of one merged answer, whatever the others' fate."""
+    tasks = [TaskRef(name) for name in ("done", "failed", "working", "silent", "gone")]
+    body = data(
+        clip(taskUUID="done"),
+        row("processing", task="working"),
+        errors=declined("promptBlocked", "failed")["errors"] + declined("taskNotFound", "gone")["errors"],
+    )
+    assert RUNWARE.read_poll(answer(200, body), tasks) == {
+        "done": ONE,
+        "failed": Ended(FailureKind.MODERATED, "Sorry: promptBlocked."),
+        "working": Running(),
+        "silent": Missing(),
+        "gone": Missing(),
+    }
+
+
+# Answers to a poll: Pixwith
+
+
+def result(status: Any, *urls: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "code": 1,
+        "message": "success",
+        "data": {"task_id": UUID, "status": status, "result_urls": [*urls]},
+        **more,
+    }
+
+
+PIXWITH_POLLS: list[tuple[str, int, Any, PollFact]] = [
+    ("done", 1, result(2, CLIP), Finished((CLIP,))),
+    ("done, as text", 1, result("2", CLIP), Finished((CLIP,))),
+    ("code as text, msg", 1, {**result(2, CLIP), "code": "1", "msg": "ok"}, Finished((CLIP,))),
+    ("both", 2, result(2, CLIP, CLIP2), Finished((CLIP, CLIP2))),
+    ("fewer than asked", 4, result(2, CLIP, CLIP2), Finished((CLIP, CLIP2), note="2 of 4 outputs")),
+    ("more than asked", 1, result(2, CLIP, CLIP2), Finished((CLIP,))),
+    ("a null among them", 2, result(2, None, CLIP), Finished((CLIP,), note="1 of 2 outputs")),
+    ("done without a clip", 1, result(2), Running("finished, but no result URL yet")),
+    ("done with no web URL", 1, result(2, "x.mp4"), Running("finished, but no result URL yet")),
+    ("null list", 1, {"code": 1, "data": {"status": 2, "result_urls": None}}, Running("finished, but no result URL yet")),
+    ("processing", 1, result(1), Running()),
+    ("processing, as text", 1, result("1"), Running()),
+    ("processing with a first clip", 2, result(1, CLIP), Running()),
+    ("unknown status", 1, result(9), Running("unknown status '9'")),
+    ("unknown status with a clip", 1, result(9, CLIP), Finished((CLIP,))),
+    ("no data", 1, {"code": 1, "message": "success"}, Running("unknown status 'None'")),
+    ("failed", 1, result(3), FAILED),
+    ("failed, as text", 1, result("3"), FAILED),
+    ("failed, with a word", 1, result(3, message="model error"), Ended(FailureKind.PROVIDER_ERROR, "model error")),
+    ("failed, msg", 1, {**result(3), "message": "", "msg": "model error"}, Ended(FailureKind.PROVIDER_ERROR, "model error")),
+    ("not found", 1, {"code": 0, "message": "Task not found"}, Missing()),
+    ("does not exist", 1, {"code": 0, "msg": "task does not exist"}, Missing()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outputs", "body", "fact"), [case[1:] for case in PIXWITH_POLLS], ids=[case[0] for case in PIXWITH_POLLS]
+)
+def test_pixwith_results_are_judged_by_their_number(outputs: int, body: Any, fact: PollFact):
+    """1, 2 or 3, as number or text; anything else keeps the task running."""
+    assert poll(PIXWITH, body, outputs=outputs) == fact
+
+
+# Polls that say nothing about the task
+
+
+UNREAD: list[tuple[Provider, int, Any]] = [
+    *[(provider, status, b"") for provider in PROVIDERS for status in (400, 401, 403, 429, 500, 502, 503, 504)],
+    *[(provider, 200, b"<html>maintenance</html>") for provider in PROVIDERS],
+    *[(provider, 200, []) for provider in PROVIDERS],
+    *[(provider, 302, b"") for provider in PROVIDERS],
+    (HIGHWAY, 403, oops("INVALID_API_KEY")),
+    (HIGHWAY, 500, task("TASK_STATUS_FAILED")),
+    (HIGHWAY, 200, oops("SERVICE_NOT_AVAILABLE")),
+    (HIGHWAY, 200, {"task": {}}),
+    (HIGHWAY, 200, {"task": None, "videos": []}),
+    (HIGHWAY, 200, {"status": "FAILED"}),
+    (RUNWARE, 401, declined("invalidApiKey", None)),
+    (RUNWARE, 401, declined("invalidApiKey", UUID)),
+    (RUNWARE, 402, declined("insufficientCredits", UUID)),
+    (RUNWARE, 403, declined("forbidden", UUID)),
+    (RUNWARE, 429, declined("RateLimit", UUID)),
+    (RUNWARE, 500, declined("internalServerError", UUID)),
+    (RUNWARE, 503, declined("serviceUnavailable", UUID)),
+    (RUNWARE, 400, declined("invalidTaskUUID", None)),
+    (RUNWARE, 200, declined("serviceUnavailable", None)),
+    (RUNWARE, 200, {"errors": []}),
+    (PIXWITH, 200, {"code": 2, "msg": "Authentication failed"}),
+    (PIXWITH, 200, {"code": 0, "message": "Invalid API KEY"}),
+    (PIXWITH, 200, {"code": 0, "message": "API KEY not found"}),
+    (PIXWITH, 200, {"code": 2, "message": "user not found"}),
+    (PIXWITH, 200, {"code": 0, "message": "system error"}),
+    (PIXWITH, 500, result(3)),
+    (PIXWITH, 404, {"code": 0, "message": "no route"}),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), UNREAD, ids=[label((*case, 0)) for case in UNREAD])
+def test_a_failed_read_says_nothing_about_the_task(provider: Provider, status: int, body: Any):
+    """A wrong key, a rate limit, a broken server, a page of HTML: the task is polled again, never ended."""
+    with pytest.raises(ReadFailed):
+        poll(provider, body, status=status)
+
+
+def test_a_task_that_highway_does_not_know_is_missing():
+    """404 on a poll: true for a moment after a submit, later perhaps lost."""
+    assert poll(HIGHWAY, oops("NOT_FOUND"), status=404) == Missing()
+    assert poll(HIGHWAY, b"404 page not found", status=404) == Missing()
+
+
+def test_only_a_missing_task_is_not_known():
+    """Any other fact proves that the provider has the task."""
+    facts: list[PollFact] = [Running(), Finished((CLIP,)), FAILED, Missing()]
+    assert [RUNWARE.known(fact) for fact in facts] == [True, True, True, False]
+
+
+# Shapes that nobody promised
+
+
+ATOMS: list[Any] = [
+    None, True, False, 0, 1, 2, 3, -1, 1.5, 10**30, 10**400, float("nan"), float("inf"), "", "0", "1", "2", "success", "error",
+    "processing", "TASK_STATUS_FAILED", "TASK_STATUS_SUCCEED", UUID, OTHER, CLIP, "http://[", "https://\ud800", "\x00", "x" * 5000,
+    "taskNotFound", "conflictTaskUUID", "NaN", "1e999", "http://" + "a" * 70_000,
+]  # fmt: skip
+WORDS = [
+    "task", "data", "errors", "videos", "extra", "seed", "status", "reason", "eta", "video_url", "task_id", "taskUUID",
+    "videoURL", "videoUUID", "resultIndex", "cost", "code", "message", "msg", "parameter", "error", "result_urls",
+    "estimated_time", "metadata", "details",
+]  # fmt: skip
+
+
+def shape(rng: random.Random, depth: int = 0) -> Any:
+    """A random JSON value made of the providers' own words."""
+    kind = rng.random()
+    if depth > 4 or kind < 0.3:
+        return rng.choice(ATOMS)
+    if kind < 0.55:
+        return [shape(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+    return {rng.choice(WORDS): shape(rng, depth + 1) for _ in range(rng.randint(0, 6))}
+
+
+def read_both(provider: Provider, response: httpx.Response) -> None:
+    """Read it as either answer: only our own errors, and only messages of a sane length, may come out."""
+    try:
+        assert isinstance(provider.read_submit(response, UUID), Accepted)
+    except PixverseError as error:
+        assert len(str(error)) < 1000
+    try:
+        facts = provider.read_poll(response, [TaskRef(UUID, 2)])
+        assert list(facts) == [UUID]
+        assert all(len(part) < 70_100 for part in getattr(facts[UUID], "urls", ()))
+    except PixverseError as error:
+        assert isinstance(error, ReadFailed)
+        assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=str)
+def test_no_shape_of_answer_breaks_the_reading(provider: Provider):
+    """Two thousand random bodies of the providers' words: a fact or an error of ours, never anything else."""
+    rng = random.Random(provider.NAME)  # noqa: S311 - draws test data
+    for _ in range(2000):
+        body = shape(rng)
+        if rng.random() < 0.7:
+            body = {rng.choice(["data", "task", "errors"]): body, rng.choice(["data", "errors", "code"]): shape(rng, 3)}
+        read_both(provider, answer(rng.choice([200, 200, 200, 400, 404, 429, 500, 503]), body))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=str)
+def test_known_shapes_with_one_wrong_value_do_not_break_the_reading(provider: Provider):
+    """Every value of every known answer, replaced by each hostile one in turn."""
+    known: list[Any] = [task("TASK_STATUS_SUCCEED", CLIP), task("TASK_STATUS_FAILED", reason="x"), oops("X")]
+    known += [data(clip(0), WORKING), declined("inferenceError"), ACK, result(2, CLIP), result(3)]
+    hostile = [*ATOMS, [], {}, [[]], [{}], {"a": {}}, [UUID]]
+
+    def variants(value: Any) -> list[Any]:
+        inner: list[Any] = []
+        if isinstance(value, dict):
+            for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+                inner += [{**value, key: changed} for changed in variants(item)]
+        if isinstance(value, list):
+            for n, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+                inner += [[*value[:n], changed, *value[n + 1 :]] for changed in variants(item)]
+        return [*hostile, *inner]
+
+    for body in known:
+        for variant in variants(body):
+            read_both(provider, answer(200, variant))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=str)
+def test_deep_nesting_does_not_break_the_reading(provider: Provider):
+    """At any depth, around the limit of what Python itself can read and write, wherever the nest is."""
+    for depth in (10, 100, 900, 1000, 1500, 3000, 20_000, 100_000):
+        nest = b"[" * depth + b"]" * depth
+        status = b'{"task":{"status":' + nest + b'},"code":1,"data":{"status":' + nest + b"}}"
+        rows = b'{"data":[{"taskUUID":"' + UUID.encode() + b'","status":' + nest + b',"cost":' + nest + b"}]}"
+        errors = b'{"errors":[{"taskUUID":"' + UUID.encode() + b'","message":' + nest + b',"parameter":' + nest + b"}]}"
+        for body in (nest, status, rows, errors, b'{"message":' + nest + b',"reason":' + nest + b"}"):
+            for code in (200, 400):
+                read_both(provider, answer(code, body))
