@@ -99,14 +99,9 @@ class InputImage(Record):
     size_bytes: int | None = None
 
 
-class ClipOutput(Record):
-    """One stored video file, described by the file itself."""
+class ClipFacts(Record):
+    """A video as its file has it: sides in pixels, times in seconds."""
 
-    n: int
-    key: str
-    poster_key: str
-    sha256: str
-    size_bytes: int
     container: Literal["mp4", "webm", "mov"]
     codec: str
     width: int
@@ -114,6 +109,16 @@ class ClipOutput(Record):
     fps: float
     duration_seconds: float
     audio: bool
+
+
+class ClipOutput(ClipFacts):
+    """One stored video file, described by the file itself."""
+
+    n: int
+    key: str
+    poster_key: str
+    sha256: str
+    size_bytes: int
     seed: int | None = None
 
 

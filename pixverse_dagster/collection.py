@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pixverse_dagster.clip import ClipManifest, ClipOutput, Ended, FailureKind, TaskState
+from pixverse_dagster.clip import ClipFacts, ClipManifest, ClipOutput, Ended, FailureKind, TaskState
 from pixverse_dagster.download import Download
 from pixverse_dagster.errors import ClipInvalid, NotSent, PixverseError, ReadFailed, ResultExpired, StoreConflict
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import build_manifest, manifest_key, task_folder
-from pixverse_dagster.media import ClipFacts, probe
+from pixverse_dagster.media import probe
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.polling import refresh
 from pixverse_dagster.redaction import redact_text
@@ -33,6 +33,15 @@ class Collected:
     manifest: ClipManifest | None = None
     poster: bytes = b""
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A downloaded output: its digest and size, what the file says of itself, its poster frame."""
+
+    file: Download
+    facts: ClipFacts
+    poster: bytes
 
 
 def collect_tasks(shop: Workshop, store: ClipStore, batch: Sequence[Task]) -> Iterator[Collected]:
@@ -92,13 +101,15 @@ def collect(shop: Workshop, store: ClipStore, task: Task) -> Collected:
         posters: list[bytes] = []
         for n in range(1, len(task.urls) + 1):
             path = Path(scratch) / f"{n}.part"
-            task, fetched = _fetch(shop, task, n, path)
-            output, poster = _store_output(store, task, n, path, fetched)
+            task, got = _fetch(shop, task, n, path)
+            output, poster = _store_output(store, task, n, path, got)
             outputs.append(output)
             posters.append(poster)
         if not outputs:
-            raise ReadFailed("the task has no result URL in the ledger; it is polled again")
-        attempts = shop.ledger.attempts(task)
+            raise ReadFailed(
+                "the ledger says stored, but the store has no manifest and the result is gone; see `verify`"
+            )
+        attempts = shop.ledger.attempts(task) if task.attempt > 1 else [task]
         manifest = build_manifest(task, attempts, outputs, shop.run_id, shop.clock())
         text = manifest.model_dump_json(indent=2).encode()
         created = _put_bytes(store, key, text, Path(scratch) / "manifest", "application/json")
@@ -116,14 +127,14 @@ def read_manifest(store: ClipStore, key: str) -> ClipManifest:
         ) from None
 
 
-def _fetch(shop: Workshop, task: Task, n: int, path: Path) -> tuple[Task, tuple[Download, ClipFacts]]:
-    """Download output `n` and read its facts; an expired link or a damaged file is asked for again, which is free."""
+def _fetch(shop: Workshop, task: Task, n: int, path: Path) -> tuple[Task, _Fetched]:
+    """Download output `n` and read it; an expired link or a damaged file is asked for again, which is free."""
     renewed = False
     for attempt in range(1, _CORRUPT_DOWNLOADS + 1):
         try:
             with path.open("w+b") as file:
                 got = shop.downloader.fetch(task.urls[n - 1], file)
-            return task, (got, probe(path))
+            return task, _Fetched(got, *probe(path))
         except ResultExpired as error:
             if renewed:
                 raise
@@ -144,37 +155,27 @@ def _renew(shop: Workshop, task: Task, n: int, error: ResultExpired) -> Task:
     return task
 
 
-def _store_output(
-    store: ClipStore, task: Task, n: int, path: Path, fetched: tuple[Download, ClipFacts]
-) -> tuple[ClipOutput, bytes]:
-    got, facts = fetched
+def _store_output(store: ClipStore, task: Task, n: int, path: Path, got: _Fetched) -> tuple[ClipOutput, bytes]:
     folder = task_folder(task)
-    key = f"{folder}/{n}.{facts.container}"
-    if not store.put_new(key, path, sha256=got.sha256, content_type=CONTENT_TYPES[facts.container]):
+    key, poster_key = f"{folder}/{n}.{got.facts.container}", f"{folder}/{n}.jpg"
+    content_type = CONTENT_TYPES[got.facts.container]
+    if not store.put_new(key, path, sha256=got.file.sha256, content_type=content_type):
         # An earlier run came this far. What it stored stays; the manifest describes those bytes, whatever they are.
-        got = _copy(store, key, path)
-        facts = probe(path)
+        got = _Fetched(_copy(store, key, path), *probe(path))
     size = store.size_bytes(key)
-    if size != got.size_bytes:
-        raise StoreConflict(f"{store.uri(key)} holds {size} bytes, {got.size_bytes} were sent; nothing was overwritten")
-    poster_key = f"{folder}/{n}.jpg"
-    _put_bytes(store, poster_key, facts.poster, path.with_suffix(".jpg"), "image/jpeg")
+    if size != got.file.size_bytes:
+        raise StoreConflict(f"{store.uri(key)} holds {size} bytes, not {got.file.size_bytes}; nothing was overwritten")
+    _put_bytes(store, poster_key, got.poster, path.with_suffix(".jpg"), "image/jpeg")
     output = ClipOutput(
         n=n,
         key=key,
         poster_key=poster_key,
-        sha256=got.sha256,
-        size_bytes=got.size_bytes,
-        container=facts.container,
-        codec=facts.codec,
-        width=facts.width,
-        height=facts.height,
-        fps=facts.fps,
-        duration_seconds=facts.duration_seconds,
-        audio=facts.audio,
+        sha256=got.file.sha256,
+        size_bytes=got.file.size_bytes,
         seed=task.seeds[n - 1] if n <= len(task.seeds) else None,
+        **dict(got.facts),
     )
-    return output, facts.poster
+    return output, got.poster
 
 
 def _put_bytes(store: ClipStore, key: str, data: bytes, path: Path, content_type: str) -> bool:

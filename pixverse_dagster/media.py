@@ -8,27 +8,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
+from pixverse_dagster.clip import ClipFacts
 from pixverse_dagster.errors import ClipInvalid
 
 POSTER_WIDTH = 320
 
 
-@dataclass(frozen=True)
-class ClipFacts:
-    """A clip as its file has it. Sizes in pixels, times in seconds."""
+def probe(path: Path) -> tuple[ClipFacts, bytes]:
+    """Read a clip's facts and its poster frame, a JPEG.
 
-    container: Literal["mp4", "webm", "mov"]
-    codec: str
-    width: int
-    height: int
-    fps: float
-    duration_seconds: float
-    audio: bool
-    poster: bytes
-
-
-def probe(path: Path) -> ClipFacts:
-    """Read a clip's facts and its poster frame. Raises ClipInvalid unless every packet reads and a frame decodes.
+    Raises ClipInvalid unless every packet reads and a frame decodes.
 
     The whole file is demuxed, which finds cut or overwritten structure, and the first frame is decoded.
     """
@@ -40,15 +29,15 @@ def probe(path: Path) -> ClipFacts:
             if not media.streams.video:
                 raise ClipInvalid(f"the file has no video ({media.format.name})")
             video = media.streams.video[0]
-            packets = [p for p in media.demux(video) if p.size]
-            end = max((_seconds(p.pts, p.duration, p.time_base) for p in packets), default=0.0)
+            ends = [(packet.pts or 0) + (packet.duration or 0) for packet in media.demux(video) if packet.size]
+            end = float(max(ends, default=0) * (video.time_base or 0))
             duration = end or float((media.duration or 0) / av.time_base)
             fps = float(video.average_rate or 0)
-            if not packets or duration <= 0:
+            if not ends or duration <= 0:
                 raise ClipInvalid("the file has no playable video packets")
             media.seek(0)
             frame = next(media.decode(video))
-            return ClipFacts(
+            facts = ClipFacts(
                 container=_container(path),
                 codec=video.codec_context.name,
                 width=video.width,
@@ -56,14 +45,10 @@ def probe(path: Path) -> ClipFacts:
                 fps=round(fps, 3),
                 duration_seconds=round(duration, 3),
                 audio=bool(media.streams.audio),
-                poster=_poster(frame),
             )
+            return facts, _poster(frame)
     except (av.error.FFmpegError, StopIteration, ValueError, ArithmeticError) as error:
         raise ClipInvalid(f"the file is not a playable clip ({type(error).__name__}: {error})") from None
-
-
-def _seconds(pts: int | None, duration: int | None, base: Fraction | None) -> float:
-    return float(((pts or 0) + (duration or 0)) * (base or 0))
 
 
 def _container(path: Path) -> Literal["mp4", "webm", "mov"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
@@ -15,6 +14,7 @@ import httpx
 from pydantic import Field
 
 from pixverse_dagster.clip import Accepted, PollFact, Record
+from pixverse_dagster.download import tls_context
 from pixverse_dagster.errors import NotSent, OutcomeUnknown, PixverseError, RateLimited, ReadFailed
 from pixverse_dagster.models import Request
 from pixverse_dagster.providers.base import Provider, TaskRef
@@ -75,13 +75,18 @@ class Wire:
         self._slots = threading.BoundedSemaphore(limits.max_concurrency)
         self._pace = threading.Lock()
         self._next_submit = 0.0
+        self._held_until = 0.0
         self._stopped = threading.Event()
         timeout = httpx.Timeout(limits.submit_timeout_seconds, connect=limits.connect_timeout_seconds)
         # A submit gets a connection of its own: on a kept-alive one that the server just closed, nobody can tell
         # whether the request arrived.
-        self._submits = httpx.Client(timeout=timeout, limits=httpx.Limits(max_keepalive_connections=0))
+        self._submits = httpx.Client(
+            timeout=timeout, limits=httpx.Limits(max_keepalive_connections=0), verify=tls_context()
+        )
         timeout = httpx.Timeout(limits.poll_timeout_seconds, connect=limits.connect_timeout_seconds)
-        self._polls = httpx.Client(timeout=timeout, limits=httpx.Limits(max_connections=limits.max_concurrency))
+        self._polls = httpx.Client(
+            timeout=timeout, limits=httpx.Limits(max_connections=limits.max_concurrency), verify=tls_context()
+        )
 
     def close(self) -> None:
         """Close the connections and wake every wait."""
@@ -94,18 +99,21 @@ class Wire:
 
         Raises NotSent, Refused, OutcomeUnknown (submit) or ReadFailed (poll).
         """
-        for attempt in itertools.count(1):
-            try:
-                if call is Call.SUBMIT:
-                    self._keep_pace()
-                with self._slots:
+        attempt = 1
+        while True:
+            if call is Call.SUBMIT:
+                self._keep_pace()
+            with self._slots:
+                if call is Call.SUBMIT and time.monotonic() < self._held_until:
+                    continue  # the account was told to wait while this call stood in line
+                try:
                     return read(self._roundtrip(call, build()))
-            except PixverseError as error:
-                wait = wait_before_repeat(call, error, attempt, self.limits)
-                if wait is None:
-                    raise
-                self._hold_submits(wait)
-        raise AssertionError("unreachable")
+                except PixverseError as error:
+                    wait = wait_before_repeat(call, error, attempt, self.limits)
+                    if wait is None:
+                        raise
+                    self._hold_submits(wait)
+            attempt += 1
 
     def _keep_pace(self) -> None:
         with self._pace:
@@ -120,7 +128,8 @@ class Wire:
         # Everyone waits for the account, not only the thread that was told to: the limit is the account's.
         wait = seconds * random.uniform(1, 1.25)  # noqa: S311 - spreads load, guards nothing
         with self._pace:
-            self._next_submit = max(self._next_submit, time.monotonic() + wait)
+            self._held_until = max(self._held_until, time.monotonic() + wait)
+            self._next_submit = max(self._next_submit, self._held_until)
 
     def _roundtrip(self, call: Call, request: httpx.Request) -> httpx.Response:
         client, limit = (
@@ -151,6 +160,9 @@ def _read_bounded(response: httpx.Response, deadline: float) -> httpx.Response:
     chunks: list[bytes] = []
     size = 0
     try:
+        if "," in response.headers.get("Content-Encoding", ""):
+            # Each layer multiplies what one chunk becomes in memory before it can be counted.
+            raise ReadFailed("answer is compressed more than once")
         for chunk in response.iter_bytes():
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:

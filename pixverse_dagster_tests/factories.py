@@ -94,13 +94,34 @@ class NoTable:
 
 def make_row(row_id: str = "kite", model: str = RUNWARE, **cells: Any) -> Row:
     """A valid row, as the product's own parser makes it; images behind URLs are taken unread."""
-    drafted = parse_row(RawRow(2, {"id": row_id, "model": model} | CELLS[model] | cells), TableRules(labels=LABELS))
+    drafted = parse_row(RawRow(2, {"id": row_id, "model": model, **CELLS[model], **cells}), TableRules(labels=LABELS))
     assert isinstance(drafted, Draft), drafted
     return drafted.complete({one: InputImage(source=one, digest=f"url:{one}") for one in drafted.request.images()})
 
 
 def make_rows(count: int, model: str = RUNWARE, **cells: Any) -> list[Row]:
     return [make_row(f"r{number:03}", model, **cells) for number in range(count)]
+
+
+def make_task(**values: Any) -> Task:
+    """A task as the ledger would have it, claimed at NOW."""
+    row = make_row()
+    fields: dict[str, Any] = {
+        "id": "1",
+        "pipeline": NAME,
+        "row": row.id,
+        "digest": row.digest,
+        "attempt": 1,
+        "take": row.take,
+        "request": row.request,
+        "images": row.images,
+        "labels": row.labels,
+        "client_reference": "ref",
+        "state": TaskState.CLAIMED,
+        "run_id": RUN,
+        "claimed_at": NOW,
+    }
+    return Task(**fields | values)
 
 
 def make_workshop(

@@ -25,7 +25,7 @@ def ledger(tmp_path: Path):
 def test_a_clip_of_a_request_that_left_the_table_is_still_collected(
     tmp_path: Path, ledger: Ledger, simulator: StartSimulator
 ) -> None:
-    """A row was changed and another removed while their tasks were under way: both clips were paid for and are stored."""
+    """A row was changed, another removed while their tasks were under way: both were paid for and are stored."""
     running = simulator(generation_seconds=0.2)
     kite, gone = make_row("kite"), make_row("gone")
     with make_workshop(ledger, running.url) as shop:

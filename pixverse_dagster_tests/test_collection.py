@@ -1,8 +1,8 @@
-"""From a finished task to a stored clip: complete or completed by the next run, and described by what is really there."""
+"""From a finished task to a stored clip: complete, or completed by the next run, and described as it is."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -36,7 +36,7 @@ from pixverse_dagster_tests.factories import (
     submit_all,
     succeeded_tasks,
 )
-from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator
+from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator, running_simulator
 
 
 class Recorder(LocalStore):
@@ -68,6 +68,19 @@ class Breaks(LocalStore):
         if self._left == 0:
             raise OSError("the disk went away")
         return created
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running_simulator(tmp_path_factory.mktemp("simulator"), generation_seconds=0) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Simulator) -> Simulator:
+    """A simulator without faults whose clips are ready at once, as freshly started."""
+    shared_server.reset()
+    return shared_server
 
 
 def collect_all(shop: Workshop, store: ClipStore, tasks: Sequence[Task]) -> dict[str, Collected]:
@@ -104,12 +117,12 @@ def check_manifest(server: Simulator, store: ClipStore, manifest: ClipManifest, 
         assert poster.startswith(b"\xff\xd8")
         copy = folder / "copy"
         copy.write_bytes(data)
-        facts = probe(copy)
+        facts, _ = probe(copy)
         for name in ("container", "codec", "width", "height", "fps", "duration_seconds", "audio"):
             assert getattr(output, name) == getattr(facts, name), name
 
 
-def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(simulator: StartSimulator, tmp_path: Path):
+def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(server: Simulator, tmp_path: Path):
     """Every provider, container and number of outputs lands in `<name>/clips/<row>/<digest12>-t<take>/`."""
     rows = [
         make_row("highway row", HIGHWAY, campaign="spring"),
@@ -125,7 +138,7 @@ def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(simulator: Sta
         "Привет": ["mov"],
         "pixwith": ["mp4"] * 2,
     }
-    server, store = simulator(generation_seconds=0), Recorder(tmp_path / "store")
+    store = Recorder(tmp_path / "store")
     with shop_in(tmp_path, server.url) as shop:
         found = collect_all(shop, store, succeeded_tasks(shop, rows))
         stored = shop.ledger.find(NAME)
@@ -143,14 +156,16 @@ def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(simulator: Sta
         assert (manifest.dagster_run_id, manifest.dagster_asset_key) == (RUN, (NAME, "clips"))
         assert b"X-Sim" not in read(store, f"{folder}/manifest.json")
         clip = Clip(manifest, store)
-        assert hashlib.sha256(clip.open().read()).hexdigest() == manifest.outputs[0].sha256
+        with clip.open() as video, clip.open_poster() as poster:
+            assert hashlib.sha256(video.read()).hexdigest() == manifest.outputs[0].sha256
+            assert poster.read() == found[row.id].poster
     assert manifest_of(found["highway row"]).labels == {"campaign": "spring"}
     assert manifest_of(found["mp4"]).cost.source == "provider"
     assert manifest_of(found["pixwith"]).cost.source == "unknown"
     assert list((tmp_path / "store" / LocalStore.INCOMING).iterdir()) == []
 
 
-def test_a_clip_is_stored_in_s3_as_on_disk(simulator: StartSimulator, s3_bucket: tuple[S3Server, str], tmp_path: Path):
+def test_a_clip_is_stored_in_s3_as_on_disk(server: Simulator, s3_bucket: tuple[S3Server, str], tmp_path: Path):
     """The same layout and the same manifest, through dagster-aws's client."""
     s3, bucket = s3_bucket
     client: Any = S3Resource(
@@ -159,7 +174,7 @@ def test_a_clip_is_stored_in_s3_as_on_disk(simulator: StartSimulator, s3_bucket:
         aws_access_key_id=s3.access_key,
         aws_secret_access_key=s3.secret_key,
     ).get_client()
-    server, store = simulator(generation_seconds=0), S3Store(client, bucket, "clips of films")
+    store = S3Store(client, bucket, "clips of films")
     with shop_in(tmp_path, server.url) as shop:
         tasks = succeeded_tasks(shop, [make_row(outputs=2)])
         manifest = manifest_of(collect_all(shop, store, tasks)["kite"])
@@ -172,11 +187,11 @@ def test_a_clip_is_stored_in_s3_as_on_disk(simulator: StartSimulator, s3_bucket:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_store_that_fails_at_any_step_leaves_what_the_next_run_completes(
-    simulator: StartSimulator, tmp_path: Path, after: bool
+    server: Simulator, tmp_path: Path, *, after: bool
 ):
     """Whichever put fails, there is no manifest before everything else, and nothing stored is ever changed."""
     steps = 5  # two clips, two posters, the manifest
-    server, root = simulator(generation_seconds=0), tmp_path / "store"
+    root = tmp_path / "store"
     with shop_in(tmp_path, server.url) as shop:
         tasks = succeeded_tasks(shop, make_rows(steps, outputs=2))
         for at, task in enumerate(sorted(tasks, key=lambda task: task.row), 1):
@@ -197,15 +212,15 @@ def test_a_store_that_fails_at_any_step_leaves_what_the_next_run_completes(
     assert list((root / LocalStore.INCOMING).iterdir()) == []
 
 
-def test_a_task_is_stored_in_the_ledger_only_after_its_event(simulator: StartSimulator, tmp_path: Path):
+def test_a_task_is_stored_in_the_ledger_only_after_its_event(server: Simulator, tmp_path: Path):
     """The ledger says `stored` when the caller comes back: a run killed before its event reports the clip again."""
-    server, store = simulator(generation_seconds=0), Recorder(tmp_path / "store")
+    store = Recorder(tmp_path / "store")
     with shop_in(tmp_path, server.url) as shop:
         (task,) = succeeded_tasks(shop, [make_row()])
-        killed = collect_tasks(shop, store, [task])
+        killed: Any = collect_tasks(shop, store, [task])
         first = next(killed)
         assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
-        killed.close()  # pyright: ignore[reportAttributeAccessIssue]
+        killed.close()
         assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
         again = collect_all(shop, store, [task])["kite"]
         assert shop.ledger.refresh(task).state is TaskState.STORED
@@ -215,9 +230,9 @@ def test_a_task_is_stored_in_the_ledger_only_after_its_event(simulator: StartSim
     assert server.tasks()[0]["outputs"][0]["downloads"] == 1
 
 
-def test_bytes_that_an_earlier_run_stored_are_kept_and_described(simulator: StartSimulator, tmp_path: Path):
+def test_bytes_that_an_earlier_run_stored_are_kept_and_described(server: Simulator, tmp_path: Path):
     """What is under the key stays, even if it is not what the provider sends now, and the manifest says what it is."""
-    server, store = simulator(generation_seconds=0), LocalStore(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     with shop_in(tmp_path, server.url) as shop:
         tasks = {task.row: task for task in succeeded_tasks(shop, [make_row("a"), make_row("b", resolution="540p")])}
         other = manifest_of(collect_all(shop, store, [tasks["b"]])["b"]).outputs[0]
@@ -231,9 +246,9 @@ def test_bytes_that_an_earlier_run_stored_are_kept_and_described(simulator: Star
     assert (output.width, output.height) == (other.width, other.height) == (960, 540)
 
 
-def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(simulator: StartSimulator, tmp_path: Path):
+def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(server: Simulator, tmp_path: Path):
     """A manifest that cannot be read is neither overwritten nor believed."""
-    server, store = simulator(generation_seconds=0), LocalStore(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     with shop_in(tmp_path, server.url) as shop:
         (task,) = succeeded_tasks(shop, [make_row()])
         path, key = tmp_path / "other", manifest_key(task_folder(task))
@@ -246,9 +261,9 @@ def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(simulato
     assert read(store, key) == b"{}"
 
 
-def test_two_collectors_at_once_store_each_clip_once(simulator: StartSimulator, tmp_path: Path):
+def test_two_collectors_at_once_store_each_clip_once(server: Simulator, tmp_path: Path):
     """Two runs over the same tasks at the same moment: each object is created once, and every manifest holds."""
-    server, together = simulator(generation_seconds=0), Barrier(2)
+    together = Barrier(2)
     stores = [Recorder(tmp_path / "store") for _ in range(2)]
     with shop_in(tmp_path, server.url) as shop, shop_in(tmp_path, server.url) as other:
         tasks = succeeded_tasks(shop, make_rows(8, outputs=2))
@@ -353,9 +368,9 @@ def test_a_task_that_made_fewer_clips_than_asked_is_stored_as_it_is(simulator: S
         check_manifest(server, store, manifest, tmp_path)
 
 
-def test_one_rows_failure_is_that_rows(simulator: StartSimulator, tmp_path: Path):
+def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
     """A clip that cannot be stored does not keep the others of its batch from being stored."""
-    server, store = simulator(generation_seconds=0), LocalStore(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     with shop_in(tmp_path, server.url) as shop:
         tasks = succeeded_tasks(shop, make_rows(5))
         (tmp_path / "store" / task_folder(tasks[2])).parent.mkdir(parents=True)

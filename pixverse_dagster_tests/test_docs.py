@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_parameter_reference_is_that_of_the_models() -> None:
-    """docs/parameters.md is rendered, not written: `python -m pixverse_dagster_tests.parameters > docs/parameters.md`."""
+    """docs/parameters.md is the output of `python -m pixverse_dagster_tests.parameters`."""
     assert (ROOT / "docs" / "parameters.md").read_text() == render()
 
 

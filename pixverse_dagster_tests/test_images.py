@@ -76,6 +76,13 @@ class Files(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Quiet(ThreadingHTTPServer):
+    """A client that has read enough hangs up; that is no error."""
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 class Site:
     def __init__(self, url: str, files: dict[str, bytes], asked: list[str]) -> None:
         self.url, self.files, self.asked = url, files, asked
@@ -85,7 +92,7 @@ class Site:
 def site() -> Iterator[Site]:
     files, asked = dict[str, bytes](), list[str]()
     handler = type("Handler", (Files,), {"files": files, "asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Quiet(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield Site(f"http://127.0.0.1:{server.server_port}", files, asked)
@@ -384,7 +391,7 @@ def test_a_url_that_does_not_answer_is_a_problem_that_says_why(site: Site, book:
 
 
 def test_an_image_inside_the_network_is_not_fetched(site: Site, tmp_path: Path):
-    """A prompt table cannot make this machine ask its neighbours: loopback is refused unless configuration allows it."""
+    """A prompt table cannot make this machine ask its neighbours: loopback is refused unless allowed."""
     guarded = Downloader(DownloadRules(max_attempts=1))
     with refusal("private address"):
         ImageBook(str(tmp_path), guarded).check(f"{site.url}/kite.png", HIGHWAY)

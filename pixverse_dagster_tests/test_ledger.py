@@ -106,13 +106,12 @@ def claim_all(job: tuple[str, list[Row]]) -> list[str]:
     return [row.id for row in rows if claim(ledger, row)[1]]
 
 
-@pytest.mark.parametrize("count", [1, 50])
-def test_of_four_processes_exactly_one_claims_each_row(ledger: Ledger, database_url: str, count: int):
-    """Processes that claim the same rows at once share them out: each row once, no locked database."""
-    rows = make_rows(count)
+def test_of_four_processes_exactly_one_claims_each_row(ledger: Ledger, database_url: str):
+    """Processes that claim the same rows at once, in the same order, get each row once, and no locked database."""
+    rows = make_rows(50)
     claims = at_once(claim_all, [(database_url, rows)] * 4)
     assert sorted(itertools.chain(*claims)) == [row.id for row in rows]
-    assert [task.attempt for task in ledger.find(NAME)] == [1] * count
+    assert [task.attempt for task in ledger.find(NAME)] == [1] * len(rows)
 
 
 def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Ledger):

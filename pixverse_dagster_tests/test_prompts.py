@@ -30,18 +30,18 @@ SMALLEST: dict[str, Cells] = {
 }
 
 
-def read(rules: TableRules = PLAIN, line: int = 2, **cells: Any) -> Draft | list[Problem]:
+def read(rules: TableRules = PLAIN, line: int = 2, /, **cells: Any) -> Draft | list[Problem]:
     """A row of Runware's model, the only one that needs nothing but a prompt."""
     return parse_row(RawRow(line, {"id": "r1", "model": RUNWARE, "prompt": "a kite", **cells}), rules)
 
 
-def draft(rules: TableRules = PLAIN, **cells: Any) -> Draft:
+def draft(rules: TableRules = PLAIN, /, **cells: Any) -> Draft:
     found = read(rules, **cells)
     assert isinstance(found, Draft), [str(problem) for problem in found]
     return found
 
 
-def problems(rules: TableRules = PLAIN, **cells: Any) -> list[tuple[str, str]]:
+def problems(rules: TableRules = PLAIN, /, **cells: Any) -> list[tuple[str, str]]:
     found = read(rules, **cells)
     assert isinstance(found, list), found.request
     return [(problem.column, problem.message) for problem in found]
@@ -117,7 +117,7 @@ def test_an_unknown_model_is_named_with_the_nearest_known_one(model: str | None,
 
 def test_a_problem_reads_as_one_sentence_with_its_place():
     """Line, row, column, what is wrong: as text."""
-    found = read(seed=-1, line=7)
+    found = read(PLAIN, 7, seed=-1)
     assert isinstance(found, list)
     assert str(found[0]) == "line 7, row 'r1', column 'seed': Input should be greater than or equal to 0"
     assert str(Problem(3, "a", "", "is not JSON")) == "line 3, row 'a': is not JSON"
@@ -296,8 +296,9 @@ def test_rows_that_share_an_id_are_all_named_and_nobody_guesses():
 
 
 HOSTILE: list[Any] = [
-    None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", "\x00", "\ud800", "x" * 5000, "[" * 5000, "{}", "[]",
-    "null", [], {}, [[]], [{}], [None], {"a": {"b": []}}, ["x"] * 100, [{"image": {}}], [{"image": 5, "frame": {}}],
+    None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", "\x00", "\ud800", "x" * 5000, "[" * 5000, "{}",
+    "[]", "null", [], {}, [[]], [{}], [None], {"a": {"b": []}}, ["x"] * 100, [{"image": {}}], [{"image": 5,
+    "frame": {}}],
     "${HOME}", "'; DROP TABLE rows; --", "<script>", "[red]", "{0}", "%s",
 ]  # fmt: skip
 
@@ -321,7 +322,7 @@ def image(reference: str, content: str | None = None) -> InputImage:
     return InputImage(source=reference, digest=f"sha256:{hashlib.sha256((content or reference).encode()).hexdigest()}")
 
 
-def digest(contents: dict[str, str] | None = None, rules: TableRules = PLAIN, **cells: Any) -> str:
+def digest(contents: dict[str, str] | None = None, rules: TableRules = PLAIN, /, **cells: Any) -> str:
     """The digest of a row whose images have these contents, or contents of their own."""
     made = draft(rules, **cells)
     return made.complete({ref: image(ref, (contents or {}).get(ref)) for ref in made.request.images()}).digest
@@ -362,7 +363,7 @@ def test_two_spellings_of_one_request_are_one_request(one: Cells, other: Cells):
 def test_a_label_is_never_in_the_digest():
     """A campaign that is renamed does not pay again."""
     rules = TableRules(labels=["campaign"])
-    assert digest(rules=rules, campaign="spring") == digest(rules=rules, campaign="summer") == digest()
+    assert digest(None, rules, campaign="spring") == digest(None, rules, campaign="summer") == digest()
 
 
 def test_an_image_that_moved_is_the_same_image_and_one_that_changed_is_not():

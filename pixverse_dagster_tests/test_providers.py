@@ -187,8 +187,10 @@ SUBMITS: list[tuple[Provider, int, Any, Accepted | type[PixverseError]]] = [
     (RUNWARE, 200, {"data": []}, OutcomeUnknown),
     (RUNWARE, 200, {"data": {"taskUUID": UUID}}, OutcomeUnknown),
     (RUNWARE, 200, b"ok", OutcomeUnknown),
-    (PIXWITH, 200, {"code": 1, "message": "success", "data": {"task_id": "t1", "estimated_time": 150}}, Accepted("t1", 150)),
-    (PIXWITH, 200, {"code": "1", "msg": "success", "data": {"task_id": "t1", "estimated_time": "90"}}, Accepted("t1", 90)),
+    (PIXWITH, 200, {"code": 1, "message": "success", "data": {"task_id": "t1", "estimated_time": 150}},
+     Accepted("t1", 150)),
+    (PIXWITH, 200, {"code": "1", "msg": "success", "data": {"task_id": "t1", "estimated_time": "90"}},
+     Accepted("t1", 90)),
     (PIXWITH, 200, {"code": 1, "data": {"task_id": "t1", "estimated_time": 0}}, Accepted("t1")),
     (PIXWITH, 200, {"code": 1, "data": {"task_id": "t1"}}, Accepted("t1")),
     (PIXWITH, 200, {"code": 0, "message": "Invalid API KEY"}, Unauthorized),
@@ -228,7 +230,7 @@ def label(case: tuple[Provider, int, Any, Any]) -> str:
 def test_an_answer_to_a_submit_means_one_thing(
     provider: Provider, status: int, body: Any, expected: Accepted | type[PixverseError]
 ):
-    """Accepted, explicitly refused and not charged, or unknown: whatever is not clearly a refusal may have been paid."""
+    """Accepted, explicitly refused and not charged, or unknown: what is not clearly a refusal may have been paid."""
     if isinstance(expected, Accepted):
         assert provider.read_submit(answer(status, body), UUID) == expected
         return
@@ -413,11 +415,15 @@ SAFETY = [
     "contentPolicyViolation", "providerContentPolicyViolation", "sensitiveContentDetected", "unsafeContentDetected",
     "nsfwContentDetected", "promptBlocked", "imageBlocked", "moderationFailed",
 ]  # fmt: skip
-RUNWARE_POLLS += [(code, 1, declined(code), Ended(FailureKind.MODERATED, f"Sorry: {code}.")) for code in SAFETY]
+MODERATED: list[tuple[str, int, Any, PollFact]] = [
+    (code, 1, declined(code), Ended(FailureKind.MODERATED, f"Sorry: {code}.")) for code in SAFETY
+]
 
 
 @pytest.mark.parametrize(
-    ("outputs", "body", "fact"), [case[1:] for case in RUNWARE_POLLS], ids=[case[0] for case in RUNWARE_POLLS]
+    ("outputs", "body", "fact"),
+    [case[1:] for case in [*RUNWARE_POLLS, *MODERATED]],
+    ids=[case[0] for case in [*RUNWARE_POLLS, *MODERATED]],
 )
 def test_runware_results_are_gathered_by_task_and_counted_once(outputs: int, body: Any, fact: PollFact):
     """Rows and errors of the task alone, until as many have ended as were asked for."""
@@ -463,7 +469,8 @@ PIXWITH_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("a null among them", 2, result(2, None, CLIP), Finished((CLIP,), note="1 of 2 outputs")),
     ("done without a clip", 1, result(2), Running("finished, but no result URL yet")),
     ("done with no web URL", 1, result(2, "x.mp4"), Running("finished, but no result URL yet")),
-    ("null list", 1, {"code": 1, "data": {"status": 2, "result_urls": None}}, Running("finished, but no result URL yet")),
+    ("null list", 1, {"code": 1, "data": {"status": 2, "result_urls": None}},
+     Running("finished, but no result URL yet")),
     ("processing", 1, result(1), Running()),
     ("processing, as text", 1, result("1"), Running()),
     ("processing with a first clip", 2, result(1, CLIP), Running()),
@@ -473,7 +480,8 @@ PIXWITH_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("failed", 1, result(3), FAILED),
     ("failed, as text", 1, result("3"), FAILED),
     ("failed, with a word", 1, result(3, message="model error"), Ended(FailureKind.PROVIDER_ERROR, "model error")),
-    ("failed, msg", 1, {**result(3), "message": "", "msg": "model error"}, Ended(FailureKind.PROVIDER_ERROR, "model error")),
+    ("failed, msg", 1, {**result(3), "message": "", "msg": "model error"},
+     Ended(FailureKind.PROVIDER_ERROR, "model error")),
     ("not found", 1, {"code": 0, "message": "Task not found"}, Missing()),
     ("does not exist", 1, {"code": 0, "msg": "task does not exist"}, Missing()),
 ]  # fmt: skip
@@ -544,9 +552,9 @@ def test_only_a_missing_task_is_not_known():
 
 
 ATOMS: list[Any] = [
-    None, True, False, 0, 1, 2, 3, -1, 1.5, 10**30, 10**400, float("nan"), float("inf"), "", "0", "1", "2", "success", "error",
-    "processing", "TASK_STATUS_FAILED", "TASK_STATUS_SUCCEED", UUID, OTHER, CLIP, "http://[", "https://\ud800", "\x00", "x" * 5000,
-    "taskNotFound", "conflictTaskUUID", "NaN", "1e999", "http://" + "a" * 70_000,
+    None, True, False, 0, 1, 2, 3, -1, 1.5, 10**30, 10**400, float("nan"), float("inf"), "", "0", "1", "2", "success",
+    "error", "processing", "TASK_STATUS_FAILED", "TASK_STATUS_SUCCEED", UUID, OTHER, CLIP, "http://[", "https://\ud800",
+    "\x00", "x" * 5000, "taskNotFound", "conflictTaskUUID", "NaN", "1e999", "http://" + "a" * 70_000,
 ]  # fmt: skip
 WORDS = [
     "task", "data", "errors", "videos", "extra", "seed", "status", "reason", "eta", "video_url", "task_id", "taskUUID",
@@ -567,17 +575,16 @@ def shape(rng: random.Random, depth: int = 0) -> Any:
 
 def read_both(provider: Provider, response: httpx.Response) -> None:
     """Read it as either answer: only our own errors, and only messages of a sane length, may come out."""
+    said = list[str]()
     try:
         assert isinstance(provider.read_submit(response, UUID), Accepted)
     except PixverseError as error:
-        assert len(str(error)) < 1000
+        said.append(str(error))
     try:
-        facts = provider.read_poll(response, [TaskRef(UUID, 2)])
-        assert list(facts) == [UUID]
-        assert all(len(part) < 70_100 for part in getattr(facts[UUID], "urls", ()))
-    except PixverseError as error:
-        assert isinstance(error, ReadFailed)
-        assert len(str(error)) < 1000
+        assert list(provider.read_poll(response, [TaskRef(UUID, 2)])) == [UUID]
+    except ReadFailed as error:
+        said.append(str(error))
+    assert max(map(len, said), default=0) < 1000
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=str)
@@ -596,7 +603,7 @@ def test_known_shapes_with_one_wrong_value_do_not_break_the_reading(provider: Pr
     """Every value of every known answer, replaced by each hostile one in turn."""
     known: list[Any] = [task("TASK_STATUS_SUCCEED", CLIP), task("TASK_STATUS_FAILED", reason="x"), oops("X")]
     known += [data(clip(0), WORKING), declined("inferenceError"), ACK, result(2, CLIP), result(3)]
-    hostile = [*ATOMS, [], {}, [[]], [{}], {"a": {}}, [UUID]]
+    hostile: list[Any] = [*ATOMS, [], {}, [[]], [{}], {"a": {}}, [UUID]]
 
     def variants(value: Any) -> list[Any]:
         inner: list[Any] = []

@@ -94,8 +94,8 @@ def test_redacting_twice_changes_nothing_more():
     rng = random.Random(7)  # noqa: S311 - draws test data
     pieces = [
         "https://", "u:p@", "h.example", "[::1]", ":80", ":x", "/a b", "/a", "?k=v", "?", "#f", "&", "%20", "\\", '"',
-        "'", " ", "\n", "Bearer ", "bearer\t", "api_key=", "apiKey: '", "Api-Key:", "…", "?…", "s3://", "wss://", "k", "é",
-        "data:image/png;base64,", "data:,", "A" * 200,
+        "'", " ", "\n", "Bearer ", "bearer\t", "api_key=", "apiKey: '", "Api-Key:", "…", "?…", "s3://", "wss://", "k",
+        "é",     "data:image/png;base64,", "data:,", "A" * 200,
     ]  # fmt: skip
     for _ in range(3000):
         text = "".join(rng.choices(pieces, k=rng.randint(1, 8)))

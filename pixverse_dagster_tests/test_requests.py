@@ -351,16 +351,51 @@ def test_runware_sizes_are_the_pages_twenty_pairs(named: tuple[str, str], size: 
     assert "resolution" not in by_sides
 
 
-CAMERA = (
-    "horizontal_left horizontal_right vertical_up vertical_down zoom_in zoom_out auto_camera crane_up quickly_zoom_in "
-    "quickly_zoom_out smooth_zoom_in camera_rotation robo_arm super_dolly_out whip_pan hitchcock left_follow "
-    "right_follow pan_left pan_right fix_bg"
-).split()
-EFFECTS = (
-    "bikini up|the tigers touch|jiggle jiggle|hug your love|kiss me ai|subject 3 fever|fin-tastic mermaid|lets ymca|"
-    "skeleton dance|kungfu club|boom drop|vroom vroom step|creepy devil smile|pubg winner hit|360 microwave|"
-    "eye zoom challenge|muscle surge|punch face|balloon belly|kiss kiss"
-).split("|")
+CAMERA = [
+    "horizontal_left",
+    "horizontal_right",
+    "vertical_up",
+    "vertical_down",
+    "zoom_in",
+    "zoom_out",
+    "auto_camera",
+    "crane_up",
+    "quickly_zoom_in",
+    "quickly_zoom_out",
+    "smooth_zoom_in",
+    "camera_rotation",
+    "robo_arm",
+    "super_dolly_out",
+    "whip_pan",
+    "hitchcock",
+    "left_follow",
+    "right_follow",
+    "pan_left",
+    "pan_right",
+    "fix_bg",
+]
+EFFECTS = [
+    "bikini up",
+    "the tigers touch",
+    "jiggle jiggle",
+    "hug your love",
+    "kiss me ai",
+    "subject 3 fever",
+    "fin-tastic mermaid",
+    "lets ymca",
+    "skeleton dance",
+    "kungfu club",
+    "boom drop",
+    "vroom vroom step",
+    "creepy devil smile",
+    "pubg winner hit",
+    "360 microwave",
+    "eye zoom challenge",
+    "muscle surge",
+    "punch face",
+    "balloon belly",
+    "kiss kiss",
+]
 STYLES = ["anime", "3d_animation", "clay", "comic", "cyberpunk"]
 RESOLUTIONS = ["360p", "540p", "720p", "1080p"]
 CHOICES: list[tuple[str, str, list[Any], str]] = [

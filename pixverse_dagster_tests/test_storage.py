@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingTypeStubs]
 from dagster_aws.s3 import S3Resource
 
 from pixverse_dagster.lineage import clip_folder
@@ -130,7 +131,7 @@ class TestEveryStore:
         """A listing is complete when it is long."""
         keys = {f"films/clips/r{number:04}/1.jpg" for number in range(1010)}
         with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(lambda key: put(key, b"."), keys))
+            assert all(pool.map(put, keys, itertools.repeat(b".")))
         assert set(store.keys("films/clips/")) == keys
 
     @pytest.mark.parametrize("row", ["a b", "Привет 世界", "..", ".", "50%", "a%20b", "x" * 100, "~tilde&+=#?;:@'"])
@@ -253,6 +254,11 @@ def test_an_s3_object_carries_its_digest_and_content_type(s3_bucket: tuple[S3Ser
 class Answer(list[bytes]):
     """The body of a canned answer, as botocore reads it."""
 
+    @classmethod
+    def of(cls, request: Any, status: int, *body: bytes) -> AWSResponse:
+        headers: dict[str, str] = {}
+        return AWSResponse(request.url, status, headers, cls(body))
+
     def stream(self) -> Iterator[bytes]:
         return iter(self)
 
@@ -270,7 +276,7 @@ def test_s3_is_given_the_digest_and_over_tls_hashes_nothing_twice(tmp_path: Path
 
     def answer(request: Any, **_: Any) -> AWSResponse:
         sent.append(request)
-        return AWSResponse(request.url, 200, {}, Answer())
+        return Answer.of(request, 200)
 
     client.meta.events.register("before-send.s3.PutObject", answer)
     assert putting(S3Store(client, "bucket"), tmp_path)(CLIP, FIRST) is True
@@ -295,9 +301,8 @@ def test_a_race_that_s3_calls_off_is_run_again_and_a_taken_key_is_not(tmp_path: 
     def answer(request: Any, **_: Any) -> AWSResponse:
         sent.append(request)
         if len(sent) == puts and status == 409:
-            return AWSResponse(request.url, 200, {}, Answer())
-        body = f"<Error><Code>{code}</Code></Error>".encode()
-        return AWSResponse(request.url, status, {}, Answer([body]))
+            return Answer.of(request, 200)
+        return Answer.of(request, status, f"<Error><Code>{code}</Code></Error>".encode())
 
     client.meta.events.register("before-send.s3.PutObject", answer)
     assert putting(S3Store(client, "bucket"), tmp_path)(CLIP, FIRST) is (status == 409)

@@ -1,4 +1,4 @@
-"""Prompt tables in files: what cannot be read as a table is refused whole, what is wrong with a row stays with the row."""
+"""Prompt tables in files: what is no table is refused whole, what is wrong with a row stays with the row."""
 
 from __future__ import annotations
 

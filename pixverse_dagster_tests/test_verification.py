@@ -57,7 +57,7 @@ def check(home: Path, engine: sa.Engine) -> Check:
 
 
 @pytest.mark.parametrize("hash_bytes", [True, False])
-def test_an_untouched_store_has_no_disagreement(check: Check, hash_bytes: bool):
+def test_an_untouched_store_has_no_disagreement(check: Check, *, hash_bytes: bool):
     """Four clips with posters and three manifests are counted, and nothing is found."""
     assert check(hash_bytes=hash_bytes) == Verification(clips=3, files=11, disagreements=())
 
@@ -84,7 +84,7 @@ def truncate(path: Path) -> None:
     ],
 )
 def test_a_file_that_was_changed_or_deleted_is_named(
-    home: Path, check: Check, tamper: Callable[[Path], None], where: str, message: str, seen_quickly: bool
+    home: Path, check: Check, tamper: Callable[[Path], None], where: str, message: str, *, seen_quickly: bool
 ):
     """The row, the file and what is wrong with it; sizes and absence are seen without reading the bytes."""
     place = home / "store" / where

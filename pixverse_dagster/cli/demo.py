@@ -18,7 +18,7 @@ from pixverse_dagster.assets import CLIPS_KEY
 from pixverse_dagster.cli.inspect import describe_plan, print_json, print_table
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
 from pixverse_dagster.cli.servers import running_simulator, simulator_arguments, simulator_options
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.clip import PENDING, TaskState
 from pixverse_dagster.collection import read_manifest
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import Task
@@ -27,7 +27,6 @@ from pixverse_dagster.pace import Pace
 from pixverse_dagster.plan import SUBMITTED, make_plan
 
 _TICK_SECONDS = 1.0
-_OPEN = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED)
 
 
 @click.command()
@@ -164,7 +163,7 @@ class Director:
 
     def _settling(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self._project.ledger.find(self._project.name, [TaskState.UNKNOWN])
-        return any(counts.get(state) for state in _OPEN) or any(task.next_poll_at for task in unknown)
+        return any(counts.get(state) for state in PENDING) or any(task.next_poll_at for task in unknown)
 
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self._project.name}_poll")

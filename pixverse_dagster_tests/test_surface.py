@@ -1,0 +1,344 @@
+"""What other people's code leans on: names, the manifest's schema, errors, commands, imports."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import pixverse_dagster
+from pixverse_dagster import ClipManifest, errors
+from pixverse_dagster.cli import cli
+from pixverse_dagster.errors import PixverseError, RateLimited
+
+PACKAGE = Path(pixverse_dagster.__file__).parent
+ROOT = PACKAGE.parent
+
+# Names
+
+
+NAMES = [
+    "Clip",
+    "ClipInvalid",
+    "ClipManifest",
+    "HighwayResource",
+    "InvalidRow",
+    "InvalidTable",
+    "LedgerResource",
+    "LocalClipIOManager",
+    "NotReady",
+    "NotSent",
+    "OutOfCredit",
+    "OutcomeUnknown",
+    "Pace",
+    "PipelineOptions",
+    "PixverseError",
+    "PixwithResource",
+    "RateLimited",
+    "ReadFailed",
+    "Refused",
+    "ResultExpired",
+    "RunwareResource",
+    "S3ClipIOManager",
+    "StoreConflict",
+    "TaskFailed",
+    "Unauthorized",
+    "build_clips_definitions",
+]
+
+
+def test_the_public_names_are_these():
+    """Nothing comes or goes by accident, and each name loads."""
+    assert sorted(pixverse_dagster.__all__) == sorted(NAMES)
+    assert {name for name in NAMES if getattr(pixverse_dagster, name, None) is None} == set()
+    assert set(NAMES) <= set(dir(pixverse_dagster))
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", pixverse_dagster.__version__)
+
+
+def test_every_error_is_public():
+    """Whoever calls can branch on each of them."""
+    assert {name for name, _ in error_classes()} <= set(NAMES)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    """As of any module."""
+    with pytest.raises(AttributeError, match="no attribute 'Sora'"):
+        getattr(pixverse_dagster, "Sora")  # noqa: B009 - a name that a type checker would rightly refuse
+
+
+HEAVY = ("boto3", "botocore", "av", "sqlalchemy", "alembic", "dagster_aws")
+IMPORTS: list[tuple[str, tuple[str, ...]]] = [
+    # what is imported, what must not come along
+    ("import pixverse_dagster", (*HEAVY, "dagster", "httpx", "pydantic", "rich")),
+    ("from pixverse_dagster import Clip, ClipManifest, NotReady", (*HEAVY, "dagster", "httpx")),
+    ("import pixverse_dagster.providers", (*HEAVY, "dagster")),
+    ("from pixverse_dagster import build_clips_definitions, LocalClipIOManager", ("boto3", "av", "dagster_aws")),
+    ("import pixverse_dagster.simulator", ("dagster", "boto3", "sqlalchemy")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "absent"), IMPORTS, ids=[statement for statement, _ in IMPORTS])
+def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, ...]):
+    """A code location starts many processes; boto3, PyAV and SQLAlchemy are loaded by those that use them."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(ran.stdout.split())
+    assert "pixverse_dagster" in loaded
+    assert {module for module in absent if module in loaded} == set()
+
+
+# The manifest
+
+
+def test_the_manifest_schema_is_the_published_one():
+    """docs/manifest.schema.json is what readers of manifests check against.
+
+    To publish a changed schema, raise MANIFEST_VERSION if old readers would stumble, and write the file anew.
+    """
+    published = (ROOT / "docs" / "manifest.schema.json").read_text()
+    assert published == json.dumps(ClipManifest.model_json_schema(), indent=2) + "\n"
+
+
+# Errors
+
+
+def error_classes() -> list[tuple[str, type[PixverseError]]]:
+    """The error classes by name, PixverseError among them."""
+    return [(n, c) for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, PixverseError)]
+
+
+CLASSES = [found for _, found in error_classes()]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_survives_pickling(kind: type[PixverseError]):
+    """Dagster moves errors between processes: type, text and every argument arrive."""
+    made: list[PixverseError] = [kind(), kind("row 'r1': no credit"), RateLimited("slow down", 2.5), RateLimited()]
+    for error in made:
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        assert type(again) is type(error)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert getattr(again, "retry_after_seconds", 0) == getattr(error, "retry_after_seconds", 0)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_docstring_is_its_default_message(kind: type[PixverseError]):
+    """One or two sentences a person can act on; a message of its own replaces them."""
+    text = kind.__doc__ or ""
+    assert re.fullmatch(r"[A-Z][^\n]+[a-z]\.", text)
+    assert (str(kind()), str(kind("x"))) == (text, "x")
+
+
+def test_the_error_tree_is_as_it_is_drawn():
+    """The drawing at the top of the module names every class under its parent, and no other."""
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"( *[│├└─ ]*)(\w+)(  |$)", line):
+            depth = (len(found.group(1)) - 4) // 4
+            path[depth:] = [found.group(2)]
+            drawn[path[-1]] = path[-2] if depth else "Exception"
+    assert drawn == {name: (found.__base__ or object).__name__ for name, found in error_classes()}
+
+
+def test_the_wait_of_a_rate_limit_is_a_number_or_absent():
+    """Whatever was put there."""
+    assert [RateLimited("", value).retry_after_seconds for value in (None, 3, 0.5)] == [None, 3, 0.5]
+
+
+# Commands
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command and group by its words."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+COMMANDS = list(commands(cli))
+
+
+def test_the_fixed_commands_are_there():
+    """Other people's scripts call these."""
+    fixed = {("demo",), ("dev",), ("simulator",), ("plan",), ("tasks", "list"), ("tasks", "show"), ("verify",)}
+    assert fixed <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words) or "pixverse-dagster" for words in COMMANDS])
+def test_every_command_explains_itself(words: tuple[str, ...]):
+    """`--help` exits with 0 and says what the command does before it lists its options."""
+    for flag in ("--help", "-h"):
+        helped = CliRunner().invoke(cli, [*words, flag], prog_name="pixverse-dagster")
+        assert helped.exit_code == 0
+        assert helped.output.startswith(" ".join(["Usage: pixverse-dagster", *words]))
+        assert re.search(r"\n\n  [A-Z\d][^\n]{20,}", helped.output)
+
+
+def test_commands_that_print_a_table_print_json_too():
+    """For scripts."""
+    for words in (["demo"], ["plan"], ["tasks", "list"], ["tasks", "show"], ["verify"]):
+        assert "--json" in CliRunner().invoke(cli, [*words, "--help"]).output, words
+
+
+BAD_USAGE: list[tuple[list[str], str]] = [
+    (["sing"], "No such command 'sing'"),
+    (["plan", "--colour"], "No such option"),
+    (["simulator"], "Missing option '--port'"),
+    (["simulator", "--port", "99999"], "99999 is not in the range"),
+    (["simulator", "--port", "x"], "not a valid integer"),
+    (["demo", "--rows", "0"], "0 is not in the range"),
+    (["demo", "--prompts", "none.csv"], "does not exist"),
+    (["demo", "--deadline-seconds", "0"], "is not in the range"),
+    (["dev", "--port", "0"], "is not in the range"),
+    (["plan"], "Give --home DIR or set DAGSTER_HOME"),
+    (["verify"], "Give --home DIR or set DAGSTER_HOME"),
+    (["tasks", "list"], "Give --home DIR or set DAGSTER_HOME"),
+    (["tasks", "list", "--state", "lost"], "'lost' is not one of"),
+    (["tasks", "show"], "Missing argument 'ROW'"),
+    (["plan", "--home", "none"], "there is no Dagster home at none"),
+    (["plan", "--home", ".", "-m", "no.such.module"], "cannot import no.such.module"),
+    (["plan", "--home", ".", "-m", "json"], "json has these pipelines: none"),
+]
+
+
+@pytest.mark.parametrize(("words", "complaint"), BAD_USAGE, ids=[" ".join(words) for words, _ in BAD_USAGE])
+def test_bad_usage_ends_with_2_and_says_what_is_wrong(
+    words: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Before anything is read, started or sent."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(cli, words)
+    assert ended.exit_code == 2, ended.output
+    assert complaint in ended.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_program_is_installed_and_an_error_is_one_line(tmp_path: Path):
+    """`pixverse-dagster` runs as a program; what a person can act on is no traceback and ends with 2."""
+    program = [str(Path(sys.executable).with_name("pixverse-dagster"))]
+    version = subprocess.run([*program, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert pixverse_dagster.__version__ in version.stdout
+    demo = ["demo", "--fault", "nonsense=1", "--home", str(tmp_path / "home")]
+    ended = subprocess.run([*program, *demo], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("Error: ")
+
+
+# Layers
+
+
+LAYERS = [
+    {"clip", "errors", "redaction"},
+    {"models", "providers", "prompts", "prices", "pace", "plan", "lineage"},
+    {
+        "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline", "intake",
+        "submission", "polling", "collection", "delivery", "verification",
+    },
+    {"resources", "io_managers", "events", "assets", "sensors", "factory", "definitions", "cli"},
+]  # fmt: skip
+LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+# Facts of the ledger that are values, not I/O.
+ALLOWED_UP = {("plan", "pixverse_dagster.ledger.records"), ("lineage", "pixverse_dagster.ledger.records")}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(source: Path) -> set[str]:
+    """Every module that a source file imports, wherever in the file."""
+    found: set[str] = set()
+    package = [PACKAGE.name, *source.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module == PACKAGE.name else {module}
+    return found
+
+
+def part(source: Path) -> str:
+    """The part of the package that a file belongs to: a module's name, or a folder's."""
+    return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def ours(names: set[str]) -> dict[str, str]:
+    """Imported modules of this package, each with its part."""
+    return {name: name.split(".")[1] for name in names if name.startswith(PACKAGE.name + ".")}
+
+
+MODULES = [source for source in SOURCES if part(source) not in {"__init__", "simulator"}]
+
+
+@pytest.mark.parametrize("source", MODULES, ids=lambda source: str(source.relative_to(PACKAGE)))
+def test_imports_go_downward_only(source: Path):
+    """A module imports from its own layer or a lower one, and never the simulator; each module has a layer."""
+    here = part(source)
+    upward = {
+        name
+        for name, other in ours(imports(source)).items()
+        if LAYER.get(other, 9) > LAYER[here] and (here, name) not in ALLOWED_UP
+    }
+    assert upward == set()
+
+
+@pytest.mark.parametrize("source", MODULES, ids=lambda source: str(source.relative_to(PACKAGE)))
+def test_only_the_top_layer_knows_dagster_and_nobody_imports_boto3(source: Path):
+    """The ledger, the wire and the stores work without Dagster; S3 comes through dagster-aws's resource."""
+    packages = {name.split(".")[0] for name in imports(source)}
+    assert not {name for name in packages if name in {"boto3", "botocore"}}
+    if LAYER[part(source)] < 3:
+        assert not {name for name in packages if name.startswith("dagster")}
+    if LAYER[part(source)] < 2:
+        assert not packages & {"sqlalchemy", "av", "alembic", "socket", "threading", "subprocess", "pathlib", "os"}
+
+
+def test_the_simulator_imports_nothing_of_the_product():
+    """It judges the product, so it shares no code with it; found in the syntax, not in the text."""
+    simulator = [source for source in SOURCES if part(source) == "simulator"]
+    assert len(simulator) > 5
+    for source in simulator:
+        assert set(ours(imports(source)).values()) <= {"simulator"}, source
+
+
+def test_the_layer_check_can_see():
+    """It finds imports at the top, inside functions, relative ones, and those under TYPE_CHECKING."""
+    found = set[str]().union(*(imports(source) for source in SOURCES))
+    assert {"dagster", "httpx", "sqlalchemy", "av", "dagster_aws.s3", "pixverse_dagster.ledger.records"} <= found
+    assert "pixverse_dagster.factory" in imports(PACKAGE / "__init__.py")
+    assert {LAYER[part(source)] for source in MODULES} == {0, 1, 2, 3}
+
+
+def test_the_types_are_shipped():
+    """Type checkers of users read this package's annotations."""
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_a_schema_reader_finds_every_field_of_the_manifest():
+    """The design's list: where a clip came from, what it cost, what its bytes are."""
+    schema: dict[str, Any] = ClipManifest.model_json_schema()
+    assert set(schema["required"]) >= {
+        "name", "row", "take", "labels", "model", "provider", "request", "request_digest", "task_id",
+        "client_reference", "attempts", "submitted_at", "finished_at", "stored_at", "cost", "outputs", "dagster_run_id",
+        "dagster_asset_key", "dagster_partition", "code_version",
+    }  # fmt: skip
+    assert set(schema["$defs"]["ClipOutput"]["required"]) >= {
+        "key", "sha256", "size_bytes", "container", "codec", "width", "height", "fps", "duration_seconds", "audio",
+    }  # fmt: skip
+    assert schema["additionalProperties"] is False
