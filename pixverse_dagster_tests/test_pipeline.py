@@ -409,9 +409,9 @@ def test_no_secret_appears_anywhere(tmp_path: Path, project: Any) -> None:
         webhook_url=f"https://user:{secrets['bucket']}@hooks.example.org/done?token={secrets['hook']}",
         upload_endpoint=f"https://bucket.example.org/clip.mp4?X-Amz-Signature={secrets['upload']}",
     )  # fmt: skip
-    home, environment, running = project(table, generation_seconds=0.3, seed=5, faults={
-        "media.expired": 0.3, "media.dropped": 0.3, "media.truncated": 0.3, "task.moderated": 0.2, "poll.server_error": 0.2,
-    })  # fmt: skip
+    faults = dict.fromkeys(("media.expired", "media.dropped", "media.truncated"), 0.3)
+    faults |= dict.fromkeys(("task.moderated", "poll.server_error"), 0.2)
+    home, environment, running = project(table, generation_seconds=0.3, seed=5, faults=faults)
     logs = [materialize(environment, "demo/prompts")]
     logs.append(materialize(environment, "demo/clips", "--partition-range", "r000...r007", fails=True))
     logs.append(pixverse("tasks", "list", "--json", home=home, environment=environment).stdout)
@@ -441,7 +441,7 @@ def test_dagster_loads_the_workspace_without_keys_or_warnings(tmp_path: Path) ->
     """The repository's workspace loads on a machine that has no configuration at all."""
     root = Path(__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, "-W", "default", "-m", "dagster", "definitions", "validate", "-w", str(root / "workspace.yaml")],
+        [sys.executable, "-W", "default", "-m", "dagster", "definitions", "validate", "-w", root / "workspace.yaml"],
         env=os.environ | {"DAGSTER_HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, timeout=100,
         check=False,
     )  # fmt: skip

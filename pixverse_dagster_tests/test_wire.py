@@ -90,7 +90,6 @@ class Server:
         self.port = self._socket.getsockname()[1]
         self.requests: list[bytes] = []
         self.times: list[float] = []
-        self.under_way = self.most = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept)
         self._workers: list[threading.Thread] = []
@@ -115,14 +114,8 @@ class Server:
             with self._lock:
                 self.requests.append(request)
                 self.times.append(time.monotonic())
-                self.under_way += 1
-                self.most = max(self.most, self.under_way)
                 number = len(self.requests)
-            try:
-                self._script(connection, number)
-            finally:
-                with self._lock:
-                    self.under_way -= 1
+            self._script(connection, number)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -472,14 +465,23 @@ def test_polls_reuse_their_connection(serve: Start):
 def test_no_more_calls_are_under_way_than_allowed(serve: Start, call: Callable[[Account], Any]):
     """Twenty threads at once, and the server never sees more than three; it does see three."""
 
+    lock, under_way, most = threading.Lock(), 0, 0
+
     def script(connection: socket.socket, number: int) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
         threading.Event().wait(0.05)
+        with lock:
+            under_way -= 1  # before the answer, which lets the next call go
         (OK if call is submit else RUNNING_AND_CLOSE)(connection, number)
 
-    server, account = serve(script, QUICK.model_copy(update={"max_concurrency": 3, "poll_timeout_seconds": 5}))
+    limits = QUICK.model_copy(update={"max_concurrency": 3, "poll_timeout_seconds": 5, "submit_timeout_seconds": 5})
+    server, account = serve(script, limits)
     with ThreadPoolExecutor(20) as pool:
         assert len([f.result() for f in [pool.submit(call, account) for _ in range(20)]]) == 20
-    assert (len(server.requests), server.most) == (20, 3)
+    assert (len(server.requests), most) == (20, 3)
 
 
 def test_submits_keep_their_pace(serve: Start):

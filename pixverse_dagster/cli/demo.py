@@ -209,7 +209,7 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
         print_table(
             f"{project.name}: {stored} of {len(records)} rows stored",
             columns,
-            [[str(record[column]) for column in columns] for record in records],
+            [[_short(str(record[column])) for column in columns] for record in records],
         )
         money = (
             f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD"
@@ -220,6 +220,11 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
         click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
         click.echo(f"Check it:               pixverse-dagster verify --home {home}")
     return len(records) - stored
+
+
+def _short(text: str) -> str:
+    """A path below this folder without the folder."""
+    return text.removeprefix(f"{Path.cwd()}/")
 
 
 def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]:
