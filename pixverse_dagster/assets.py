@@ -134,8 +134,10 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
             problems: list[str] = []
             report = context.log_event if tasks_spec.key in selected else None
             for task, problem in submit(shop, keys, report):
-                handles += [task] if task and not problem else []
-                problems += [problem] if problem else []
+                # Who waits for clips waits for open submits as well; who only submits reports them.
+                wait = task is not None and task.settling and clips_spec.key in selected
+                handles += [task] if task and (wait or not problem) else []
+                problems += [problem] if problem and not wait else []
             if clips_spec.key in selected:
                 problems += _deliver(blueprint, context, shop, handles)
         raise_failures("failed", problems, len(keys))

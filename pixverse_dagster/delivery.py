@@ -15,7 +15,6 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import describe_trouble
 
 _HERE = {TaskState.SUCCEEDED, TaskState.STORED}
-_WAITING = {TaskState.CLAIMED, TaskState.SUBMITTED}
 _POLL_BUDGET_SECONDS = 30.0
 
 
@@ -33,7 +32,7 @@ def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_se
         here = [
             task for task in found.values() if task.state in _HERE and not_before.get(task.row, 0) <= time.monotonic()
         ]
-        ended = [task for task in found.values() if describe_trouble(task) and task.state not in _WAITING]
+        ended = [task for task in found.values() if describe_trouble(task) and not task.settling]
         if here:
             shop.ledger.lease_collect(here, shop.clock() + shop.pipeline.pace.collect_lease_seconds)
         for collected in collect_tasks(shop, store, here):

@@ -1,5 +1,6 @@
 """`build_clips_definitions`: a prompt table, provider accounts and a store become a pipeline's Dagster definitions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import Field
 from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint, build_clip_assets, build_prompts_asset
 from pixverse_dagster.clip import Record
 from pixverse_dagster.download import DownloadRules
+from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Pipeline
@@ -58,8 +60,12 @@ def build_clips_definitions(
     Several pipelines may share resources: pass the same objects and merge the definitions.
 
     Raises:
-        InvalidTable: A default or a label is not what it says it is.
+        InvalidTable: The name, a default or a label is not what it should be.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
+        raise InvalidTable(
+            f"pipeline name {name!r}: use letters, digits and '_', at most 100; it names assets and jobs"
+        )
     options = options or PipelineOptions()
     table = FileTable(prompts) if isinstance(prompts, str | Path) else prompts
     folder = str(table.path.parent) if isinstance(table, FileTable) else "."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pixverse_dagster.clip import Record
 
@@ -18,7 +18,7 @@ class Pace(Record):
         default=180, gt=0, description="After this, a claim without an answer belongs to a dead process."
     )
     replay_window_seconds: float = Field(
-        default=300, ge=0, description="How long after its claim a submit with a caller-chosen id may be replayed."
+        default=600, ge=0, description="How long after its claim a submit with a caller-chosen id may be replayed."
     )
     missing_seconds: float = Field(default=7200, gt=0, description="How long a task may be unknown to its provider.")
     partial_seconds: float = Field(default=900, gt=0, description="How long to wait for the rest of a task's outputs.")
@@ -32,6 +32,12 @@ class Pace(Record):
     collect_retry_seconds: float = Field(default=60, gt=0, description="First wait after a failed collect; doubles.")
     collect_after_seconds: float = Field(default=20, ge=0, description="How long a small batch waits for company.")
     collect_batch: int = Field(default=500, ge=1, le=5000, description="Most rows in one collect run.")
+
+    @model_validator(mode="after")
+    def _replay_is_possible(self) -> Pace:
+        if self.replay_window_seconds and self.replay_window_seconds <= self.claim_lease_seconds:
+            raise ValueError("replay_window_seconds must exceed claim_lease_seconds, or no stale claim could ever heal")
+        return self
 
     def first_poll_wait(self, estimate_seconds: float | None) -> float:
         """The wait before the first poll: the provider's own estimate, at most two minutes, or `first_poll_seconds`."""

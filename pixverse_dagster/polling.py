@@ -56,46 +56,50 @@ def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
         account = shop.accounts.get(provider)
         if account is None:
             errors.append(f"no resource for provider {provider!r}")
+            for task in group:
+                # Out of the way of the others, which would never be reached behind them.
+                shop.ledger.keep_polling(task, errors[-1], shop.clock() + shop.pipeline.pace.max_poll_seconds)
             continue
         batches += [(account, batch) for batch in chunked(group, account.provider.POLL_BATCH)]
     batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
     with ThreadPoolExecutor(max((a.wire.limits.max_concurrency for a, _ in batches), default=1)) as pool:
         ask = functools.partial(_poll_batch, shop, deadline=deadline)
-        for outcome in pool.map(ask, *zip(*batches, strict=True)) if batches else ():
-            if isinstance(outcome, str):
-                errors.append(outcome)
-                continue
-            for task in outcome:
-                tally[task.state] += 1
-                if task.state is TaskState.FAILED or (task.state is TaskState.UNKNOWN and not task.next_poll_at):
-                    ended.append(task)
+        for seen, error in pool.map(ask, *zip(*batches, strict=True)) if batches else ():
+            errors += [error] if error else []
+            tally.update(task.state for task in seen)
+            ended += [task for task in seen if task.state is TaskState.FAILED or _is_lost(task)]
     asked = tally.total()
     return PollReport(
         asked=asked,
         running=tally[TaskState.SUBMITTED] + tally[TaskState.CLAIMED],
         succeeded=tally[TaskState.SUCCEEDED],
         ended=tuple(ended),
-        unread=len([error for error in errors if error]),
-        last_error=next((error for error in reversed(errors) if error), ""),
+        unread=len(errors),
+        last_error=errors[-1] if errors else "",
     )
 
 
-def _poll_batch(shop: Workshop, account: Account, batch: Sequence[Task], *, deadline: float) -> list[Task] | str:
+def _is_lost(task: Task) -> bool:
+    return task.state is TaskState.UNKNOWN and not task.settling
+
+
+def _poll_batch(shop: Workshop, account: Account, batch: Sequence[Task], *, deadline: float) -> tuple[list[Task], str]:
+    """The tasks that an answer came for, as they are now, and why there was none for the others."""
     if time.monotonic() > deadline:
-        return ""
+        return [], ""
     unsettled = [task for task in batch if task.state is not TaskState.SUBMITTED]
     seen = [settle(shop, task) for task in unsettled]
     asked = [task for task in batch if task.state is TaskState.SUBMITTED]
     if not asked:
-        return seen
+        return seen, ""
     try:
         facts = account.poll([TaskRef(task.task_id or "", task.request.outputs_asked()) for task in asked])
     except (ReadFailed, NotSent) as error:
         wait = shop.pipeline.pace.first_poll_seconds
         for task in asked:
             shop.ledger.keep_polling(task, f"last poll failed: {error}"[:300], shop.clock() + wait)
-        return str(error)
-    return seen + [_record(shop, task, facts.get(task.task_id or "", Missing())) for task in asked]
+        return seen, str(error)
+    return seen + [_record(shop, task, facts.get(task.task_id or "", Missing())) for task in asked], ""
 
 
 def refresh(shop: Workshop, task: Task) -> Task:

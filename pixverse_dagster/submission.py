@@ -119,7 +119,7 @@ class _Desk:
             accepted = account.submit(task.request, body, task.client_reference)
         except (Refused, NotSent) as error:
             self._close_after(error)
-            return ledger.refuse(task, str(error))
+            return ledger.refuse(task, str(error), late=not account.provider.REPLAYABLE)
         except OutcomeUnknown as error:
             return settle(shop, ledger.doubt(task, str(error), _ask_again_at(shop, account)))
         except BaseException as error:

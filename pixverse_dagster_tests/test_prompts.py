@@ -297,7 +297,7 @@ def test_rows_that_share_an_id_are_all_named_and_nobody_guesses():
 
 HOSTILE: list[Any] = [
     None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", "\x00", "\ud800", "x" * 5000, "[" * 5000, "{}",
-    "[]", "null", [], {}, [[]], [{}], [None], {"a": {"b": []}}, ["x"] * 100, [{"image": {}}], 
+    "[]", "null", [], {}, [[]], [{}], [None], {"a": {"b": []}}, ["x"] * 100, [{"image": {}}],
     [{"image": 5, "frame": {}}], "${HOME}", "'; DROP TABLE rows; --", "<script>", "[red]", "{0}", "%s",
 ]  # fmt: skip
 

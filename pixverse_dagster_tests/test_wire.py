@@ -464,7 +464,6 @@ def test_polls_reuse_their_connection(serve: Start):
 @pytest.mark.parametrize("call", [submit, poll])
 def test_no_more_calls_are_under_way_than_allowed(serve: Start, call: Callable[[Account], Any]):
     """Twenty threads at once, and the server never sees more than three; it does see three."""
-
     lock, under_way, most = threading.Lock(), 0, 0
 
     def script(connection: socket.socket, number: int) -> None:

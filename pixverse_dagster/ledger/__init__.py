@@ -133,9 +133,13 @@ class Ledger:
             reason=None,
         )
 
-    def refuse(self, task: Task, reason: str) -> Task:
-        """The submit was not sent or was declined: not paid. A later run may make a new attempt."""
-        return self._move(task, (TaskState.CLAIMED,), state=TaskState.REFUSED, reason=reason, next_poll_at=None)
+    def refuse(self, task: Task, reason: str, *, late: bool = False) -> Task:
+        """The submit was not sent or was declined: not paid. A later run may make a new attempt.
+
+        With `late`, also from `unknown`: right only where nobody else can have replayed the submit in the meantime.
+        """
+        states = (TaskState.CLAIMED, TaskState.UNKNOWN) if late else (TaskState.CLAIMED,)
+        return self._move(task, states, state=TaskState.REFUSED, reason=reason, next_poll_at=None)
 
     def doubt(self, task: Task, reason: str, next_poll_at: float | None) -> Task:
         """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent."""

@@ -47,6 +47,11 @@ class Task:
     next_poll_at: float | None = None
 
     @property
+    def settling(self) -> bool:
+        """Whether the outcome of the submit is open and will be asked for again without anybody's doing."""
+        return self.state in {TaskState.CLAIMED, TaskState.UNKNOWN} and self.next_poll_at is not None
+
+    @property
     def provider(self) -> str:
         """The provider's name."""
         return self.request.provider()

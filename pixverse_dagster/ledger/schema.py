@@ -60,7 +60,7 @@ tasks = Table(
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
     Column("client_reference", String(64), nullable=False, unique=True),
-    Column("task_id", String(255)),
+    Column("task_id", Text),
     Column("state", String(16), nullable=False),
     Column("kind", String(32)),
     Column("reason", Text),

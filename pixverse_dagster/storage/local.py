@@ -28,7 +28,7 @@ class LocalStore:
         """As `ClipStore.put_new`. Survives a crash at any instant: the name is given last."""
         del sha256, content_type
         target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         if not path.is_relative_to(self._root):
             incoming = self.scratch() / uuid.uuid4().hex
             shutil.copyfile(path, incoming)
@@ -73,6 +73,15 @@ class LocalStore:
         if not path.is_relative_to(self._root):
             raise ValueError(f"key {key!r} leads out of the store")
         return path
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, so that they too survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("images", sa.Text, nullable=False),
         sa.Column("labels", sa.Text, nullable=False),
         sa.Column("client_reference", sa.String(64), nullable=False, unique=True),
-        sa.Column("task_id", sa.String(255)),
+        sa.Column("task_id", sa.Text),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("kind", sa.String(32)),
         sa.Column("reason", sa.Text),
