@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pixverse_dagster.budget import Budget
     from pixverse_dagster.clip import Clip, ClipManifest
     from pixverse_dagster.errors import (
         ClipInvalid,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         NotSent,
         OutcomeUnknown,
         OutOfCredit,
+        OverBudget,
         PixverseError,
         RateLimited,
         ReadFailed,
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     from pixverse_dagster.io_managers.local import LocalClipIOManager
     from pixverse_dagster.io_managers.s3 import S3ClipIOManager
     from pixverse_dagster.pace import Pace
+    from pixverse_dagster.prices import Price
     from pixverse_dagster.resources import HighwayResource, LedgerResource, PixwithResource, RunwareResource
 
 __version__ = version("pixverse-dagster")
 
 _HOMES = {
+    "budget": ("Budget",),
     "clip": ("Clip", "ClipManifest"),
     "errors": (
         "ClipInvalid",
@@ -46,6 +50,7 @@ _HOMES = {
         "NotSent",
         "OutOfCredit",
         "OutcomeUnknown",
+        "OverBudget",
         "PixverseError",
         "RateLimited",
         "ReadFailed",
@@ -59,11 +64,13 @@ _HOMES = {
     "io_managers.local": ("LocalClipIOManager",),
     "io_managers.s3": ("S3ClipIOManager",),
     "pace": ("Pace",),
+    "prices": ("Price",),
     "resources": ("HighwayResource", "LedgerResource", "PixwithResource", "RunwareResource"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Budget",
     "Clip",
     "ClipInvalid",
     "ClipManifest",
@@ -76,10 +83,12 @@ __all__ = [
     "NotSent",
     "OutOfCredit",
     "OutcomeUnknown",
+    "OverBudget",
     "Pace",
     "PipelineOptions",
     "PixverseError",
     "PixwithResource",
+    "Price",
     "RateLimited",
     "ReadFailed",
     "Refused",

@@ -18,6 +18,8 @@ Without any configuration it runs the sample table against the simulator on this
 | `PIXVERSE_S3_BUCKET`, `PIXVERSE_S3_PREFIX` | store in S3 instead | |
 | `AWS_ENDPOINT_URL_S3`, `AWS_REGION` and AWS's other own variables | which S3 | |
 | `PIXVERSE_LEDGER_URL` | PostgreSQL for the ledger | SQLite in the Dagster home |
+| `PIXVERSE_BUDGET` | JSON: `per_run_usd`, `per_day_usd`, `total_usd` | no limit |
+| `PIXVERSE_PRICES` | JSON list of price-book lines: `model`, `usd`, `per`, `resolution` … | the published prices |
 | `PIXVERSE_PACE` | JSON with fields of `Pace`, to make waiting shorter | |
 """
 
@@ -26,13 +28,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
+from pydantic import TypeAdapter
 
+from pixverse_dagster.budget import Budget
 from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.io_managers.local import LocalClipIOManager
 from pixverse_dagster.pace import Pace
+from pixverse_dagster.prices import Price
 from pixverse_dagster.resources import (
     HighwayResource,
     LedgerResource,
@@ -93,6 +98,8 @@ def build() -> dg.Definitions:
         labels=[label.strip() for label in _setting("LABELS", "campaign,language").split(",") if label.strip()],
         image_base=_setting("IMAGE_BASE") or (None if live else f"{simulator}/samples/"),
         download=DownloadRules(allow_private_network=not live),
+        budget=Budget.model_validate_json(_setting("BUDGET", "{}")),
+        prices=TypeAdapter(tuple[Price, ...]).validate_json(_setting("PRICES", "[]")),
         pace=Pace.model_validate_json(_setting("PACE", "{}")),
     )
     pipeline = build_clips_definitions(

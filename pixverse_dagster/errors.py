@@ -3,6 +3,7 @@
     PixverseError
     ├── InvalidTable       nothing sent: fix the prompt table or its configuration
     ├── InvalidRow         nothing sent: fix this row
+    ├── OverBudget         nothing sent: raise the budget, or leave the row
     ├── NotSent            nothing sent: the provider was not reached; run again
     ├── Refused            sent and declined, not charged: fix the cause, run again
     │   ├── RateLimited    slow down
@@ -37,6 +38,10 @@ class InvalidTable(PixverseError):
 
 class InvalidRow(PixverseError):
     """This row cannot be generated as written. Nothing was sent and nothing was spent."""
+
+
+class OverBudget(PixverseError):
+    """The row does not fit into what is left of the budget. Nothing was sent and nothing was spent."""
 
 
 class NotSent(PixverseError):

@@ -9,12 +9,14 @@ import dagster as dg
 from pydantic import Field
 
 from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint, build_clip_assets, build_prompts_asset
+from pixverse_dagster.budget import Budget
 from pixverse_dagster.clip import Record
 from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Pipeline
+from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.resources import ProviderResource
 from pixverse_dagster.sensors import build_collect_job, build_poll_sensor, build_submit_job
@@ -36,6 +38,8 @@ class PipelineOptions(Record):
     )
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
     group_name: str | None = None
+    budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
+    prices: Sequence[Price] = Field(default=(), description="Your own prices; they come before the published ones.")
     pace: Pace = Field(default_factory=Pace)
     download: DownloadRules = Field(default_factory=DownloadRules)
 
@@ -79,6 +83,8 @@ def build_clips_definitions(
             image_base=options.image_base or folder,
             read_image_urls=options.read_image_urls,
             pace=options.pace,
+            budget=options.budget,
+            prices=options.prices,
         ),
         providers=tuple(resource.PROVIDER.NAME for resource in providers),
         download=options.download,

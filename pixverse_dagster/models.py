@@ -125,6 +125,10 @@ class Request(BaseModel):
                 return name
         return "image"
 
+    def effective_resolution(self) -> str | None:
+        """The resolution as it will be, from whichever columns say it."""
+        return getattr(self, "resolution", None)
+
     def outputs_asked(self) -> int:
         """How many clips the task will make."""
         return int(getattr(self, "outputs", 1))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from pixverse_dagster.budget import Budget
 from pixverse_dagster.download import Downloader
 from pixverse_dagster.images import ImageBook
 from pixverse_dagster.ledger import Ledger
 from pixverse_dagster.pace import Pace
+from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.tables import PromptTable
 from pixverse_dagster.wire import Account
@@ -25,6 +27,8 @@ class Pipeline:
     image_base: str = "."
     read_image_urls: bool = True
     pace: Pace = field(default_factory=Pace)
+    budget: Budget = field(default_factory=Budget)
+    prices: Sequence[Price] = ()
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from pixverse_dagster.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.ledger.records import Task
-from pixverse_dagster.prices import estimate_usd
+from pixverse_dagster.prices import Price, estimate_usd, missing_line
 from pixverse_dagster.prompts import Problem, Row
+from pixverse_dagster.redaction import redact_text
 
 
 class Verdict(StrEnum):
@@ -25,6 +27,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     ABANDONED = "abandoned"
     INVALID = "invalid"
+    OVER_BUDGET = "over budget"
 
 
 SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN)
@@ -38,6 +41,15 @@ _BY_STATE = {
     TaskState.UNKNOWN: Verdict.UNKNOWN,
     TaskState.ABANDONED: Verdict.ABANDONED,
 }
+
+
+@dataclass(frozen=True)
+class Purse:
+    """What a plan may spend: the price book, the budget, and what of it is spent."""
+
+    prices: Sequence[Price] = ()
+    budget: Budget = NO_LIMIT
+    spent: Spent = NOTHING_SPENT
 
 
 @dataclass(frozen=True)
@@ -73,22 +85,43 @@ class Plan:
         return sum(line.cost_usd is None for line in self.lines)
 
 
-def make_plan(rows: Sequence[Row], problems: Iterable[Problem], tasks: Iterable[Task]) -> Plan:
-    """The plan for a table as it was read, against every task its pipeline ever had (the oldest first)."""
+def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], purse: Purse) -> Plan:
+    """The plan for rows in table order, against every task their pipeline ever had (the oldest first).
+
+    A submission goes by the same plan, so that the two agree: rows that do not fit into the budget are left out in
+    table order, and a later, cheaper row that fits is taken.
+    """
     newest: dict[tuple[str, str], Task] = {}
     attempted: set[str] = set()
     for task in tasks:
         newest[task.row, task.digest] = task
         attempted.add(task.row)
-    lines = [_line(row, newest.get((row.id, row.digest)), seen=row.id in attempted) for row in rows]
+    room = purse.spent.room_usd(purse.budget)
+    lines: list[PlanLine] = []
+    for row in rows:
+        line = _line(row, newest.get((row.id, row.digest)), purse.prices, seen=row.id in attempted)
+        if line.verdict in SUBMITTED and purse.budget.limits:
+            line = _within(line, row, room)
+            room -= line.cost_usd or 0
+        lines.append(line)
     lines += [PlanLine(p.row or f"line {p.line}", "", Verdict.INVALID, 0.0, str(p)) for p in problems]
     return Plan(tuple(lines))
 
 
-def _line(row: Row, task: Task | None, *, seen: bool) -> PlanLine:
+def _line(row: Row, task: Task | None, prices: Sequence[Price], *, seen: bool) -> PlanLine:
     model = row.request.MODEL
     if task is None:
-        return PlanLine(row.id, model, Verdict.CHANGED if seen else Verdict.NEW, estimate_usd(row.request))
+        return PlanLine(row.id, model, Verdict.CHANGED if seen else Verdict.NEW, estimate_usd(row.request, prices))
     verdict = _BY_STATE[task.state]
-    cost = estimate_usd(row.request) if verdict in SUBMITTED else 0.0
-    return PlanLine(row.id, model, verdict, cost, task.reason or "")
+    cost = estimate_usd(row.request, prices) if verdict in SUBMITTED else 0.0
+    return PlanLine(row.id, model, verdict, cost, redact_text(task.reason or ""))
+
+
+def _within(line: PlanLine, row: Row, room_usd: float) -> PlanLine:
+    if line.cost_usd is None:
+        note = f"no known price, and a budget is set; add a line to the price book: {missing_line(row.request)}"
+    elif not fits(line.cost_usd, room_usd):
+        note = f"costs about {line.cost_usd:.3f} USD, and {room_usd:.3f} USD are left of the budget"
+    else:
+        return line
+    return replace(line, verdict=Verdict.OVER_BUDGET, cost_usd=0.0, note=note)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
+from pixverse_dagster.budget import NOTHING_SPENT
 from pixverse_dagster.clip import Accepted, Missing, TaskState
 from pixverse_dagster.errors import (
     InvalidRow,
     NotSent,
     OutcomeUnknown,
     OutOfCredit,
+    OverBudget,
     RateLimited,
     ReadFailed,
     Refused,
     Unauthorized,
 )
-from pixverse_dagster.ledger import Task
+from pixverse_dagster.ledger import Intent, Task
 from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.prompts import Row
+from pixverse_dagster.plan import Plan, Purse, Verdict, make_plan
+from pixverse_dagster.prices import estimate_usd
+from pixverse_dagster.prompts import Problem, Row
 from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.wire import Account
 
@@ -47,18 +51,16 @@ def submit_rows(shop: Workshop, keys: Sequence[str]) -> Iterator[Submission]:
     A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no
     credit left is not asked again in this call.
     """
-    rows = shop.ledger.rows(shop.pipeline.name, keys)
-    known = shop.ledger.current(shop.pipeline.name, keys)
-    problems = {p.row: p for p in shop.ledger.problems(shop.pipeline.name)} if len(rows) < len(keys) else {}
+    name, ledger = shop.pipeline.name, shop.ledger
+    rows = {row.id: row for row in sorted(ledger.rows(name, keys).values(), key=lambda row: row.line)}
+    known = ledger.current(name, keys)
+    yield from _unknown_rows(shop, [key for key in keys if key not in rows])
     by_provider: dict[str, list[Row]] = {}
-    for key in keys:
-        if key in rows:
-            by_provider.setdefault(rows[key].request.provider(), []).append(rows[key])
+    for line in plan_rows(shop, rows.values()).lines:
+        if line.verdict is Verdict.OVER_BUDGET:
+            yield Submission(line.row, None, problem=f"row {line.row!r} {line.note}. Nothing was sent")
         else:
-            why = (
-                f"is invalid: {problems[key]}" if key in problems else "is not in the prompt table as it was last read"
-            )
-            yield Submission(key, None, problem=f"row {key!r} {why}. Nothing was sent")
+            by_provider.setdefault(rows[line.row].request.provider(), []).append(rows[line.row])
     pools: list[ThreadPoolExecutor] = []
     waiting: list[Future[Submission]] = []
     try:
@@ -73,6 +75,22 @@ def submit_rows(shop: Workshop, keys: Sequence[str]) -> Iterator[Submission]:
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+
+
+def plan_rows(shop: Workshop, rows: Iterable[Row], problems: Iterable[Problem] = ()) -> Plan:
+    """What submitting these rows, given in table order, would do: what `plan` shows is what a submission goes by."""
+    name, budget = shop.pipeline.name, shop.pipeline.budget
+    rows = list(rows)
+    spent = shop.ledger.spent(name, shop.run_id, shop.clock()) if budget.limits else NOTHING_SPENT
+    tasks = shop.ledger.find(name, keys=[row.id for row in rows])
+    return make_plan(rows, problems, tasks, Purse(shop.pipeline.prices, budget, spent))
+
+
+def _unknown_rows(shop: Workshop, keys: Sequence[str]) -> Iterator[Submission]:
+    problems = {p.row: p for p in shop.ledger.problems(shop.pipeline.name)} if keys else {}
+    for key in keys:
+        why = f"is invalid: {problems[key]}" if key in problems else "is not in the prompt table as it was last read"
+        yield Submission(key, None, problem=f"row {key!r} {why}. Nothing was sent")
 
 
 class _Desk:
@@ -104,8 +122,12 @@ class _Desk:
             body = row.request.body(lambda reference: self._wire_value(row, reference))
         except InvalidRow as error:
             return Submission(row.id, known, problem=f"row {row.id!r}: {error}")
-        lease = shop.pipeline.pace.claim_lease_seconds
-        task, mine = shop.ledger.claim(shop.pipeline.name, row, shop.run_id, shop.clock(), lease)
+        lease, price = shop.pipeline.pace.claim_lease_seconds, estimate_usd(row.request, shop.pipeline.prices)
+        intent = Intent(shop.run_id, shop.clock(), lease, price, shop.pipeline.budget)
+        try:
+            task, mine = shop.ledger.claim(shop.pipeline.name, row, intent)
+        except OverBudget as error:
+            return Submission(row.id, known, problem=str(error))
         if mine:
             task = self._send(account, task, body)
         return Submission(row.id, task, sent=mine, problem=describe_trouble(task))

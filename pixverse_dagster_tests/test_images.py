@@ -79,7 +79,7 @@ class Files(BaseHTTPRequestHandler):
 class Quiet(ThreadingHTTPServer):
     """A client that has read enough hangs up; that is no error."""
 
-    def handle_error(self, *_: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing."""
 
 

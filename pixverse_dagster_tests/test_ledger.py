@@ -21,8 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.clip import PENDING, Accepted, Ended, FailureKind, Finished, TaskState
 from pixverse_dagster.errors import PixverseError
-from pixverse_dagster.ledger import Ledger, Task, open_ledger, schema
+from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger, schema
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.prices import estimate_usd
 from pixverse_dagster.prompts import Problem, Row
 from pixverse_dagster_tests.factories import CELLS, HIGHWAY, NAME, NOW, RUN, RUNWARE, at_once, make_row, make_rows
 
@@ -54,7 +55,7 @@ def ledger(engine: sa.Engine) -> Ledger:
 
 
 def claim(ledger: Ledger, row: Row, now: float = NOW) -> tuple[Task, bool]:
-    return ledger.claim(NAME, row, RUN, now, LEASE)
+    return ledger.claim(NAME, row, Intent(RUN, now, LEASE, estimate_usd(row.request)))
 
 
 def claimed(ledger: Ledger, row: Row, now: float = NOW) -> Task:
@@ -166,7 +167,7 @@ def test_a_new_take_or_another_request_may_be_claimed(ledger: Ledger):
 def test_pipelines_and_rows_with_the_same_words_do_not_share_claims(ledger: Ledger):
     """The same words in another row or another pipeline are another clip."""
     tasks = [claimed(ledger, make_row("one")), claimed(ledger, make_row("two"))]
-    task, mine = ledger.claim("posters", make_row("one"), RUN, NOW, LEASE)
+    task, mine = ledger.claim("posters", make_row("one"), Intent(RUN, NOW, LEASE))
     assert mine
     assert len({one.client_reference for one in [*tasks, task]}) == 3
 
@@ -398,11 +399,10 @@ def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger)
     """Each filter leaves what it says, the oldest claim first."""
     for number, state in enumerate(REACH):
         REACH[state](ledger, make_row(state))
-        ledger.claim("posters", make_row(state), RUN, NOW - number, LEASE)
+        ledger.claim("posters", make_row(state), Intent(RUN, NOW - number, LEASE))
     assert {task.state for task in ledger.find(NAME, PENDING)} == set(PENDING)
-    assert [task.row for task in ledger.find(NAME, row="stored")] == ["stored"]
+    assert [task.row for task in ledger.find(NAME, keys=["stored"])] == ["stored"]
     assert [task.claimed_at for task in ledger.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
-    assert len(ledger.find()) == 2 * len(REACH)
     assert ledger.counts(NAME) == dict.fromkeys(REACH, 1)
     assert ledger.counts("posters") == {TaskState.CLAIMED: len(REACH)}
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from pixverse_dagster.clip import Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
 from pixverse_dagster.delivery import deliver
-from pixverse_dagster.ledger import Ledger, Task, open_ledger
+from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
@@ -273,7 +273,8 @@ def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open
 def dead_claims(shop: Workshop, rows: list[Row]) -> list[Task]:
     """Claims whose process never came back."""
     record_rows(shop.ledger, rows)
-    return [shop.ledger.claim(NAME, row, "dead run", time.time(), QUICK.claim_lease_seconds)[0] for row in rows]
+    intent = Intent("dead run", time.time(), QUICK.claim_lease_seconds)
+    return [shop.ledger.claim(NAME, row, intent)[0] for row in rows]
 
 
 def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_shop: Open):

@@ -29,6 +29,7 @@ ROOT = PACKAGE.parent
 
 
 NAMES = [
+    "Budget",
     "Clip",
     "ClipInvalid",
     "ClipManifest",
@@ -41,10 +42,12 @@ NAMES = [
     "NotSent",
     "OutOfCredit",
     "OutcomeUnknown",
+    "OverBudget",
     "Pace",
     "PipelineOptions",
     "PixverseError",
     "PixwithResource",
+    "Price",
     "RateLimited",
     "ReadFailed",
     "Refused",
@@ -246,7 +249,7 @@ def test_the_program_is_installed_and_an_error_is_one_line(tmp_path: Path):
 
 LAYERS = [
     {"clip", "errors", "redaction"},
-    {"models", "providers", "prompts", "prices", "pace", "plan", "lineage"},
+    {"budget", "models", "providers", "prompts", "prices", "pace", "plan", "lineage"},
     {
         "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline", "intake",
         "submission", "polling", "collection", "delivery", "verification",

@@ -24,7 +24,8 @@ from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.pace import Pace
-from pixverse_dagster.plan import SUBMITTED, make_plan
+from pixverse_dagster.plan import SUBMITTED
+from pixverse_dagster.submission import plan_rows
 
 _TICK_SECONDS = 1.0
 
@@ -130,7 +131,8 @@ class Director:
     def submit(self) -> None:
         """Submit every row that has no task yet, in one run."""
         name, ledger = self._project.name, self._project.ledger
-        made = make_plan(list(ledger.rows(name).values()), ledger.problems(name), ledger.find(name))
+        with self._project.open() as shop:
+            made = plan_rows(shop, ledger.rows(name).values(), ledger.problems(name))
         self._show.print(f"Plan: {describe_plan(made)}", markup=False)
         keys = [line.row for line in made.lines if line.verdict in SUBMITTED]
         if not keys:

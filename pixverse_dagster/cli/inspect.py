@@ -15,9 +15,9 @@ from pixverse_dagster.clip import TaskState
 from pixverse_dagster.intake import read_table
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
-from pixverse_dagster.plan import Plan, Verdict, make_plan
+from pixverse_dagster.plan import Plan, Verdict
 from pixverse_dagster.redaction import redact_text
-from pixverse_dagster.submission import describe_trouble
+from pixverse_dagster.submission import describe_trouble, plan_rows
 from pixverse_dagster.verification import verify as verify_store
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -54,7 +54,7 @@ def plan(home: Path | None, module: str, pipeline: str | None, *, as_json: bool)
     enter_home(home)
     with open_project(module, pipeline) as project, project.open() as shop:
         reading = read_table(shop)
-        made = make_plan(reading.rows, reading.problems, project.ledger.find(project.name))
+        made = plan_rows(shop, reading.rows, reading.problems)
     if as_json:
         lines = [
             {"row": p.row, "model": p.model, "verdict": str(p.verdict), "cost_usd": p.cost_usd, "note": p.note}
@@ -114,7 +114,7 @@ def show_task(row: str, home: Path | None, module: str, pipeline: str | None, *,
     """Everything the ledger knows about a row's tasks. Exits with 1 if it has none."""
     enter_home(home)
     with open_project(module, pipeline) as project:
-        found = project.ledger.find(project.name, row=row)
+        found = project.ledger.find(project.name, keys=[row])
     if as_json:
         print_json([export(task) for task in found])
     elif not found:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -15,15 +15,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from pixverse_dagster.budget import Spent, fits
 from pixverse_dagster.clip import Accepted, Ended, Finished, TaskState
+from pixverse_dagster.errors import OverBudget
 from pixverse_dagster.ledger.database import open_engine
-from pixverse_dagster.ledger.records import Task, plain, read_row, read_task, row_values, task_values
+from pixverse_dagster.ledger.records import Intent, Task, plain, read_row, read_task, row_values, task_values
 from pixverse_dagster.ledger.schema import meta, rows, snapshots, tasks
-from pixverse_dagster.prices import estimate_usd
+from pixverse_dagster.prices import missing_line
 from pixverse_dagster.prompts import Problem, Row
 
 MAX_PROBLEMS_KEPT = 1000
 _CHUNK = 500
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -98,20 +101,22 @@ class Ledger:
 
     # Tasks: the way of one task
 
-    def claim(self, pipeline: str, row: Row, run_id: str, now: float, lease_seconds: float) -> tuple[Task, bool]:
+    def claim(self, pipeline: str, row: Row, intent: Intent) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
 
         Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been.
         Only after a refusal, which costs nothing, does a new attempt begin. Decided by a unique constraint, so that
-        of any number of processes at the same time exactly one may send.
+        of any number of processes at the same time exactly one may send. With a budget, the estimate is reserved in
+        the same transaction, so that all of them together cannot pass it. Raises OverBudget, and then claims nothing.
         """
         try:
             with self._engine.begin() as connection:
                 latest = self._latest(connection, pipeline, row)
                 if latest is not None and latest.state is not TaskState.REFUSED:
                     return latest, False
-                attempt = latest.attempt + 1 if latest else 1
-                task = replace(self._new_task(pipeline, row, attempt, run_id, now), next_poll_at=now + lease_seconds)
+                if intent.budget.limits:
+                    self._check_budget(connection, pipeline, row, intent)
+                task = self._new_task(pipeline, row, latest.attempt + 1 if latest else 1, intent)
                 connection.execute(sa.insert(tasks).values(task_values(task)))
                 return task, True
         except IntegrityError:
@@ -253,18 +258,22 @@ class Ledger:
         same = (tasks.c.pipeline == task.pipeline, tasks.c.row == task.row, tasks.c.digest == task.digest)
         return self._tasks(sa.select(tasks).where(*same).order_by(tasks.c.attempt))
 
-    def find(self, pipeline: str | None = None, states: Sequence[TaskState] = (), row: str | None = None) -> list[Task]:
-        """Tasks by pipeline, state and row, the oldest first."""
-        query = sa.select(tasks).order_by(tasks.c.claimed_at)
-        query = query.where(tasks.c.pipeline == pipeline) if pipeline else query
+    def find(self, pipeline: str, states: Sequence[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
+        """The pipeline's tasks, of these states and rows where given, the oldest first."""
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
         query = query.where(tasks.c.state.in_(states)) if states else query
-        return self._tasks(query.where(tasks.c.row == row) if row else query)
+        return [read_task(record) for record in self._select(query, tasks.c.row, keys)]
 
     def counts(self, pipeline: str) -> dict[TaskState, int]:
         """How many tasks are in each state."""
         query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)
         with self._read() as connection:
             return {TaskState(state): count for state, count in connection.execute(query)}
+
+    def spent(self, pipeline: str, run_id: str, now: float) -> Spent:
+        """What the pipeline has spent or reserved: in this run, today (UTC), and ever. Refused submits cost nothing."""
+        with self._read() as connection:
+            return _spent(connection, pipeline, run_id, now)
 
     def by_id(self, ids: Iterable[str]) -> list[Task]:
         """These tasks as they are now."""
@@ -296,7 +305,22 @@ class Ledger:
         record = connection.execute(sa.select(tasks).where(*same).order_by(tasks.c.attempt.desc()).limit(1)).first()
         return read_task(record) if record else None
 
-    def _new_task(self, pipeline: str, row: Row, attempt: int, run_id: str, now: float) -> Task:
+    def _check_budget(self, connection: sa.Connection, pipeline: str, row: Row, intent: Intent) -> None:
+        # One claim at a time looks at the sums; SQLite's transaction sees to that by itself.
+        connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
+        room = _spent(connection, pipeline, intent.run_id, intent.now).room_usd(intent.budget)
+        if intent.estimate_usd is None:
+            raise OverBudget(
+                f"row {row.id!r} has no known price, and a budget is set. Nothing was sent; "
+                f"add a line to the price book: {missing_line(row.request)}"
+            )
+        if not fits(intent.estimate_usd, room):
+            raise OverBudget(
+                f"row {row.id!r} costs about {intent.estimate_usd:.3f} USD and {room:.3f} USD are left of the budget. "
+                "Nothing was sent; raise the budget, or leave the row for another day"
+            )
+
+    def _new_task(self, pipeline: str, row: Row, attempt: int, intent: Intent) -> Task:
         return Task(
             id=uuid.uuid4().hex,
             pipeline=pipeline,
@@ -309,9 +333,10 @@ class Ledger:
             labels=row.labels,
             client_reference=self._client_reference(pipeline, row, attempt),
             state=TaskState.CLAIMED,
-            run_id=run_id,
-            claimed_at=now,
-            estimate_usd=estimate_usd(row.request),
+            run_id=intent.run_id,
+            claimed_at=intent.now,
+            next_poll_at=intent.now + intent.lease_seconds,
+            estimate_usd=intent.estimate_usd,
         )
 
     def _client_reference(self, pipeline: str, row: Row, attempt: int) -> str:
@@ -326,6 +351,18 @@ class Ledger:
             where = (tasks.c.id == task.id, tasks.c.state.in_(states))
             moved = connection.execute(sa.update(tasks).where(*where).values(columns).returning(tasks)).first()
         return read_task(moved) if moved else self.refresh(task)
+
+
+def _spent(connection: sa.Connection, pipeline: str, run_id: str, now: float) -> Spent:
+    price = sa.func.coalesce(tasks.c.cost_usd, tasks.c.estimate_usd, 0.0)
+    midnight = now - now % _DAY_SECONDS
+    sums = (
+        sa.func.sum(sa.case((tasks.c.run_id == run_id, price), else_=0.0)),
+        sa.func.sum(sa.case((tasks.c.claimed_at >= midnight, price), else_=0.0)),
+        sa.func.sum(price),
+    )
+    query = sa.select(*sums).where(tasks.c.pipeline == pipeline, tasks.c.state != TaskState.REFUSED)
+    return Spent(*(float(value or 0) for value in connection.execute(query).one()))
 
 
 @lru_cache(maxsize=8)

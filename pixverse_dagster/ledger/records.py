@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pixverse_dagster.budget import NO_LIMIT, Budget
 from pixverse_dagster.clip import FailureKind, InputImage, TaskState
 from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.models import Request
 from pixverse_dagster.prompts import Row
 from pixverse_dagster.providers import MODELS
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Who claims a request, when, and what it may cost. With a budget, `estimate_usd` is reserved by the claim."""
+
+    run_id: str
+    now: float
+    lease_seconds: float
+    estimate_usd: float | None = None
+    budget: Budget = NO_LIMIT
 
 
 @dataclass(frozen=True)
