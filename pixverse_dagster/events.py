@@ -33,12 +33,12 @@ def task_event(submission: Submission, task: Task) -> dg.AssetMaterialization:
     )
 
 
-def ended_event(task: Task) -> dg.AssetObservation:
-    """A task that ended without a clip, with what to do."""
+def ended_event(task: Task, words: str = "") -> dg.AssetObservation:
+    """A task that ended without a clip, with what to do, or what a person did about it."""
     return dg.AssetObservation(
         asset_key=[task.pipeline, "tasks"],
         partition=task.row,
-        description=redact_text(describe_trouble(task)),
+        description=redact_text(words or describe_trouble(task)),
         metadata=_task_metadata(task),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -221,8 +222,9 @@ def describe_trouble(task: Task) -> str:
             )
         case TaskState.UNKNOWN:
             return (
-                f"{who} has an unknown outcome: {task.reason}. Look for it in {task.provider}'s console{price}; "
-                "it counts as spent and is never sent again by itself. To pay for another try, raise the row's take"
+                f"{who} has an unknown outcome: {task.reason}. At stake{price or ', a price that nobody publishes'}; "
+                f"it counts as spent and is never sent again by itself. Look for it in {task.provider}'s console, then: "
+                f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"
             )
         case TaskState.CLAIMED:
             return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"

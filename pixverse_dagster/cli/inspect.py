@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pixverse_dagster.cli.project import enter_home, open_project, project_options
+from pixverse_dagster.cli.settle import abandon_task, resolve_task
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.intake import read_table
 from pixverse_dagster.ledger import Task
@@ -126,6 +127,10 @@ def show_task(row: str, home: Path | None, module: str, pipeline: str | None, *,
         if trouble := describe_trouble(task):
             click.echo(redact_text(trouble))
     sys.exit(0 if found else 1)
+
+
+tasks.add_command(resolve_task)
+tasks.add_command(abandon_task)
 
 
 def export(task: Task) -> dict[str, Any]:

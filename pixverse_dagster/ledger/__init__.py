@@ -126,7 +126,7 @@ class Ledger:
                 raise
             return winner, False
 
-    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float) -> Task:
+    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float, note: str = "") -> Task:
         """The provider has the task. Also from `unknown`: a late answer is the truth."""
         return self._move(
             task,
@@ -136,6 +136,7 @@ class Ledger:
             submitted_at=now,
             next_poll_at=next_poll_at,
             reason=None,
+            note=note,
         )
 
     def refuse(self, task: Task, reason: str, *, late: bool = False) -> Task:
@@ -155,6 +156,11 @@ class Ledger:
             reason=reason,
             next_poll_at=next_poll_at,
         )
+
+    def abandon(self, task: Task, reason: str) -> Task:
+        """A person gives the task up. Not polled, collected or submitted again; what it cost stays spent."""
+        states = (TaskState.UNKNOWN, TaskState.SUBMITTED)
+        return self._move(task, states, state=TaskState.ABANDONED, reason=reason, next_poll_at=None)
 
     def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Task:
         """A poll that settled nothing."""
