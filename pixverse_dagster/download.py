@@ -51,6 +51,10 @@ class DownloadRules(Record):
     max_attempts: int = Field(default=4, ge=1)
 
 
+class TooLarge(ReadFailed):
+    """The file is larger than allowed. Reading it again would not change that."""
+
+
 @dataclass(frozen=True)
 class Download:
     """What was fetched: its digest, computed while it streamed, and its size."""
@@ -88,7 +92,7 @@ class Downloader:
             target.truncate()
             try:
                 return self._fetch_once(url, target, max_bytes or self.rules.max_bytes)
-            except ResultExpired:
+            except (ResultExpired, TooLarge):
                 raise
             except ReadFailed:
                 if attempt >= self.rules.max_attempts:
@@ -159,7 +163,7 @@ def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: 
     for chunk in response.iter_bytes(_CHUNK_BYTES):
         size += len(chunk)
         if size > max_bytes:
-            raise ReadFailed(f"{where} is larger than {max_bytes} bytes")
+            raise TooLarge(f"{where} is larger than {max_bytes} bytes")
         if time.monotonic() > deadline:
             raise ReadFailed(f"{where} did not end in time")
         digest.update(chunk)

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from pixverse_dagster.clip import InputImage
-from pixverse_dagster.download import Downloader
+from pixverse_dagster.download import Downloader, TooLarge
 from pixverse_dagster.errors import InvalidRow, ReadFailed
 from pixverse_dagster.media import ImageFacts, image_facts
 from pixverse_dagster.models import ImageRules
@@ -59,7 +59,7 @@ class ImageBook:
                 f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its "
                 "address, or set image_base to where it is served"
             )
-        data = self._read(target, rules.max_bytes)
+        data = self._read(target, rules)
         facts = check_image(data, rules)
         return InputImage(
             source=_short(target),
@@ -78,22 +78,22 @@ class ImageBook:
         target = self.resolve(reference)
         if not _is_path(target):
             return target
-        data = self._read(target, rules.max_bytes)
+        data = self._read(target, rules)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
             raise InvalidRow(
                 f"image {_short(target)} changed since the table was read. Nothing was sent: read it again"
             )
         return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
 
-    def _read(self, target: str, max_bytes: int) -> bytes:
+    def _read(self, target: str, rules: ImageRules) -> bytes:
         try:
             if _WEB.match(target):
                 buffer = io.BytesIO()
-                self.downloader.fetch(target, buffer, max_bytes=max_bytes + 1)
+                self.downloader.fetch(target, buffer, max_bytes=rules.max_bytes)
                 return buffer.getvalue()
-            if inline := _decode(target):
-                return inline
-            return self._open_local(target, max_bytes)
+            return _decode(target) or self._open_local(target, rules.max_bytes)
+        except TooLarge:
+            raise InvalidRow(_too_large(rules)) from None
         except ReadFailed as error:
             raise InvalidRow(f"cannot be read and so cannot be checked: {error}") from None
 
@@ -139,7 +139,7 @@ class ImageCache:
 def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
     """The facts of an image's bytes. Raises InvalidRow with what is wrong, what is allowed and who says so."""
     if len(data) > rules.max_bytes:
-        raise InvalidRow(f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})")
+        raise InvalidRow(_too_large(rules))
     facts = image_facts(data)
     if facts is None or facts.format not in rules.formats:
         what = "not an image that can be read" if facts is None else f"a {facts.format.upper()} file"
@@ -156,6 +156,10 @@ def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
     if rules.max_aspect and long > rules.max_aspect * short:
         raise InvalidRow(f"is {size}: the aspect must be within 1:{rules.max_aspect} ({rules.source})")
     return facts
+
+
+def _too_large(rules: ImageRules) -> str:
+    return f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})"
 
 
 def _is_uuid(reference: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -100,6 +100,12 @@ class Request(BaseModel):
     def wire_names(cls) -> dict[str, str]:
         """The provider's own last name of each field, for suggesting ours."""
         return {at.path.rsplit(".", 1)[-1]: name for name, at in cls._places()}
+
+    @classmethod
+    def displaced(cls, cells: Collection[str]) -> frozenset[str]:
+        """The defaults that a row with these cells does without, because the two exclude each other."""
+        del cells
+        return frozenset()
 
     def images(self) -> tuple[str, ...]:
         """Every input image this request names, in order."""

@@ -134,7 +134,8 @@ def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
     for column in [column for column in parameters if column not in model.model_fields]:
         complain(column, _column_complaint(column, model))
         parameters.pop(column)
-    defaults = {n: v for n, v in rules.defaults.items() if n in model.model_fields and n not in parameters}
+    applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters)
+    defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
     try:
         request = model.model_validate({**defaults, **parameters})
     except ValidationError as error:

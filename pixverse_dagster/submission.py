@@ -223,7 +223,7 @@ def describe_trouble(task: Task) -> str:
         case TaskState.UNKNOWN:
             return (
                 f"{who} has an unknown outcome: {task.reason}. At stake{price or ', a price that nobody publishes'}; "
-                f"it counts as spent and is never sent again by itself. Look for it in {task.provider}'s console, then: "
+                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then: "
                 f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"
             )
         case TaskState.CLAIMED:

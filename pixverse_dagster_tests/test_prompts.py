@@ -481,3 +481,18 @@ def test_a_row_moves_to_another_provider_by_its_model_alone(here: str, there: st
     for column, value in cells.items():
         assert getattr(before.request, column) == getattr(after.request, column) == value
     assert digest(model=here, **cells) != digest(model=there, **cells)
+
+
+def test_a_rows_own_size_or_image_takes_the_place_of_a_default_size():
+    """A default for the common case does not make the others invalid."""
+    rules = TableRules({"model": "runware/pixverse-v4.5", "resolution": "540p", "aspect_ratio": "9:16"})
+    for cells, expected in (
+        ({}, {"width": 540, "height": 960}),
+        ({"width": "640", "height": "360"}, {"width": 640, "height": 360}),
+        ({"image": "kite.png"}, {"resolution": "540p"}),
+        ({"aspect_ratio": "1:1"}, {"width": 540, "height": 540}),
+    ):
+        parsed = parse_row(RawRow(2, {"id": "a", "prompt": "A kite", **cells}), rules)
+        assert isinstance(parsed, Draft), parsed
+        body = parsed.request.body(str)
+        assert {name: body[name] for name in ("width", "height", "resolution") if name in body} == expected

@@ -636,3 +636,17 @@ def test_deep_nesting_does_not_break_the_reading(provider: Provider):
         for body in (nest, status, rows, errors, b'{"message":' + nest + b',"reason":' + nest + b"}"):
             for code in (200, 400):
                 read_both(provider, answer(code, body))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "missing"),
+    [(400, "the task does not exist", True), (400, "Task not found", True), (500, "the task does not exist", False)],
+)
+def test_highway_may_say_in_words_that_a_task_is_not_there(status: int, message: str, missing: bool):  # noqa: FBT001
+    """Only an explicit client error says so; a server error says nothing about the task."""
+    response = answer(status, {"code": status, "reason": "INVALID_REQUEST_BODY", "message": message})
+    if missing:
+        assert HIGHWAY.read_poll(response, [TaskRef("t")]) == {"t": Missing()}
+    else:
+        with pytest.raises(ReadFailed):
+            HIGHWAY.read_poll(response, [TaskRef("t")])

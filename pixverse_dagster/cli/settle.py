@@ -19,7 +19,7 @@ _ABANDONABLE = (TaskState.UNKNOWN, TaskState.SUBMITTED)
 @click.option("--not-accepted", is_flag=True, help="The console shows no such task: nothing was paid, try again.")
 @click.option("--abandon", is_flag=True, help="Leave it: never submitted again, counts as spent.")
 @project_options
-def resolve_task(
+def resolve_task(  # noqa: PLR0913 - one parameter for each option
     row: str,
     home: Path | None,
     module: str,

@@ -59,6 +59,7 @@ _IMAGES = ImageRules(
 _RUNNING = {"QUEUED", "PROCESSING", "RUNNING", "PENDING"}
 _DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
 _FAILED = {"FAILED", "CANCELED", "CANCELLED"}
+_NOT_FOUND = re.compile(r"(?i)task\b.*\bnot (found|exist)")
 _MODERATION = re.compile(r"(?i)polic|moderat|nsfw|sensitiv|safety|prohibit|violat")
 
 
@@ -191,7 +192,7 @@ class Highway(Provider):
         return httpx.Request("POST", url, headers=self._headers(), json=body)
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
-        """A `task_id` means accepted; an explicit error body or 4xx means refused; anything else is unknown."""
+        """A `task_id` means accepted, an explicit 4xx or 503 refused; anything else is unknown."""
         del reference
         body = mapping(read_json(response))
         task_id = body.get("task_id") or mapping(body.get("data")).get("task_id")
@@ -220,7 +221,8 @@ class Highway(Provider):
         """Judge by `task.status` and the presence of a video URL; `progress_percent` was seen as 0 at the end."""
         document = mapping(read_json(response))
         document = document if "task" in document else mapping(document.get("data"))
-        if response.status_code == HTTPStatus.NOT_FOUND:
+        gone = response.is_client_error and _NOT_FOUND.search(_message(mapping(read_json(response))))
+        if response.status_code == HTTPStatus.NOT_FOUND or gone:
             return {tasks[0].task_id: Missing()}
         if not response.is_success or not mapping(document.get("task")):
             raise unread_poll("HighwayAPI", response)

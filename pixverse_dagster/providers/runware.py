@@ -8,7 +8,7 @@ replaying it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -138,6 +138,15 @@ class RunwareV45(Request):
     include_cost: Annotated[bool, At("includeCost")] = True
     webhook_url: Annotated[SecretUrl | None, At("webhookURL", secret_url=True)] = None
     upload_endpoint: Annotated[SecretUrl | None, At("uploadEndpoint", secret_url=True)] = None
+
+    @classmethod
+    def displaced(cls, cells: Collection[str]) -> frozenset[str]:
+        """A row's own size, or its images, take the place of a default size."""
+        given = set(cells)
+        by_size = {"resolution", "aspect_ratio"} if given & {"width", "height"} else set[str]()
+        by_image = {"aspect_ratio", "width", "height"} if given & {"image", "last_image", "frames"} else set[str]()
+        by_name = {"width", "height"} if given & {"resolution", "aspect_ratio"} else set[str]()
+        return frozenset(by_size | by_image | by_name)
 
     @model_validator(mode="after")
     def _frames_once(self) -> RunwareV45:
