@@ -11,8 +11,8 @@ from pixverse_dagster.collection import Collected, collect_tasks
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.polling import poll_due
+from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.submission import describe_trouble
 
 _HERE = {TaskState.SUCCEEDED, TaskState.STORED}
 _POLL_BUDGET_SECONDS = 30.0

@@ -13,8 +13,9 @@ from pixverse_dagster.collection import Collected
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
 from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.submission import Submission, describe_trouble
+from pixverse_dagster.submission import Submission
 
 DATA_VERSION_TAG = "dagster/data_version"
 _PROBLEMS_SHOWN = 20

@@ -20,6 +20,9 @@ class Pace(Record):
     replay_window_seconds: float = Field(
         default=600, ge=0, description="How long after its claim a submit with a caller-chosen id may be replayed."
     )
+    record_seconds: float = Field(
+        default=30, ge=0, description="How long to try to record a paid task in a ledger that cannot be written."
+    )
     missing_seconds: float = Field(default=7200, gt=0, description="How long a task may be unknown to its provider.")
     partial_seconds: float = Field(default=900, gt=0, description="How long to wait for the rest of a task's outputs.")
     task_deadline_seconds: float = Field(default=86_400, gt=0, description="After this, an unfinished task is lost.")

@@ -16,7 +16,7 @@ from pixverse_dagster.ledger import Task, chunked
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.providers.base import TaskRef
-from pixverse_dagster.submission import settle
+from pixverse_dagster.settlement import settle
 from pixverse_dagster.wire import Account
 
 DUE_LIMIT = 2000

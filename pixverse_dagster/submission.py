@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from pixverse_dagster.budget import NOTHING_SPENT
-from pixverse_dagster.clip import Accepted, Missing, TaskState
+from pixverse_dagster.clip import TaskState
 from pixverse_dagster.errors import (
     InvalidRow,
     NotSent,
     OutcomeUnknown,
     OutOfCredit,
     OverBudget,
+    PixverseError,
     RateLimited,
-    ReadFailed,
     Refused,
     Unauthorized,
 )
@@ -27,13 +25,11 @@ from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.plan import Plan, Purse, Verdict, make_plan
 from pixverse_dagster.prices import estimate_usd
 from pixverse_dagster.prompts import Problem, Row
-from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.settlement import accept, ask_again_at, describe_trouble, settle
 from pixverse_dagster.wire import Account
 
 _LIMITED_ROWS = 3
 """After so many rows in a row that the provider refused for their pace, the others are left for a later run."""
-
-_log = logging.getLogger("pixverse_dagster")
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,10 @@ class _Desk:
         except OverBudget as error:
             return Submission(row.id, known, problem=str(error))
         if mine:
-            task = self._send(account, task, body)
+            try:
+                task = self._send(account, task, body)
+            except PixverseError as error:
+                return Submission(row.id, task, sent=True, problem=str(error))
         return Submission(row.id, task, sent=mine, problem=describe_trouble(task))
 
     def _wire_value(self, row: Row, reference: str) -> str:
@@ -144,12 +143,12 @@ class _Desk:
             self._close_after(error)
             return ledger.refuse(task, str(error), late=not account.provider.REPLAYABLE)
         except OutcomeUnknown as error:
-            return settle(shop, ledger.doubt(task, str(error), _ask_again_at(shop, account)))
+            return settle(shop, ledger.doubt(task, str(error), ask_again_at(shop, account)))
         except BaseException as error:
             why = f"the submit was interrupted ({type(error).__name__}); it may have left"
-            ledger.doubt(task, why, _ask_again_at(shop, account))
+            ledger.doubt(task, why, ask_again_at(shop, account))
             raise
-        task = _accept(shop, task, accepted)
+        task = accept(shop, task, accepted)
         self._limited = 0
         return task
 
@@ -160,75 +159,3 @@ class _Desk:
         if hopeless or self._limited >= _LIMITED_ROWS:
             self._why_closed = str(error)
             self._closed.set()
-
-
-def settle(shop: Workshop, task: Task) -> Task:
-    """Find out about a submit whose answer is missing, as far as the provider can tell. Never pays twice.
-
-    A claim that has outlived its lease becomes `unknown`; a younger one is left to its process. Where the caller chose
-    the task's id: ask for it, and within the replay window send the identical request again under the same id, which
-    the provider refuses unpaid if it knows it.
-    """
-    account = shop.accounts.get(task.provider)
-    now, pace = shop.clock(), shop.pipeline.pace
-    if task.state is TaskState.CLAIMED:
-        if now < task.claimed_at + pace.claim_lease_seconds:
-            return task
-        # Doubt comes before the replay: should that process live after all, its refusal must not free the request.
-        reason = "the process that submitted it died before an answer came. It may have been charged"
-        task = shop.ledger.doubt(task, reason, _ask_again_at(shop, account) if account else None)
-    if account is None or not account.provider.REPLAYABLE or task.state is not TaskState.UNKNOWN:
-        return task
-    try:
-        fact = account.poll([TaskRef(task.client_reference, task.request.outputs_asked())])[task.client_reference]
-        if not isinstance(fact, Missing):
-            return _accept(shop, task, Accepted(task.client_reference))
-        if now < task.claimed_at + pace.replay_window_seconds:
-            return _accept(shop, task, _replay(shop, account, task))
-        reason = "no answer came, the provider does not show the task, and it is too late to replay it safely"
-        return shop.ledger.doubt(task, reason, next_poll_at=None)
-    except (Refused, NotSent, OutcomeUnknown, ReadFailed, InvalidRow) as error:
-        # A refused replay proves nothing about the first request; asked again at the next poll.
-        _log.info("row %r: still not settled: %s", task.row, error)
-        return shop.ledger.doubt(task, task.reason or str(error), now + pace.first_poll_seconds)
-
-
-def _ask_again_at(shop: Workshop, account: Account) -> float | None:
-    return shop.clock() + shop.pipeline.pace.first_poll_seconds if account.provider.REPLAYABLE else None
-
-
-def _replay(shop: Workshop, account: Account, task: Task) -> Accepted:
-    book, rules = shop.images(), task.request.IMAGE_RULES
-    body = task.request.body(lambda reference: book.wire_value(reference, task.images[reference], rules))
-    return account.submit(task.request, body, task.client_reference)
-
-
-def _accept(shop: Workshop, task: Task, accepted: Accepted) -> Task:
-    now = shop.clock()
-    return shop.ledger.accept(task, accepted, now, now + shop.pipeline.pace.first_poll_wait(accepted.wait_seconds))
-
-
-def describe_trouble(task: Task) -> str:
-    """Why a person should look at this task, what it means for their money and what to do; empty if all is well."""
-    who = f"row {task.row!r} ({task.request.MODEL}, attempt {task.attempt})"
-    price = "" if task.estimate_usd is None else f", about {task.estimate_usd:.3f} USD"
-    match task.state:
-        case TaskState.REFUSED:
-            return f"{who} was not accepted: {task.reason} Fix the cause and run the row again"
-        case TaskState.FAILED:
-            return (
-                f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id}{price} may have been "
-                "charged. It is not submitted again; raise the row's take to pay for another try"
-            )
-        case TaskState.UNKNOWN:
-            return (
-                f"{who} has an unknown outcome: {task.reason}. At stake{price or ', a price that nobody publishes'}; "
-                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then: "
-                f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"
-            )
-        case TaskState.CLAIMED:
-            return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"
-        case TaskState.ABANDONED:
-            return f"{who} was abandoned: {task.reason}"
-        case _:
-            return ""

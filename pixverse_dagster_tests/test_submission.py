@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
-from pixverse_dagster.clip import Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
+from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
 from pixverse_dagster.delivery import deliver
 from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
@@ -191,7 +192,9 @@ def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: Sta
     for key, one in found.items():
         if key in lost:
             provider = key.partition(" ")[0]
-            assert re.search(rf"row '{key}'.*{provider}'s console.*counts as spent.*take", one.problem), one.problem
+            assert re.search(
+                rf"row '{key}'.*counts as spent.*{provider}'s console.*tasks resolve '{key}' --adopt", one.problem
+            ), one.problem
         else:
             assert not one.problem
     for _ in range(2):
@@ -469,3 +472,39 @@ def test_waiting_ends_at_once_for_a_task_that_has_ended(simulator: StartSimulato
     assert time.monotonic() - start < 20
     assert all("failed at the provider" in one.problem for one in found)
     assert len(found) == 3
+
+
+class Jammed(Ledger):
+    """A ledger whose database refuses to record the first accepted tasks."""
+
+    def __init__(self, engine: sa.Engine, failures: int) -> None:
+        super().__init__(engine)
+        self.failures = failures
+
+    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float, note: str = "") -> Task:
+        """Fail as the database driver would, then work."""
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OperationalError("UPDATE", None, Exception("disk I/O error"))
+        return super().accept(task, accepted, now, next_poll_at, note)
+
+
+@pytest.mark.parametrize(("failures", "recorded"), [(2, True), (1000, False)])
+def test_a_paid_task_is_recorded_when_the_ledger_is_back_or_named_with_its_id(
+    engine: sa.Engine,
+    server: Simulator,
+    failures: int,
+    recorded: bool,  # noqa: FBT001 - a column of the table
+):
+    """The id of a paid task is not lost with a database that fails for a moment, nor with one that stays away."""
+    row = make_row("kite", "highway/pixverse-v6-i2v")
+    with make_workshop(Jammed(engine, failures), server.url, Setup(pace=Pace(record_seconds=0.5))) as shop:
+        record_rows(shop.ledger, [row])
+        submission = next(iter(submit_rows(shop, [row.id])))
+    (charged,) = server.tasks()
+    if recorded:
+        assert submission.task is not None
+        assert (submission.task.task_id, submission.problem) == (charged["task_id"], "")
+    else:
+        assert f"tasks resolve kite --adopt {charged['task_id']}" in submission.problem
+        assert states(shop.ledger) == {"kite": TaskState.CLAIMED}

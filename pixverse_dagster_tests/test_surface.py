@@ -252,7 +252,7 @@ LAYERS = [
     {"budget", "models", "providers", "prompts", "prices", "pace", "plan", "lineage"},
     {
         "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline", "intake",
-        "submission", "polling", "collection", "delivery", "verification",
+        "settlement", "submission", "polling", "collection", "delivery", "verification",
     },
     {"resources", "io_managers", "events", "assets", "sensors", "factory", "definitions", "cli"},
 ]  # fmt: skip

@@ -18,7 +18,8 @@ from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
 from pixverse_dagster.plan import Plan, Verdict
 from pixverse_dagster.redaction import redact_text
-from pixverse_dagster.submission import describe_trouble, plan_rows
+from pixverse_dagster.settlement import describe_trouble
+from pixverse_dagster.submission import plan_rows
 from pixverse_dagster.verification import verify as verify_store
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

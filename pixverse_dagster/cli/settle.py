@@ -37,7 +37,8 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
         raise click.UsageError("give exactly one of --adopt TASK_ID, --not-accepted and --abandon")
     enter_home(home)
     with open_project(module, pipeline) as project:
-        task = _newest(project, row, (TaskState.UNKNOWN,))
+        # A claim may be adopted as well: its process may have died with the id in its log.
+        task = _newest(project, row, (TaskState.UNKNOWN, *((TaskState.CLAIMED,) if adopt else ())))
         now = time.time()
         if adopt is not None:
             settled = project.ledger.accept(task, Accepted(adopt.strip()), now, now, note="adopted by hand")

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pixverse_dagster.budget import Spent, fits
 from pixverse_dagster.clip import Accepted, Ended, Finished, TaskState
@@ -23,6 +23,9 @@ from pixverse_dagster.ledger.records import Intent, Task, plain, read_row, read_
 from pixverse_dagster.ledger.schema import meta, rows, snapshots, tasks
 from pixverse_dagster.prices import missing_line
 from pixverse_dagster.prompts import Problem, Row
+
+LedgerFault = SQLAlchemyError
+"""What any method of the ledger raises when its database fails."""
 
 MAX_PROBLEMS_KEPT = 1000
 _CHUNK = 500
