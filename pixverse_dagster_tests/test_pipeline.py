@@ -23,7 +23,13 @@ from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator
 
 DATA = Path(__file__).parent / "data"
 ENDS = {"stored", "failed", "unknown", "refused"}
-PACE = {"first_poll_seconds": 0.3, "max_poll_seconds": 1, "collect_after_seconds": 0.5, "claim_lease_seconds": 5}
+PACE = {
+    "first_poll_seconds": 0.3,
+    "max_poll_seconds": 1,
+    "collect_after_seconds": 0.5,
+    "collect_retry_seconds": 0.5,
+    "claim_lease_seconds": 5,
+}
 MODELS = (
     "highway/pixverse-v4.5-i2v",
     "highway/pixverse-v6-i2v",
