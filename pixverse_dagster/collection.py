@@ -50,9 +50,17 @@ def collect_tasks(shop: Workshop, store: ClipStore, batch: Sequence[Task]) -> It
     The ledger says `stored` when the caller comes back for the next: by then it has recorded the event.
     """
     pool = ThreadPoolExecutor(shop.downloader.rules.max_concurrency)
+    lease_seconds = shop.pipeline.pace.collect_lease_seconds
+    waiting = {task.id: task for task in batch}
+    renew_at = 0.0
     try:
         for done in as_completed([pool.submit(_collect_safely, shop, store, task) for task in batch]):
             collected = done.result()
+            del waiting[collected.task.id]
+            if (now := shop.clock()) >= renew_at:
+                # The rest stays this run's for as long as it makes progress, and is soon free if it dies.
+                shop.ledger.lease_collect(list(waiting.values()), now + lease_seconds)
+                renew_at = now + lease_seconds / 3
             yield collected
             if collected.manifest is not None:
                 shop.ledger.store(collected.task, shop.clock())

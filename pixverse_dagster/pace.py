@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pixverse_dagster.clip import Record
 
 _FACTOR = 1.5
+_MAX_COLLECT_WAIT_SECONDS = 900.0
 
 
 class Pace(Record):
@@ -29,8 +30,9 @@ class Pace(Record):
     result_lifetime_seconds: float = Field(
         default=3600, gt=0, description="After this, an expired result stays expired."
     )
+    collect_request_seconds: float = Field(default=600, gt=0, description="How long a requested collect run may queue.")
     collect_lease_seconds: float = Field(
-        default=900, gt=0, description="How long a collect run has its rows to itself."
+        default=120, gt=0, description="How long a collect run has its rows to itself; renewed while it makes progress."
     )
     collect_retry_seconds: float = Field(default=60, gt=0, description="First wait after a failed collect; doubles.")
     collect_after_seconds: float = Field(default=20, ge=0, description="How long a small batch waits for company.")
@@ -51,5 +53,5 @@ class Pace(Record):
         return min(self.first_poll_seconds * _FACTOR ** min(polls, 50), self.max_poll_seconds)
 
     def collect_wait(self, collects: int) -> float:
-        """The wait after failed collect number `collects`: 60, 120, 240 … up to the collect lease by default."""
-        return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), self.collect_lease_seconds)
+        """The wait after failed collect number `collects`: 60, 120, 240, 480, 900, 900 … by default."""
+        return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), _MAX_COLLECT_WAIT_SECONDS)

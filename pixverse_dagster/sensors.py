@@ -98,7 +98,7 @@ def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg
             counts = shop.ledger.counts(blueprint.name)
             pending = counts.get(TaskState.SUBMITTED, 0) + counts.get(TaskState.CLAIMED, 0)
             batch = choose_batch(ready, pending, shop.clock(), pace)
-            shop.ledger.lease_collect(batch, shop.clock() + pace.collect_lease_seconds)
+            shop.ledger.lease_collect(batch, shop.clock() + pace.collect_request_seconds)
         events = [ended_event(task) for task in report.ended]
         if not batch:
             words = f"{report}; {pending} under way, {len(ready)} ready and waiting for company"

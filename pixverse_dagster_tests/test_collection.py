@@ -378,3 +378,23 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
         found = collect_all(shop, store, tasks)
         assert shop.ledger.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]
+
+
+def test_a_collect_run_keeps_its_rows_while_it_makes_progress_and_frees_them_when_it_dies(
+    tmp_path: Path, simulator: StartSimulator
+):
+    """The rows that wait are leased anew as others are stored, for a time that a dead run soon runs out of."""
+    running = simulator(generation_seconds=0.1)
+    rows = make_rows(6)
+    with shop_in(tmp_path, running.url) as shop:
+        ledger = shop.ledger
+        tasks = succeeded_tasks(shop, rows)
+        lease = shop.pipeline.pace.collect_lease_seconds
+        collecting = collect_tasks(shop, LocalStore(tmp_path / "clips"), tasks)
+        first = next(collecting)
+        now = shop.clock()
+        waiting = {task.id for task in tasks} - {first.task.id}
+        assert {task.id for task in ledger.ready(NAME, now, 10)} <= {first.task.id}
+        assert waiting <= {task.id for task in ledger.ready(NAME, now + lease + 1, 10)}
+        assert all(collected.manifest for collected in collecting)
+        assert ledger.ready(NAME, now + 10 * lease, 10) == []

@@ -127,7 +127,12 @@ def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
     """Wait for a process and return what it printed."""
-    output, _ = process.communicate(timeout=timeout)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        pytest.fail(f"not done after {timeout} s: {output[-3000:]}")
     return output
 
 

@@ -93,6 +93,8 @@ def _settings(
         max_poll_seconds=5,
         claim_lease_seconds=70,
         collect_after_seconds=15,
+        collect_request_seconds=30,
+        collect_lease_seconds=20,
         collect_retry_seconds=2,
         missing_seconds=120,
         partial_seconds=20,
@@ -207,11 +209,14 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
     if as_json:
         print_json({"clips": records, "charged_tasks": len(charged), "charged_usd": round(usd, 3)})
     else:
-        columns = ["row", "model", "state", "seconds", "bytes", "where"]
+        columns = ["row", "model", "state", "seconds", "size", "where"]
         print_table(
             f"{project.name}: {stored} of {len(records)} rows stored",
             columns,
-            [[_short(str(record[column])) for column in columns] for record in records],
+            [
+                [_short(str((record | {"size": _size(record["bytes"])})[name])) for name in columns]
+                for record in records
+            ],
         )
         money = (
             f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD"
@@ -224,13 +229,17 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
     return len(records) - stored
 
 
+def _size(size_bytes: Any) -> str:
+    return "" if size_bytes is None else f"{size_bytes / 1000:,.0f} kB"
+
+
 def _short(text: str) -> str:
     """A path below this folder without the folder."""
     return text.removeprefix(f"{Path.cwd()}/")
 
 
 def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]:
-    empty = {"seconds": "", "bytes": "", "where": ""}
+    empty = {"seconds": "", "bytes": None, "where": ""}
     if task is None:
         return {"state": "not submitted", **empty}
     if task.state is not TaskState.STORED:

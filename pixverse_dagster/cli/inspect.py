@@ -34,7 +34,7 @@ def print_table(title: str, columns: list[str], records: list[list[str]]) -> Non
     """Print a table for people; cells are data and are never read as markup."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in {"usd", "seconds", "bytes"} else "left")
+        table.add_column(column, overflow="fold", justify="right" if column in {"usd", "seconds", "size"} else "left")
     for record in records:
         table.add_row(*(escape(cell) for cell in record))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
