@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.clip import TaskState
-from pixverse_dagster.delivery import deliver
+from pixverse_dagster.collection import Collected
+from pixverse_dagster.delivery import Delivery
 from pixverse_dagster.download import Downloader, DownloadRules
 from pixverse_dagster.events import clip_event, ended_event, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
@@ -129,17 +130,13 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
+        report = context.log_event if tasks_spec.key in selected else None
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:
-            handles: list[Task] = []
-            problems: list[str] = []
-            report = context.log_event if tasks_spec.key in selected else None
-            for task, problem in submit(shop, keys, report):
-                # Who waits for clips waits for open submits as well; who only submits reports them.
-                wait = task is not None and task.settling and clips_spec.key in selected
-                handles += [task] if task and (wait or not problem) else []
-                problems += [problem] if problem and not wait else []
+            submissions = submit(shop, keys, report)
             if clips_spec.key in selected:
-                problems += _deliver(blueprint, context, shop, handles)
+                problems = _deliver(blueprint, context, shop, submissions)
+            else:
+                problems = [problem for _, problem in submissions if problem]
         raise_failures("failed", problems, len(keys))
         # A generator that yields nothing: the events above are per row, Dagster's own would repeat them for every row.
         yield from ()
@@ -157,15 +154,30 @@ def submit(shop: Workshop, keys: list[str], report: Callable[[Any], None] | None
         yield submission.task, submission.problem
 
 
-def _deliver(blueprint: Blueprint, context: Any, shop: Workshop, handles: list[Task]) -> list[str]:
+def _deliver(
+    blueprint: Blueprint, context: Any, shop: Workshop, submissions: Iterator[tuple[Task | None, str]]
+) -> list[str]:
+    """Store clips as their tasks finish, some while others are still being submitted; returns what went wrong."""
     io_manager: ClipIOManager = getattr(context.resources, CLIPS_KEY)
     store = io_manager.get_store()
+    delivery = Delivery(shop, store)
     problems: list[str] = []
-    for collected in deliver(shop, store, handles, blueprint.deadline_seconds):
-        if collected.manifest is None:
-            problems.append(collected.problem)
+
+    def report(found: Iterator[Collected]) -> None:
+        for collected in found:
+            if collected.manifest is None:
+                problems.append(collected.problem)
+            else:
+                context.log_event(clip_event(collected, store, shop.clock()))
+
+    for task, problem in submissions:
+        # An open submit is waited for like any other task; a run that only submits would report it.
+        if task and (task.settling or not problem):
+            delivery.add(task)
         else:
-            context.log_event(clip_event(collected, store, shop.clock()))
+            problems.append(problem)
+        report(delivery.look())
+    report(delivery.finish(blueprint.deadline_seconds))
     return problems
 
 

@@ -52,7 +52,8 @@ def collect_tasks(shop: Workshop, store: ClipStore, batch: Sequence[Task]) -> It
     pool = ThreadPoolExecutor(shop.downloader.rules.max_concurrency)
     lease_seconds = shop.pipeline.pace.collect_lease_seconds
     waiting = {task.id: task for task in batch}
-    renew_at = 0.0
+    renew_at = shop.clock() + lease_seconds / 3
+    shop.ledger.lease_collect(batch, shop.clock() + lease_seconds)
     try:
         for done in as_completed([pool.submit(_collect_safely, shop, store, task) for task in batch]):
             collected = done.result()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
-from pixverse_dagster.delivery import deliver
+from pixverse_dagster.delivery import Delivery, deliver
 from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
@@ -35,6 +35,7 @@ from pixverse_dagster_tests.factories import (
     Setup,
     at_once,
     make_row,
+    make_rows,
     make_task,
     make_workshop,
     poll_until,
@@ -508,3 +509,22 @@ def test_a_paid_task_is_recorded_when_the_ledger_is_back_or_named_with_its_id(
     else:
         assert f"tasks resolve kite --adopt {charged['task_id']}" in submission.problem
         assert states(shop.ledger) == {"kite": TaskState.CLAIMED}
+
+
+def test_what_is_finished_early_is_stored_while_others_are_still_being_submitted(
+    engine: sa.Engine, server: Simulator, tmp_path: Path
+):
+    """A slow submission never lets the first results expire."""
+    rows = make_rows(8)
+    setup = Setup(limits=Limits(submits_per_minute=120, max_concurrency=2), pace=QUICK)
+    with make_workshop(Ledger(engine), server.url, setup) as shop:
+        record_rows(shop.ledger, rows)
+        delivery = Delivery(shop, LocalStore(tmp_path / "clips"))
+        early: list[str] = []
+        for submission in submit_rows(shop, [row.id for row in rows]):
+            assert submission.task is not None
+            delivery.add(submission.task)
+            early += [collected.task.row for collected in delivery.look()]
+        late = [collected.task.row for collected in delivery.finish(30)]
+    assert len(early) >= 3
+    assert sorted([*early, *late]) == [row.id for row in rows]
