@@ -492,3 +492,20 @@ def test_the_ledger_of_a_demo_is_in_the_dagster_home(tmp_path: Path) -> None:
         assert ledger.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert ledger.execute("SELECT state FROM pixverse_tasks").fetchall() == [(TaskState.STORED.value,)]
     ledger.close()
+
+
+def test_a_demo_never_touches_what_the_environment_says_of_a_live_project(tmp_path: Path) -> None:
+    """A live ledger, bucket and name in the environment stay as they are, and later commands on the home follow it."""
+    home = tmp_path / "demo"
+    live = {
+        "PIXVERSE_MODE": "live",
+        "RUNWARE_API_KEY": "real",
+        "PIXVERSE_NAME": "trailers",
+        "PIXVERSE_LEDGER_URL": "postgresql://db.example.invalid/ledger",
+        "PIXVERSE_S3_BUCKET": "media",
+        "PIXVERSE_CLIPS_DIR": str(tmp_path / "live"),
+    }
+    pixverse("demo", "--rows", "2", "--generation-seconds", "0.2", home=home, environment=live)
+    assert len(list((home / "clips" / "demo").rglob("manifest.json"))) == 2
+    assert not (tmp_path / "live").exists()
+    assert "2 stored clips" in pixverse("verify", home=home, environment=live).stdout

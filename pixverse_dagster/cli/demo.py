@@ -102,7 +102,6 @@ def _settings(
         result_lifetime_seconds=120,
     )
     return {
-        "PIXVERSE_MODE": "simulator",
         "PIXVERSE_SIMULATOR_URL": address,
         "PIXVERSE_PROMPTS": str(prompts.resolve()) if prompts else "",
         "PIXVERSE_MODEL": model or "",

@@ -18,6 +18,23 @@ from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.storage.base import ClipStore
 
 ENVIRONMENT_FILE = "pixverse.env"
+_LIVE_SETTINGS = tuple(
+    f"PIXVERSE_{name}"
+    for name in [
+        "NAME",
+        "PROMPTS",
+        "ROWS",
+        "MODEL",
+        "IMAGE_BASE",
+        "CLIPS_DIR",
+        "S3_BUCKET",
+        "S3_PREFIX",
+        "LEDGER_URL",
+        "BUDGET",
+        "PRICES",
+        "PACE",
+    ]
+)
 _DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 
 
@@ -64,35 +81,37 @@ def project_options(command: Any) -> Any:
 
 
 def enter_home(home: Path | None) -> Path:
-    """Make this the Dagster home of the process, with the settings that `demo` left there."""
+    """Make this the Dagster home of the process, with the settings that `demo` or `dev` left there."""
     path = home or (Path(os.environ["DAGSTER_HOME"]) if os.environ.get("DAGSTER_HOME") else None)
     if path is None:
         raise click.UsageError("which Dagster home? Give --home DIR or set DAGSTER_HOME")
     if not path.is_dir():
         raise click.UsageError(f"there is no Dagster home at {path}")
     path = path.resolve()
-    os.environ["DAGSTER_HOME"] = str(path)
-    settings = path / ENVIRONMENT_FILE
-    for line in settings.read_text().splitlines() if settings.exists() else ():
-        name, _, value = line.partition("=")
-        if name.startswith("PIXVERSE_"):
-            os.environ.setdefault(name, value)
+    os.environ.update(_read_settings(path) | {"DAGSTER_HOME": str(path)})
     return path
 
 
 def prepare_home(home: Path, settings: dict[str, str]) -> Path:
-    """Make a Dagster home, if there is none, and leave the settings there for later commands.
+    """Make a Dagster home for the simulator and leave its settings there for later commands.
 
-    They win over the environment.
+    Whatever the environment says of a live project is put aside: nothing here may reach its ledger or its bucket.
     """
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text(_DAGSTER_YAML)
-    (home / ENVIRONMENT_FILE).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    os.environ["DAGSTER_HOME"] = str(home)
-    os.environ.update(settings)
+    merged = {**dict.fromkeys(_LIVE_SETTINGS, ""), **_read_settings(home), **settings, "PIXVERSE_MODE": "simulator"}
+    (home / ENVIRONMENT_FILE).write_text("".join(f"{name}={value}\n" for name, value in merged.items()))
+    os.environ.update(merged | {"DAGSTER_HOME": str(home)})
     return home
+
+
+def _read_settings(home: Path) -> dict[str, str]:
+    path = home / ENVIRONMENT_FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    pairs = (line.partition("=") for line in lines)
+    return {name: value for name, _, value in pairs if name.startswith("PIXVERSE_")}
 
 
 @contextmanager

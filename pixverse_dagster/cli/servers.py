@@ -83,7 +83,7 @@ def dev(
 ) -> None:
     """The simulator and Dagster's UI together, on this project's definitions. Stop with Ctrl-C."""
     url = f"http://127.0.0.1:{simulator_port}"
-    prepare_home(home, {"PIXVERSE_MODE": "simulator", "PIXVERSE_SIMULATOR_URL": url})
+    prepare_home(home, {"PIXVERSE_SIMULATOR_URL": url})
     with running_simulator(simulator_port, simulator_arguments(generation_seconds, faults, seed)) as address:
         click.echo(
             f"Simulator: {address}\nDagster:   http://127.0.0.1:{port}\n"
