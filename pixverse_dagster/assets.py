@@ -182,15 +182,15 @@ def _deliver(
 
 
 def _reading_metadata(blueprint: Blueprint, reading: Reading, change: SnapshotChange) -> dict[str, Any]:
-    digests = {row.request.MODEL for row in reading.rows}
     metadata: dict[str, Any] = {
         "pixverse/table": blueprint.pipeline.table.describe(),
         "pixverse/rows": len(reading.rows),
         "pixverse/new_rows": len(change.new),
         "pixverse/changed_rows": len(change.changed),
+        "pixverse/unchanged_rows": change.unchanged,
         "pixverse/removed_rows": len(change.removed),
         "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
-        "pixverse/models": ", ".join(sorted(digests)),
+        "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
     }
     if reading.problems:
         metadata["pixverse/problems"] = _problem_table(reading.problems)

@@ -547,12 +547,6 @@ def test_a_task_that_highway_does_not_know_is_missing():
     assert poll(HIGHWAY, b"404 page not found", status=404) == Missing()
 
 
-def test_only_a_missing_task_is_not_known():
-    """Any other fact proves that the provider has the task."""
-    facts: list[PollFact] = [Running(), Finished((CLIP,)), FAILED, Missing()]
-    assert [RUNWARE.known(fact) for fact in facts] == [True, True, True, False]
-
-
 # Shapes that nobody promised
 
 

@@ -81,7 +81,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
         director.submit()
         director.wait(deadline_seconds)
         charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
-        failed = _report(project, charged, home, as_json=as_json)
+        failed = _report(director, charged, home, as_json=as_json)
     sys.exit(1 if failed else 0)
 
 
@@ -117,22 +117,22 @@ class Director:
         from pixverse_dagster.definitions import defs  # noqa: PLC0415 - reads the environment set just now
 
         self._definitions: dg.Definitions = defs
-        self._project = project
+        self.project = project
         self._show = show
         self.runs = 0
 
     def read(self) -> None:
         """Materialise `prompts`."""
         job = self._definitions.resolve_implicit_global_asset_job_def()
-        self._run(job, {}, asset_selection=[dg.AssetKey([self._project.name, "prompts"])])
-        problems = self._project.ledger.problems(self._project.name)
+        self._run(job, {}, asset_selection=[dg.AssetKey([self.project.name, "prompts"])])
+        problems = self.project.ledger.problems(self.project.name)
         for problem in problems[:20]:
             self._show.print(f"not generated: {problem}", style="yellow", markup=False)
 
     def submit(self) -> None:
         """Submit every row that has no task yet, in one run."""
-        name, ledger = self._project.name, self._project.ledger
-        with self._project.open() as shop:
+        name, ledger = self.project.name, self.project.ledger
+        with self.project.open() as shop:
             made = plan_rows(shop, ledger.rows(name).values(), ledger.problems(name))
         self._show.print(f"Plan: {describe_plan(made)}", markup=False)
         keys = [line.row for line in made.lines if line.verdict in SUBMITTED]
@@ -143,7 +143,7 @@ class Director:
 
     def wait(self, deadline_seconds: float) -> None:
         """Tick the poll sensor and run the collect jobs it asks for, until every task has ended."""
-        name, ledger = self._project.name, self._project.ledger
+        name, ledger = self.project.name, self.project.ledger
         deadline = time.monotonic() + deadline_seconds
         total = len(ledger.current(name))
         columns = (
@@ -165,18 +165,18 @@ class Director:
                 threading.Event().wait(_TICK_SECONDS)
 
     def _settling(self, counts: Mapping[TaskState, int]) -> bool:
-        unknown = self._project.ledger.find(self._project.name, [TaskState.UNKNOWN])
+        unknown = self.project.ledger.find(self.project.name, [TaskState.UNKNOWN])
         return any(counts.get(state) for state in PENDING) or any(task.next_poll_at for task in unknown)
 
     def _tick(self) -> list[list[str]]:
-        sensor = self._definitions.resolve_sensor_def(f"{self._project.name}_poll")
-        resources = {key: getattr(self._project.resources, key) for key in self._project.blueprint.resource_keys}
+        sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
+        resources = {key: getattr(self.project.resources, key) for key in self.project.blueprint.resource_keys}
         context = dg.build_sensor_context(
-            instance=self._project.instance, resources=resources, definitions=self._definitions
+            instance=self.project.instance, resources=resources, definitions=self._definitions
         )
         found = sensor.evaluate_tick(context)
         for event in found.asset_events or ():
-            self._project.instance.report_runless_asset_event(event)
+            self.project.instance.report_runless_asset_event(event)
         ops = [request.run_config["ops"] for request in found.run_requests or []]
         return [op["config"]["rows"] for config in ops for op in config.values()]
 
@@ -187,7 +187,7 @@ class Director:
         what = ", ".join(f"{len(keys)} rows" for keys in rows.values()) or "prompt table"
         with self._show.status(f"{job.name}: {what}"):
             result = job.execute_in_process(
-                run_config=config, instance=self._project.instance, raise_on_error=False, **options
+                run_config=config, instance=self.project.instance, raise_on_error=False, **options
             )
         self.runs += 1
         for event in result.filter_events(lambda e: e.is_step_failure) if not result.success else ():
@@ -196,7 +196,8 @@ class Director:
             self._show.print(text, style="yellow", markup=False)
 
 
-def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
+def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
+    project = director.project
     io_manager: ClipIOManager = getattr(project.resources, CLIPS_KEY)
     tasks = project.ledger.current(project.name)
     rows = project.ledger.rows(project.name)
@@ -206,7 +207,14 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
     stored = sum(record["state"] == TaskState.STORED for record in records)
     usd = sum(task["charged_usd"] for task in charged)
     if as_json:
-        print_json({"clips": records, "charged_tasks": len(charged), "charged_usd": round(usd, 3)})
+        print_json(
+            {
+                "clips": records,
+                "charged_tasks": len(charged),
+                "charged_usd": round(usd, 3),
+                "dagster_runs": director.runs,
+            }
+        )
     else:
         columns = ["row", "model", "state", "seconds", "size", "where"]
         print_table(
@@ -222,7 +230,7 @@ def _report(project: Project, charged: list[dict[str, Any]], home: Path, *, as_j
             if charged
             else "nothing was charged"
         )
-        click.echo(f"In this run {money}.")
+        click.echo(f"{director.runs} Dagster runs; {money}.")
         click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
         click.echo(f"Check it:               pixverse-dagster verify --home {home}")
     return len(records) - stored

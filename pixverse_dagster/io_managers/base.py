@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pixverse_dagster.clip import Clip
+from pixverse_dagster.clip import Clip, TaskState
 from pixverse_dagster.collection import collect_tasks, read_manifest
+from pixverse_dagster.errors import NotReady, TaskFailed
 from pixverse_dagster.events import clip_event, raise_failures
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.resources import LedgerResource
+from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.storage.base import ClipStore
 
 
@@ -62,7 +64,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
         """The stored clip of the partition, or a dict of those of several, without the rows that have none.
 
-        Raises dg.Failure for a single partition that has none.
+        Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
         """
         keys = context.asset_partition_keys if context.has_asset_partitions else None
         pipeline = context.asset_key.path[0]
@@ -74,7 +76,10 @@ class ClipIOManager(dg.ConfigurableIOManager):
         if keys is None or len(wanted) != 1:
             return clips
         if wanted[0] not in clips:
-            raise dg.Failure(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
+            task = ledger.current(pipeline, wanted).get(wanted[0])
+            if task is not None and task.state is TaskState.FAILED:
+                raise TaskFailed(describe_trouble(task))
+            raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
         return clips[wanted[0]]
 
     def _load(self, store: ClipStore, task: Task) -> Clip:

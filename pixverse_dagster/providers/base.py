@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 
 import httpx
 
-from pixverse_dagster.clip import Accepted, Missing, PollFact, Running
+from pixverse_dagster.clip import Accepted, PollFact, Running
 from pixverse_dagster.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.models import Request
 from pixverse_dagster.redaction import redact_text
@@ -66,10 +66,6 @@ class Provider(ABC):
 
         Raises ReadFailed; a task it says nothing clear about is Running.
         """
-
-    def known(self, fact: PollFact) -> bool:
-        """Whether this poll fact proves that the provider has the task."""
-        return not isinstance(fact, Missing)
 
 
 def read_json(response: httpx.Response) -> Any:
