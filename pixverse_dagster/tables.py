@@ -81,13 +81,22 @@ def _ragged(header: list[str], cells: list[str]) -> str:
     return f"has {len(cells)} cells where the header has {len(header)}: a comma may need quotes around its cell"
 
 
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as it was meant: a key that is there twice would silently lose a value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
 def _read_json_lines(path: Path, lines: Iterator[str]) -> Iterator[RawRow]:
     del path
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            value: Any = json.loads(line)
+            value: Any = json.loads(line, object_pairs_hook=_unique_keys)
         except (ValueError, RecursionError) as error:
             yield RawRow(number, {}, f"is not JSON: {error}")
             continue

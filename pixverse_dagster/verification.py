@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,19 +37,30 @@ class Verification:
     disagreements: tuple[Disagreement, ...]
 
 
-def verify(ledger: Ledger, store: ClipStore, pipeline: str, *, hash_bytes: bool = True) -> Verification:
+def verify(
+    ledger: Ledger,
+    store: ClipStore,
+    pipeline: str,
+    *,
+    hash_bytes: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verification:
     """Compare every stored task with its manifest and files, and every file with the ledger.
 
-    With `hash_bytes`, each clip is read and its sha256 compared; without it, only sizes are.
+    With `hash_bytes`, each clip is read and its sha256 compared; without it, only sizes are. `progress` is told after
+    each clip how many are done, and of how many.
     """
     tasks = ledger.find(pipeline)
     stored = [task for task in tasks if task.state is TaskState.STORED]
     found: list[Disagreement] = []
     expected: set[str] = set()
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for keys, disagreements in pool.map(partial(_check_task, store, hash_bytes=hash_bytes), stored):
+        checked = pool.map(partial(_check_task, store, hash_bytes=hash_bytes), stored)
+        for done, (keys, disagreements) in enumerate(checked, start=1):
             expected |= keys
             found += disagreements
+            if progress:
+                progress(done, len(stored))
     under_way = {task_folder(task) for task in tasks if task.state in _UNDER_WAY}
     files = 0
     for key in store.keys(f"{encode_row(pipeline)}/clips/"):

@@ -172,3 +172,12 @@ def test_a_table_is_read_lazily_and_twice_the_same(tmp_path: Path):
     assert next(iter(table.read())).cells["id"] == "r0"
     assert list(table.read()) == list(table.read())
     assert table.describe() == str(path)
+
+
+def test_a_key_that_is_there_twice_is_a_problem_of_its_row(tmp_path: Path):
+    """As a column that is there twice is one of a CSV: which value is meant cannot be guessed."""
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"id": "a", "prompt": "x", "prompt": "y"}\n{"id": "b", "prompt": "z"}\n')
+    first, second = FileTable(path).read()
+    assert "key 'prompt' is there twice" in first.complaint
+    assert (second.cells["id"], second.complaint) == ("b", "")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from pixverse_dagster.cli.project import enter_home, open_project, project_options
@@ -177,8 +178,15 @@ def _why(task: Task) -> str:
 def verify(home: Path | None, module: str, pipeline: str | None, *, quick: bool, as_json: bool) -> None:
     """Read the store, the ledger and the manifests, and name every disagreement. Exits with 1 if there is one."""
     enter_home(home)
-    with open_project(module, pipeline) as project:
-        result = verify_store(project.ledger, project.store, project.name, hash_bytes=not quick)
+    with open_project(module, pipeline) as project, Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("clips compared", total=None)
+        result = verify_store(
+            project.ledger,
+            project.store,
+            project.name,
+            hash_bytes=not quick,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
     if as_json:
         found = [{"row": d.row, "where": d.where, "message": d.message} for d in result.disagreements]
         print_json({"clips": result.clips, "files": result.files, "disagreements": found})
