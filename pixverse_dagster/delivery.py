@@ -77,11 +77,3 @@ class Delivery:
                 continue
             del self._waiting[row]
             yield collected
-
-
-def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_seconds: float) -> Iterator[Collected]:
-    """Wait until each of these tasks is stored or ended, yielding each once, or until the deadline."""
-    delivery = Delivery(shop, store)
-    for task in batch:
-        delivery.add(task)
-    yield from delivery.finish(deadline_seconds)

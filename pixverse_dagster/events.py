@@ -101,7 +101,7 @@ def _task_metadata(task: Task) -> dict[str, Any]:
         "pixverse/model": task.request.MODEL,
         "pixverse/provider": task.provider,
         "pixverse/task_id": task.task_id or "",
-        "pixverse/state": str(TaskState(task.state)),
+        "pixverse/state": str(task.state),
         "pixverse/attempt": task.attempt,
         "pixverse/take": task.take,
         "pixverse/digest": task.digest,

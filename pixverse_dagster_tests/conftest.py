@@ -77,6 +77,19 @@ def s3_bucket(s3_server: S3Server) -> Iterator[tuple[S3Server, str]]:
     delete_bucket(s3_server, bucket)
 
 
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running_simulator(tmp_path_factory.mktemp("simulator"), generation_seconds=0) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Simulator) -> Simulator:
+    """A simulator without faults whose clips are ready at once, as freshly started."""
+    shared_server.reset()
+    return shared_server
+
+
 @pytest.fixture
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulator]:
     """A function that starts a simulator; a test may start several, and all stop with it."""

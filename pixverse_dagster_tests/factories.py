@@ -13,6 +13,8 @@ from threading import Event
 from typing import Any, TypeVar
 
 from pixverse_dagster.clip import InputImage, TaskState
+from pixverse_dagster.collection import Collected
+from pixverse_dagster.delivery import Delivery
 from pixverse_dagster.download import Downloader, DownloadRules
 from pixverse_dagster.ledger import Ledger, Task
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
@@ -22,6 +24,7 @@ from pixverse_dagster.polling import poll_due
 from pixverse_dagster.prompts import Draft, RawRow, Row, TableRules, parse_row
 from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import Submission, submit_rows
 from pixverse_dagster.wire import Account, Limits, Wire
 
@@ -201,3 +204,11 @@ def _held(work: Callable[[J], T], job: J) -> T:
     assert _together is not None
     _together.wait(60)
     return work(job)
+
+
+def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_seconds: float) -> Iterator[Collected]:
+    """Wait for tasks that are all known beforehand."""
+    delivery = Delivery(shop, store)
+    for task in batch:
+        delivery.add(task)
+    yield from delivery.finish(deadline_seconds)

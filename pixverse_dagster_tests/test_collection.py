@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -36,7 +36,7 @@ from pixverse_dagster_tests.factories import (
     submit_all,
     succeeded_tasks,
 )
-from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator, running_simulator
+from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator
 
 
 class Recorder(LocalStore):
@@ -68,19 +68,6 @@ class Breaks(LocalStore):
         if self._left == 0:
             raise OSError("the disk went away")
         return created
-
-
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator"), generation_seconds=0) as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Simulator) -> Simulator:
-    """A simulator without faults whose clips are ready at once, as freshly started."""
-    shared_server.reset()
-    return shared_server
 
 
 def collect_all(shop: Workshop, store: ClipStore, tasks: Sequence[Task]) -> dict[str, Collected]:

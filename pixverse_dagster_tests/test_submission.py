@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
-from pixverse_dagster.delivery import Delivery, deliver
+from pixverse_dagster.delivery import Delivery
 from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
@@ -34,6 +34,7 @@ from pixverse_dagster_tests.factories import (
     Clock,
     Setup,
     at_once,
+    deliver,
     make_row,
     make_rows,
     make_task,
@@ -42,7 +43,7 @@ from pixverse_dagster_tests.factories import (
     record_rows,
     submit_all,
 )
-from pixverse_dagster_tests.servers import Simulator, StartSimulator, running_simulator
+from pixverse_dagster_tests.servers import Simulator, StartSimulator
 
 MODELS = (HIGHWAY, RUNWARE, PIXWITH)
 UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
@@ -58,19 +59,6 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
 @pytest.fixture
 def ledger(engine: sa.Engine) -> Ledger:
     return Ledger(engine)
-
-
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator"), generation_seconds=0) as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Simulator) -> Simulator:
-    """A simulator without faults whose clips are ready at once, as freshly started."""
-    shared_server.reset()
-    return shared_server
 
 
 Open = Callable[..., Workshop]

@@ -14,17 +14,16 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pixverse_dagster.assets import CLIPS_KEY
 from pixverse_dagster.cli.inspect import describe_plan, print_json, print_table
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
 from pixverse_dagster.cli.servers import running_simulator, simulator_arguments, simulator_options
 from pixverse_dagster.clip import PENDING, TaskState
 from pixverse_dagster.collection import read_manifest
-from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.plan import SUBMITTED
+from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import plan_rows
 
 _TICK_SECONDS = 1.0
@@ -69,7 +68,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
     """The whole pipeline on this machine: simulator, SQLite ledger, local store, real Dagster runs. Costs nothing.
 
     Ends with a table of the clips. Run again, it submits nothing that it has. Exits with 1 if a row has no clip.
-    """  # fmt: skip
+    """
     with ExitStack() as stack:
         address = stack.enter_context(running_simulator(0, simulator_arguments(generation_seconds, faults, seed)))
         prepare_home(home, _settings(address, prompts, model, rows, generation_seconds))
@@ -166,7 +165,7 @@ class Director:
 
     def _settling(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self.project.ledger.find(self.project.name, [TaskState.UNKNOWN])
-        return any(counts.get(state) for state in PENDING) or any(task.next_poll_at for task in unknown)
+        return any(counts.get(state) for state in PENDING) or any(task.settling for task in unknown)
 
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
@@ -198,12 +197,10 @@ class Director:
 
 def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
     project = director.project
-    io_manager: ClipIOManager = getattr(project.resources, CLIPS_KEY)
+    store = project.store
     tasks = project.ledger.current(project.name)
     rows = project.ledger.rows(project.name)
-    records = [
-        _clip_record(io_manager, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows
-    ]
+    records = [_clip_record(store, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows]
     stored = sum(record["state"] == TaskState.STORED for record in records)
     usd = sum(task["charged_usd"] for task in charged)
     if as_json:
@@ -245,7 +242,7 @@ def _short(text: str) -> str:
     return text.removeprefix(f"{Path.cwd()}/")
 
 
-def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]:
+def _clip_record(store: ClipStore, task: Task | None) -> dict[str, Any]:
     empty = {"seconds": "", "bytes": None, "where": ""}
     if task is None:
         return {"state": "not submitted", **empty}
@@ -255,7 +252,6 @@ def _clip_record(io_manager: ClipIOManager, task: Task | None) -> dict[str, Any]
             **empty,
             "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160],
         }
-    store = io_manager.get_store()
     manifest = read_manifest(store, manifest_key(task_folder(task)))
     first = manifest.outputs[0]
     more = f" (+{len(manifest.outputs) - 1})" if len(manifest.outputs) > 1 else ""

@@ -11,6 +11,7 @@ from pixverse_dagster.events import ended_event
 from pixverse_dagster.ledger import Task
 
 _ABANDONABLE = (TaskState.UNKNOWN, TaskState.SUBMITTED)
+_GIVEN_UP = "given up by hand; perhaps paid"
 
 
 @click.command("resolve")
@@ -45,7 +46,7 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
         elif not_accepted:
             settled = project.ledger.refuse(task, "a person found that it was not accepted.", late=True)
         else:
-            settled = project.ledger.abandon(task, "given up by hand; perhaps paid")
+            settled = project.ledger.abandon(task, _GIVEN_UP)
         _report(project, task, settled)
 
 
@@ -60,7 +61,7 @@ def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None)
     enter_home(home)
     with open_project(module, pipeline) as project:
         task = _newest(project, row, _ABANDONABLE)
-        _report(project, task, project.ledger.abandon(task, "given up by hand; perhaps paid"))
+        _report(project, task, project.ledger.abandon(task, _GIVEN_UP))
 
 
 def _newest(project: Project, row: str, states: tuple[TaskState, ...]) -> Task:

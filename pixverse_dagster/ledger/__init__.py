@@ -60,8 +60,7 @@ class Ledger:
     ) -> SnapshotChange:
         """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
         with self._engine.begin() as connection:
-            # Two readings at once wait for each other; SQLite's transaction does so by itself.
-            connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
+            _one_at_a_time(connection)
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
             before: dict[str, str] = {record.row: record.digest for record in connection.execute(query)}
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
@@ -246,19 +245,18 @@ class Ledger:
         """The newest attempt at each current row's request, by row id; rows never attempted are absent."""
         same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
         query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
-        return {task.row: task for task in map(read_task, self._select(query, tasks.c.row, keys))}
+        return {task.row: task for task in self._tasks(query, keys=keys)}
 
     def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
         """Every succeeded task of these rows, also of requests that left the table: they were paid for."""
         query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
-        return [read_task(record) for record in self._select(query.order_by(tasks.c.finished_at), tasks.c.row, keys)]
+        return self._tasks(query.order_by(tasks.c.finished_at), keys=keys)
 
     def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
         """The stored task of each of these rows that has one: of its current request, else the one stored last."""
         keys = list(keys)
         query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
-        found = self._select(query.order_by(tasks.c.stored_at), tasks.c.row, keys)
-        stored = {task.row: task for task in map(read_task, found)}
+        stored = {task.row: task for task in self._tasks(query.order_by(tasks.c.stored_at), keys=keys)}
         current = self.current(pipeline, keys)
         return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
 
@@ -271,7 +269,7 @@ class Ledger:
         """The pipeline's tasks, of these states and rows where given, the oldest first."""
         query = sa.select(tasks).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
         query = query.where(tasks.c.state.in_(states)) if states else query
-        return [read_task(record) for record in self._select(query, tasks.c.row, keys)]
+        return self._tasks(query, keys=keys)
 
     def counts(self, pipeline: str) -> dict[TaskState, int]:
         """How many tasks are in each state."""
@@ -286,7 +284,7 @@ class Ledger:
 
     def by_id(self, ids: Iterable[str]) -> list[Task]:
         """These tasks as they are now."""
-        return [read_task(record) for record in self._select(sa.select(tasks), tasks.c.id, ids)]
+        return self._tasks(sa.select(tasks), tasks.c.id, ids)
 
     def refresh(self, task: Task) -> Task:
         """The task as it is now."""
@@ -297,9 +295,10 @@ class Ledger:
     def _read(self) -> sa.Connection:
         return self._engine.connect().execution_options(read_only=True)
 
-    def _tasks(self, query: sa.Select[Any]) -> list[Task]:
-        with self._read() as connection:
-            return [read_task(record) for record in connection.execute(query)]
+    def _tasks(
+        self, query: sa.Select[Any], column: sa.Column[Any] = tasks.c.row, keys: Iterable[str] | None = None
+    ) -> list[Task]:
+        return [read_task(record) for record in self._select(query, column, keys)]
 
     def _select(self, query: sa.Select[Any], column: sa.Column[Any], keys: Iterable[str] | None) -> Iterator[Any]:
         with self._read() as connection:
@@ -315,8 +314,7 @@ class Ledger:
         return read_task(record) if record else None
 
     def _check_budget(self, connection: sa.Connection, pipeline: str, row: Row, intent: Intent) -> None:
-        # One claim at a time looks at the sums; SQLite's transaction sees to that by itself.
-        connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
+        _one_at_a_time(connection)
         room = _spent(connection, pipeline, intent.run_id, intent.now).room_usd(intent.budget)
         if intent.estimate_usd is None:
             raise OverBudget(
@@ -360,6 +358,11 @@ class Ledger:
             where = (tasks.c.id == task.id, tasks.c.state.in_(states))
             moved = connection.execute(sa.update(tasks).where(*where).values(columns).returning(tasks)).first()
         return read_task(moved) if moved else self.refresh(task)
+
+
+def _one_at_a_time(connection: sa.Connection) -> None:
+    """Let no other such transaction in until this one ends; SQLite's writers wait for each other by themselves."""
+    connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
 
 
 def _spent(connection: sa.Connection, pipeline: str, run_id: str, now: float) -> Spent:
