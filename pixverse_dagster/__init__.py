@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ClipInvalid,
         InvalidRow,
         InvalidTable,
+        NoSlot,
         NotReady,
         NotSent,
         OutcomeUnknown,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pixverse_dagster.pace import Pace
     from pixverse_dagster.prices import Price
     from pixverse_dagster.resources import HighwayResource, LedgerResource, PixwithResource, RunwareResource
+    from pixverse_dagster.retry import RetryPolicy
 
 __version__ = version("pixverse-dagster")
 
@@ -46,6 +48,7 @@ _HOMES = {
         "ClipInvalid",
         "InvalidRow",
         "InvalidTable",
+        "NoSlot",
         "NotReady",
         "NotSent",
         "OutOfCredit",
@@ -65,6 +68,7 @@ _HOMES = {
     "io_managers.s3": ("S3ClipIOManager",),
     "pace": ("Pace",),
     "prices": ("Price",),
+    "retry": ("RetryPolicy",),
     "resources": ("HighwayResource", "LedgerResource", "PixwithResource", "RunwareResource"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -79,6 +83,7 @@ __all__ = [
     "InvalidTable",
     "LedgerResource",
     "LocalClipIOManager",
+    "NoSlot",
     "NotReady",
     "NotSent",
     "OutOfCredit",
@@ -93,6 +98,7 @@ __all__ = [
     "ReadFailed",
     "Refused",
     "ResultExpired",
+    "RetryPolicy",
     "RunwareResource",
     "S3ClipIOManager",
     "StoreConflict",

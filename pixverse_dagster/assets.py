@@ -1,28 +1,27 @@
 """The three assets of a pipeline: prompts, and tasks and clips, partitioned by row."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from pixverse_dagster.clip import TaskState
-from pixverse_dagster.collection import Collected
 from pixverse_dagster.delivery import Delivery
 from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.events import clip_event, ended_event, raise_failures, task_event
+from pixverse_dagster.events import clip_event, ended_event, judge_unknown, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
-from pixverse_dagster.ledger import SnapshotChange, Task
 from pixverse_dagster.pipeline import Pipeline, Workshop
-from pixverse_dagster.prompts import Problem
+from pixverse_dagster.readings import ROWS_SHOWN, reading_metadata
 from pixverse_dagster.resources import LedgerResource, ProviderResource
-from pixverse_dagster.submission import submit_rows
+from pixverse_dagster.stops import RunWatch, reporting_stop
+from pixverse_dagster.submission import Submission, plan_rows, submit_rows
 
 LEDGER_KEY = "pixverse_ledger"
 CLIPS_KEY = "pixverse_clips"
-_ROWS_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,9 @@ class Blueprint:
         """What an op or a sensor of this pipeline needs."""
         return {LEDGER_KEY, *self.providers}
 
-    def open(self, resources: Any, instance: dg.DagsterInstance, run_id: str) -> Workshop:
+    def open(
+        self, resources: Any, instance: dg.DagsterInstance, run_id: str = "", stopped: Callable[[], bool] = bool
+    ) -> Workshop:
         """A workshop on this pipeline; close it after use."""
         ledger: LedgerResource = getattr(resources, LEDGER_KEY)
         clients: Mapping[str, ProviderResource] = {name: getattr(resources, name) for name in self.providers}
@@ -61,7 +62,18 @@ class Blueprint:
             downloader=Downloader(self.download),
             run_id=run_id,
             clock=time.time,
+            stopped=stopped,
         )
+
+    @contextmanager
+    def open_run(self, context: Any) -> Generator[Workshop]:
+        """A workshop for a run that submits; if it is stopped, its log says what goes on at the providers."""
+        watch = RunWatch(context.instance, context.run_id)
+        with (
+            self.open(context.resources, context.instance, context.run_id, watch) as shop,
+            reporting_stop(shop, watch, context.log),
+        ):
+            yield shop
 
 
 def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
@@ -82,15 +94,16 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:
             reading = read_table(shop)
             change = record(shop, reading)
+            plan = plan_rows(shop, reading.rows, reading.problems)
         keys = [row.id for row in reading.rows]
         known = set(context.instance.get_dynamic_partitions(blueprint.partitions.name or ""))
         context.instance.add_dynamic_partitions(
             blueprint.partitions.name or "", [row for row in keys if row not in known]
         )
-        for problem in reading.problems[:_ROWS_SHOWN]:
+        for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", problem)
         return dg.MaterializeResult(
-            metadata=_reading_metadata(blueprint, reading, change), check_results=[_rows_valid(reading)]
+            metadata=reading_metadata(blueprint.pipeline, reading, change, plan), check_results=[_rows_valid(reading)]
         )
 
     return prompts
@@ -131,12 +144,13 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
         report = context.log_event if tasks_spec.key in selected else None
-        with blueprint.open(context.resources, context.instance, context.run_id) as shop:
-            submissions = submit(shop, keys, report)
+        with blueprint.open_run(context) as shop:
             if clips_spec.key in selected:
-                problems = _deliver(blueprint, context, shop, submissions)
+                problems = _deliver(blueprint, context, shop, keys, report)
+                if report:
+                    report_unknown(shop, report)
             else:
-                problems = [problem for _, problem in submissions if problem]
+                problems = submit_only(shop, keys, context)
         raise_failures("failed", problems, len(keys))
         # A generator that yields nothing: the events above are per row, Dagster's own would repeat them for every row.
         yield from ()
@@ -144,76 +158,53 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     return generate
 
 
-def submit(shop: Workshop, keys: list[str], report: Callable[[Any], None] | None) -> Iterator[tuple[Task | None, str]]:
-    """Submit rows and report each as an event; yields its task and what is wrong with it, if anything."""
-    for submission in submit_rows(shop, keys):
-        if report and submission.task and not submission.problem:
-            report(task_event(submission, submission.task))
-        elif report and submission.task and submission.task.state is not TaskState.CLAIMED:
-            report(ended_event(submission.task))
-        yield submission.task, submission.problem
+def submit_reported(shop: Workshop, keys: Sequence[str], report: Callable[[Any], None] | None) -> Generator[Submission]:
+    """Submit rows, each reported as an event of `tasks`; close the iterator to stop."""
+    with closing(submit_rows(shop, keys)) as submissions:
+        for submission in submissions:
+            task = submission.task
+            if report and task and not submission.problem and not submission.waits:
+                report(task_event(submission, task))
+            elif report and task and task.state is not TaskState.CLAIMED:
+                report(ended_event(task))
+            yield submission
 
 
-def _deliver(
-    blueprint: Blueprint, context: Any, shop: Workshop, submissions: Iterator[tuple[Task | None, str]]
-) -> list[str]:
-    """Store clips as their tasks finish, some while others are still being submitted; returns what went wrong."""
-    io_manager: ClipIOManager = getattr(context.resources, CLIPS_KEY)
-    store = io_manager.get_store()
-    delivery = Delivery(shop, store)
+def submit_only(shop: Workshop, keys: Sequence[str], context: Any) -> list[str]:
+    """Submit rows and leave the rest to the poll sensor; returns what is wrong, row by row."""
     problems: list[str] = []
-
-    def report(found: Iterator[Collected]) -> None:
-        for collected in found:
-            if collected.manifest is None:
-                problems.append(collected.problem)
-            else:
-                context.log_event(clip_event(collected, store, shop.clock()))
-
-    for task, problem in submissions:
-        # An open submit is waited for like any other task; a run that only submits would report it.
-        if task and (task.settling or not problem):
-            delivery.add(task)
-        else:
-            problems.append(problem)
-        report(delivery.look())
-    report(delivery.finish(blueprint.deadline_seconds))
+    waits: list[str] = []
+    for submission in submit_reported(shop, keys, context.log_event):
+        problems += [submission.problem] if submission.problem else []
+        waits += [submission.waits] if submission.waits else []
+    if waits:
+        context.log.info(
+            "%d of %d rows wait for their turn; the poll sensor goes on: %s", len(waits), len(keys), waits[0]
+        )
+    report_unknown(shop, context.log_event)
     return problems
 
 
-def _reading_metadata(blueprint: Blueprint, reading: Reading, change: SnapshotChange) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "pixverse/table": blueprint.pipeline.table.describe(),
-        "pixverse/rows": len(reading.rows),
-        "pixverse/new_rows": len(change.new),
-        "pixverse/changed_rows": len(change.changed),
-        "pixverse/unchanged_rows": change.unchanged,
-        "pixverse/removed_rows": len(change.removed),
-        "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
-        "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
-    }
-    if reading.problems:
-        metadata["pixverse/problems"] = _problem_table(reading.problems)
-    if reading.cautions:
-        metadata["pixverse/cautions"] = _problem_table(reading.cautions)
-    return metadata
+def report_unknown(shop: Workshop, report: Callable[[Any], None]) -> None:
+    """Evaluate the check on unknown outcomes as they are now."""
+    found = shop.ledger.find(shop.pipeline.name, (TaskState.UNKNOWN,))
+    report(judge_unknown(shop.pipeline.name, [task for task in found if not task.settling]))
 
 
-def _problem_table(problems: tuple[Problem, ...]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord({"line": p.line, "row": p.row, "column": p.column, "message": p.message})
-            for p in problems[:_ROWS_SHOWN]
-        ],
-        schema=dg.TableSchema(
-            columns=[
-                dg.TableColumn("line", "int"),
-                dg.TableColumn("row", "string"),
-                dg.TableColumn("column", "string"),
-                dg.TableColumn("message", "string"),
-            ]
-        ),
-    )
+def _deliver(
+    blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], report: Callable[[Any], None] | None
+) -> list[str]:
+    """Submit rows and store their clips as the tasks finish; returns what is wrong, row by row."""
+    io_manager: ClipIOManager = getattr(context.resources, CLIPS_KEY)
+    store = io_manager.get_store()
+    delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, report))
+    with closing(delivery.run(keys, blueprint.deadline_seconds)) as found:
+        for collected in found:
+            if collected.manifest is not None:
+                context.log_event(clip_event(collected, store, shop.clock()))
+            elif report:
+                report(ended_event(collected.task, collected.problem))
+    return delivery.problems
 
 
 def _rows_valid(reading: Reading) -> dg.AssetCheckResult:

@@ -122,6 +122,13 @@ class ClipOutput(ClipFacts):
     seed: int | None = None
 
 
+class Cost(Record):
+    """What a task cost. `source` says whose figure it is; `usd` is None where nobody knows."""
+
+    usd: float | None
+    source: Literal["provider", "estimate", "unknown"]
+
+
 class Attempt(Record):
     """One paid attempt at a row's request and how it ended. Times are UTC, ISO 8601."""
 
@@ -133,13 +140,8 @@ class Attempt(Record):
     client_reference: str
     claimed_at: str
     submitted_at: str | None = None
-
-
-class Cost(Record):
-    """What a task cost. `source` says whose figure it is; `usd` is None where nobody knows."""
-
-    usd: float | None
-    source: Literal["provider", "estimate", "unknown"]
+    cost: Cost | None = None
+    settled: str | None = Field(default=None, description="What a person decided about it, and when.")
 
 
 class ClipManifest(Record):

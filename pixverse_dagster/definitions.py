@@ -20,12 +20,15 @@ Without any configuration it runs the sample table against the simulator on this
 | `PIXVERSE_LEDGER_URL` | PostgreSQL for the ledger | SQLite in the Dagster home |
 | `PIXVERSE_BUDGET` | JSON: `per_run_usd`, `per_day_usd`, `total_usd` | no limit |
 | `PIXVERSE_PRICES` | JSON list of price-book lines: `model`, `usd`, `per`, `resolution` … | the published prices |
+| `PIXVERSE_RETRY` | JSON: further paid attempts by kind of failure, `provider_error`, `moderated` … | none |
+| `PIXVERSE_ACCOUNTS` | JSON by provider: `max_open_tasks`, `max_concurrency`, `submits_per_minute` … | |
 | `PIXVERSE_PACE` | JSON with fields of `Pace`, to make waiting shorter | |
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import TypeAdapter
@@ -45,6 +48,7 @@ from pixverse_dagster.resources import (
     ProviderResource,
     RunwareResource,
 )
+from pixverse_dagster.retry import RetryPolicy
 from pixverse_dagster.tables import FileTable
 
 SAMPLE_TABLE = Path(__file__).parent / "samples" / "prompts.csv"
@@ -56,15 +60,25 @@ def _setting(name: str, default: str = "") -> str:
 
 
 def _providers(simulator: str, *, live: bool) -> Sequence[ProviderResource]:
+    accounts = TypeAdapter(dict[str, dict[str, Any]]).validate_json(_setting("ACCOUNTS", "{}"))
+    by_name = {resource.PROVIDER.NAME: resource for resource in _RESOURCES}
+    if unknown := accounts.keys() - by_name.keys():
+        raise InvalidTable(f"PIXVERSE_ACCOUNTS names {min(unknown)!r}, which is no provider. Nothing was sent")
     if not live:
-        return [
-            resource(api_key="simulator", base_url=f"{simulator}/{resource.PROVIDER.NAME}", max_concurrency=4)
-            for resource in _RESOURCES
-        ]
-    names = {resource: f"{resource.PROVIDER.NAME.upper()}_API_KEY" for resource in _RESOURCES}
-    chosen = [resource(api_key=dg.EnvVar(name)) for resource, name in names.items() if os.environ.get(name)]
+        chosen: list[ProviderResource] = []
+        for name, resource in by_name.items():
+            settings: dict[str, Any] = {"api_key": "simulator", "base_url": f"{simulator}/{name}", "max_concurrency": 4}
+            chosen.append(resource(**{**settings, **accounts.get(name, {})}))
+        return chosen
+    variables = {name: f"{name.upper()}_API_KEY" for name in by_name}
+    chosen = [
+        resource(api_key=dg.EnvVar(variables[name]), **accounts.get(name, {}))
+        for name, resource in by_name.items()
+        if os.environ.get(variables[name])
+    ]
     if not chosen:
-        raise InvalidTable(f"PIXVERSE_MODE=live needs at least one of {', '.join(names.values())}. Nothing was sent")
+        needed = ", ".join(variables.values())
+        raise InvalidTable(f"PIXVERSE_MODE=live needs at least one of {needed}. Nothing was sent")
     return chosen
 
 
@@ -100,6 +114,7 @@ def build() -> dg.Definitions:
         download=DownloadRules(allow_private_network=not live),
         budget=Budget.model_validate_json(_setting("BUDGET", "{}")),
         prices=TypeAdapter(tuple[Price, ...]).validate_json(_setting("PRICES", "[]")),
+        retry=RetryPolicy.model_validate_json(_setting("RETRY", "{}")),
         pace=Pace.model_validate_json(_setting("PACE", "{}")),
     )
     pipeline = build_clips_definitions(

@@ -1,79 +1,123 @@
-"""Waiting for clips in person: what a direct materialisation does, where the sensor would otherwise come by."""
+"""Seeing rows through to their clips in person: what a direct materialisation does, where a sensor would come by."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.collection import Collected, collect_tasks
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.polling import poll_due
+from pixverse_dagster.retry import may_attempt
 from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.submission import Submission
 
 _HERE = {TaskState.SUCCEEDED, TaskState.STORED}
 _POLL_BUDGET_SECONDS = 15.0
 
+Submit = Callable[[Sequence[str]], Generator[Submission]]
+
 
 class Delivery:
-    """Waits for tasks until each is stored or ended, and yields each once. Pays for nothing.
+    """Submits rows and waits until each is stored or ended.
 
-    Tasks may be added while others are still being submitted: what is finished early is stored early, before its link
-    expires.
+    What is finished early is stored early, before its link expires, also while others are still being submitted or
+    wait for their turn. `problems` says what is wrong with the rows that have no clip in the end.
     """
 
-    def __init__(self, shop: Workshop, store: ClipStore) -> None:
+    def __init__(self, shop: Workshop, store: ClipStore, submit: Submit) -> None:
         self._shop = shop
         self._store = store
-        self._waiting: dict[str, Task] = {}
+        self._submit = submit
+        self._tasks: dict[str, Task] = {}
+        self._waits: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
         self._pause_seconds = min(shop.pipeline.pace.first_poll_seconds / 5, 1.0)
         self._next_look = 0.0
+        self._next_turn = 0.0
+        self.problems: list[str] = []
 
-    def add(self, task: Task) -> None:
-        """Wait for this task as well."""
-        self._waiting[task.row] = task
+    def run(self, keys: Sequence[str], deadline_seconds: float) -> Generator[Collected]:
+        """Yields the rows that are stored, and those whose task ended, as it happens.
 
-    def look(self) -> Iterator[Collected]:
+        After the deadline, what is not there yet is a problem, and stays adoptable.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        yield from self._submit_rows(keys)
+        while True:
+            yield from self._look()
+            if not (self._tasks or self._waits) or time.monotonic() >= deadline:
+                break
+            if self._waits and time.monotonic() >= self._next_turn:
+                yield from self._submit_rows(list(self._waits))
+            threading.Event().wait(self._pause_seconds)
+        self._report_rest(deadline_seconds)
+
+    def _submit_rows(self, keys: Sequence[str]) -> Iterator[Collected]:
+        with closing(self._submit(keys)) as submissions:
+            for submission in submissions:
+                task = submission.task
+                self._waits.pop(submission.row, None)
+                if submission.waits:
+                    self._waits[submission.row] = submission.waits
+                # An open submit is waited for like any other task; a run that only submits would report it.
+                elif task and (task.settling or not submission.problem):
+                    self._tasks[task.row] = task
+                else:
+                    self.problems.append(submission.problem)
+                yield from self._look()
+        pace = self._shop.pipeline.pace
+        self._next_turn = time.monotonic() + pace.first_poll_seconds
+        if self._waits:
+            # Who waits here is submitted here, for as long as this run lives.
+            until = self._shop.clock() + pace.collect_lease_seconds
+            self._shop.ledger.waiting.offer(self._shop.pipeline.name, self._waits, until)
+
+    def _look(self) -> Iterator[Collected]:
         """One look, unless the last was just now: store what is here, report what has ended, ask about what is due."""
         if time.monotonic() < self._next_look:
             return
-        found = self._shop.ledger.by_id([task.id for task in self._waiting.values()])
+        found = self._shop.ledger.by_id([task.id for task in self._tasks.values()])
         yield from self._store_what_is_here([task for task in found if task.state in _HERE])
         for task in found:
-            if describe_trouble(task) and not task.settling:
-                del self._waiting[task.row]
-                yield Collected(task, problem=describe_trouble(task))
-        if self._waiting:
+            if (trouble := describe_trouble(task)) and not task.settling:
+                del self._tasks[task.row]
+                if may_attempt(self._shop.ledger.attempts(task), self._shop.pipeline.retry):
+                    self._waits[task.row] = trouble
+                else:
+                    self.problems.append(trouble)
+                yield Collected(task, problem=trouble)
+        if self._tasks:
             poll_due(self._shop, _POLL_BUDGET_SECONDS)
         self._next_look = time.monotonic() + self._pause_seconds
-
-    def finish(self, deadline_seconds: float) -> Iterator[Collected]:
-        """Look until nothing is waited for, or until the deadline: then the rest is reported, and stays adoptable."""
-        deadline = time.monotonic() + deadline_seconds
-        while True:
-            yield from self.look()
-            if not self._waiting or time.monotonic() >= deadline:
-                break
-            threading.Event().wait(self._pause_seconds)
-        for task in self._shop.ledger.by_id([task.id for task in self._waiting.values()]):
-            what = task.note if task.state is TaskState.SUCCEEDED and task.note else "is still being generated"
-            yield Collected(
-                task,
-                problem=f"row {task.row!r} (task {task.task_id}) after {deadline_seconds:.0f} s: {what}. "
-                "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor",
-            )
 
     def _store_what_is_here(self, here: Sequence[Task]) -> Iterator[Collected]:
         due = [task for task in here if self._not_before.get(task.row, 0) <= time.monotonic()]
         for collected in collect_tasks(self._shop, self._store, due):
-            row = collected.task.row
-            if collected.manifest is None and collected.task.state is TaskState.SUCCEEDED:
-                wait = self._shop.pipeline.pace.collect_wait(collected.task.collects)
-                self._not_before[row] = time.monotonic() + wait
+            task = collected.task
+            if collected.manifest is None and task.state is TaskState.SUCCEEDED:
+                wait = self._shop.pipeline.pace.collect_wait(task.collects)
+                self._not_before[task.row] = time.monotonic() + wait
                 continue
-            del self._waiting[row]
+            del self._tasks[task.row]
+            if collected.manifest is None:
+                self.problems.append(collected.problem)
             yield collected
+
+    def _report_rest(self, deadline_seconds: float) -> None:
+        for task in self._shop.ledger.by_id([task.id for task in self._tasks.values()]):
+            what = task.note if task.state is TaskState.SUCCEEDED and task.note else "is still being generated"
+            self.problems.append(
+                f"row {task.row!r} (task {task.task_id}) after {deadline_seconds:.0f} s: {what}. "
+                "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor"
+            )
+        self.problems += [
+            f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the poll "
+            "sensor submits it when its turn comes"
+            for row, why in self._waits.items()
+        ]

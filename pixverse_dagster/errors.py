@@ -4,6 +4,7 @@
     ├── InvalidTable       nothing sent: fix the prompt table or its configuration
     ├── InvalidRow         nothing sent: fix this row
     ├── OverBudget         nothing sent: raise the budget, or leave the row
+    ├── NoSlot             nothing sent: the account is busy; the row waits, and is submitted when it is its turn
     ├── NotSent            nothing sent: the provider was not reached; run again
     ├── Refused            sent and declined, not charged: fix the cause, run again
     │   ├── RateLimited    slow down
@@ -42,6 +43,10 @@ class InvalidRow(PixverseError):
 
 class OverBudget(PixverseError):
     """The row does not fit into what is left of the budget. Nothing was sent and nothing was spent."""
+
+
+class NoSlot(PixverseError):
+    """The provider account takes no more tasks at the moment. Nothing was sent and nothing was spent; the row waits."""
 
 
 class NotSent(PixverseError):

@@ -13,12 +13,14 @@ from pixverse_dagster.collection import Collected
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
 from pixverse_dagster.redaction import redact_text
-from pixverse_dagster.settlement import describe_trouble
+from pixverse_dagster.settlement import describe_trouble, settling_command
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import Submission
 
 DATA_VERSION_TAG = "dagster/data_version"
+UNKNOWN_CHECK = "outcomes_known"
 _PROBLEMS_SHOWN = 20
+_UNKNOWN_SHOWN = 100
 _MAX_POSTER_BYTES = 16_000
 """A larger poster would weigh more than all the rest of the event log."""
 
@@ -79,6 +81,43 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
         metadata=metadata,
         tags={DATA_VERSION_TAG: first.sha256},
+    )
+
+
+def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvaluation:
+    """The check that no submit's outcome is unknown: which rows, what is at stake, and the commands that settle it."""
+    known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
+    unpriced = len(unknown) - len(known)
+    stake = f"about {sum(known):.3f} USD" + (f" and {unpriced} tasks at prices that nobody publishes" * bool(unpriced))
+    table = dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "row": task.row,
+                    "provider": task.provider,
+                    "since": iso(task.claimed_at),
+                    "usd": "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}",
+                    "settle": settling_command(task),
+                }
+            )
+            for task in unknown[:_UNKNOWN_SHOWN]
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in ("row", "provider", "since", "usd", "settle")]),
+    )
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([pipeline, "tasks"]),
+        check_name=UNKNOWN_CHECK,
+        passed=not unknown,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
+        f"look for each in its provider's console, then settle it. The first: {describe_trouble(unknown[0])}"
+        if unknown
+        else "every submit's outcome is known",
+        metadata={
+            "pixverse/unknown_rows": len(unknown),
+            "pixverse/at_stake_usd": round(sum(known), 6),
+            **({"pixverse/unknown": table} if unknown else {}),
+        },
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint, build_clip_assets, build_prompts_asset
 from pixverse_dagster.budget import Budget
+from pixverse_dagster.checks import build_unknown_check
 from pixverse_dagster.clip import Record
 from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
@@ -19,6 +20,7 @@ from pixverse_dagster.pipeline import Pipeline
 from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.resources import ProviderResource
+from pixverse_dagster.retry import RetryPolicy
 from pixverse_dagster.sensors import build_collect_job, build_poll_sensor, build_submit_job
 from pixverse_dagster.tables import FileTable, PromptTable
 
@@ -39,6 +41,9 @@ class PipelineOptions(Record):
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
     group_name: str | None = None
     budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
+    retry: RetryPolicy = Field(
+        default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
+    )
     prices: Sequence[Price] = Field(default=(), description="Your own prices; they come before the published ones.")
     pace: Pace = Field(default_factory=Pace)
     download: DownloadRules = Field(default_factory=DownloadRules)
@@ -84,6 +89,7 @@ def build_clips_definitions(
             read_image_urls=options.read_image_urls,
             pace=options.pace,
             budget=options.budget,
+            retry=options.retry,
             prices=options.prices,
         ),
         providers=tuple(resource.PROVIDER.NAME for resource in providers),
@@ -91,11 +97,12 @@ def build_clips_definitions(
         deadline_seconds=options.deadline_seconds,
         group_name=options.group_name or name,
     )
-    collect_job = build_collect_job(blueprint)
+    submit_job, collect_job = build_submit_job(blueprint), build_collect_job(blueprint)
     return dg.Definitions(
         assets=[build_prompts_asset(blueprint), build_clip_assets(blueprint)],
-        jobs=[build_submit_job(blueprint), collect_job],
-        sensors=[build_poll_sensor(blueprint, collect_job)],
+        jobs=[submit_job, collect_job],
+        asset_checks=[build_unknown_check(blueprint)],
+        sensors=[build_poll_sensor(blueprint, submit_job, collect_job)],
         resources={
             LEDGER_KEY: clips.ledger,
             CLIPS_KEY: clips,

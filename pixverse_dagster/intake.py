@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pixverse_dagster.clip import InputImage
@@ -39,6 +39,8 @@ def read_table(shop: Workshop) -> Reading:
     problems += twice
     doubled = {problem.line for problem in twice}
     drafts = [draft for draft in drafts if draft.raw.line not in doubled]
+    asked = shop.ledger.takes(shop.pipeline.name)
+    drafts = [replace(draft, take=max(draft.take, asked.get(draft.id, 1))) for draft in drafts]
     cache = ImageCache(shop.images())
     rows: list[Row] = []
     with ThreadPoolExecutor(shop.downloader.rules.max_concurrency) as pool:

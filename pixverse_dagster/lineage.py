@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pixverse_dagster.clip import Attempt, ClipManifest, ClipOutput, Cost
+from pixverse_dagster.clip import Attempt, ClipManifest, ClipOutput, Cost, TaskState
 from pixverse_dagster.ledger.records import Task
 from pixverse_dagster.prompts import encode_row
 from pixverse_dagster.redaction import redact_text
@@ -81,4 +81,6 @@ def _attempt(task: Task) -> Attempt:
         client_reference=task.client_reference,
         claimed_at=iso(task.claimed_at),
         submitted_at=iso(task.submitted_at) if task.submitted_at else None,
+        cost=Cost(usd=0.0, source="provider") if task.state is TaskState.REFUSED else task_cost(task),
+        settled=task.settled,
     )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pixverse_dagster.clip import Record
 
 _FACTOR = 1.5
-_MAX_COLLECT_WAIT_SECONDS = 900.0
+_MAX_WAIT_SECONDS = 900.0
 
 
 class Pace(Record):
@@ -30,7 +30,10 @@ class Pace(Record):
     result_lifetime_seconds: float = Field(
         default=3600, gt=0, description="After this, an expired result stays expired."
     )
-    collect_request_seconds: float = Field(default=600, gt=0, description="How long a requested collect run may queue.")
+    hold_seconds: float = Field(
+        default=60, gt=0, description="First rest of an account that asked to slow down; doubles, at most 15 min."
+    )
+    collect_request_seconds: float = Field(default=600, gt=0, description="How long a requested run may queue.")
     collect_lease_seconds: float = Field(
         default=120, gt=0, description="How long a collect run has its rows to itself; renewed while it makes progress."
     )
@@ -54,4 +57,8 @@ class Pace(Record):
 
     def collect_wait(self, collects: int) -> float:
         """The wait after failed collect number `collects`: 60, 120, 240, 480, 900, 900 … by default."""
-        return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), _MAX_COLLECT_WAIT_SECONDS)
+        return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), _MAX_WAIT_SECONDS)
+
+    def hold_wait(self, strikes: int) -> float:
+        """The rest after refusal number `strikes` in a row: 60, 120, 240, 480, 900 … by default."""
+        return min(self.hold_seconds * 2.0 ** min(strikes, 20), _MAX_WAIT_SECONDS)

@@ -13,6 +13,7 @@ from pixverse_dagster.ledger import Ledger
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
+from pixverse_dagster.retry import RetryPolicy
 from pixverse_dagster.tables import PromptTable
 from pixverse_dagster.wire import Account
 
@@ -28,6 +29,7 @@ class Pipeline:
     read_image_urls: bool = True
     pace: Pace = field(default_factory=Pace)
     budget: Budget = field(default_factory=Budget)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     prices: Sequence[Price] = ()
 
 
@@ -41,6 +43,13 @@ class Workshop:
     downloader: Downloader
     run_id: str
     clock: Callable[[], float]
+    stopped: Callable[[], bool] = bool
+    """Whether a person wants no further submits of this run; never, unless told how to find out."""
+
+    def account_name(self, provider: str) -> str:
+        """What the ledger calls the provider account that this workshop uses."""
+        account = self.accounts.get(provider)
+        return account.provider.account(self.ledger.id) if account else ""
 
     def images(self) -> ImageBook:
         """Where this pipeline's input images are."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pixverse_dagster.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.ledger.records import Task
 from pixverse_dagster.prices import Price, estimate_usd, missing_line
-from pixverse_dagster.prompts import Problem, Row
+from pixverse_dagster.prompts import Problem, Row, changed_columns
 from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.retry import NO_RETRIES, RetryPolicy, may_attempt
 
 
 class Verdict(StrEnum):
-    """What would become of a row. Only the first three are submitted, and so only they cost anything."""
+    """What would become of a row. Only the first four are submitted, and so only they cost anything."""
 
     NEW = "new"
     CHANGED = "changed"
     AGAIN = "again"
+    RETRY = "retry"
     IN_FLIGHT = "in flight"
     STORED = "stored"
     FAILED = "failed"
@@ -30,7 +32,7 @@ class Verdict(StrEnum):
     OVER_BUDGET = "over budget"
 
 
-SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN)
+SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN, Verdict.RETRY)
 _BY_STATE = {
     TaskState.REFUSED: Verdict.AGAIN,
     TaskState.CLAIMED: Verdict.IN_FLIGHT,
@@ -44,12 +46,14 @@ _BY_STATE = {
 
 
 @dataclass(frozen=True)
-class Purse:
-    """What a plan may spend: the price book, the budget, and what of it is spent."""
+class Terms:
+    """What a plan goes by: the price book, the budget and what of it is spent, the retry policy, and who waits why."""
 
     prices: Sequence[Price] = ()
     budget: Budget = NO_LIMIT
     spent: Spent = NOTHING_SPENT
+    retry: RetryPolicy = NO_RETRIES
+    waits: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -85,22 +89,22 @@ class Plan:
         return sum(line.cost_usd is None for line in self.lines)
 
 
-def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], purse: Purse) -> Plan:
+def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], terms: Terms) -> Plan:
     """The plan for rows in table order, against every task their pipeline ever had (the oldest first).
 
     A submission goes by the same plan, so that the two agree: rows that do not fit into the budget are left out in
     table order, and a later, cheaper row that fits is taken.
     """
-    newest: dict[tuple[str, str], Task] = {}
-    attempted: set[str] = set()
+    attempts: dict[tuple[str, str], list[Task]] = {}
+    newest: dict[str, Task] = {}
     for task in tasks:
-        newest[task.row, task.digest] = task
-        attempted.add(task.row)
-    room = purse.spent.room_usd(purse.budget)
+        attempts.setdefault((task.row, task.digest), []).append(task)
+        newest[task.row] = task
+    room = terms.spent.room_usd(terms.budget)
     lines: list[PlanLine] = []
     for row in rows:
-        line = _line(row, newest.get((row.id, row.digest)), purse.prices, seen=row.id in attempted)
-        if line.verdict in SUBMITTED and purse.budget.limits:
+        line = _line(row, attempts.get((row.id, row.digest), []), newest.get(row.id), terms)
+        if line.verdict in SUBMITTED and terms.budget.limits:
             line = _within(line, row, room)
             room -= line.cost_usd or 0
         lines.append(line)
@@ -108,13 +112,20 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
     return Plan(tuple(lines))
 
 
-def _line(row: Row, task: Task | None, prices: Sequence[Price], *, seen: bool) -> PlanLine:
-    model = row.request.MODEL
-    if task is None:
-        return PlanLine(row.id, model, Verdict.CHANGED if seen else Verdict.NEW, estimate_usd(row.request, prices))
-    verdict = _BY_STATE[task.state]
-    cost = estimate_usd(row.request, prices) if verdict in SUBMITTED else 0.0
-    return PlanLine(row.id, model, verdict, cost, redact_text(task.reason or ""))
+def _line(row: Row, attempts: Sequence[Task], newest: Task | None, terms: Terms) -> PlanLine:
+    """One row, given every attempt at its request, and the newest attempt at any request of its."""
+    model, price = row.request.MODEL, estimate_usd(row.request, terms.prices)
+    if not attempts and newest is None:
+        return PlanLine(row.id, model, Verdict.NEW, price, terms.waits.get(row.id, ""))
+    if not attempts:
+        changed = ", ".join(changed_columns(newest, row)) if newest else ""
+        return PlanLine(row.id, model, Verdict.CHANGED, price, f"changed: {changed}")
+    last = attempts[-1]
+    verdict = _BY_STATE[last.state]
+    if may_attempt(attempts, terms.retry) and verdict not in SUBMITTED:
+        verdict = Verdict.RETRY
+    note = terms.waits.get(row.id) or redact_text(last.reason or "")
+    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note)
 
 
 def _within(line: PlanLine, row: Row, room_usd: float) -> PlanLine:

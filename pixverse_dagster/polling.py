@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from pixverse_dagster.clip import Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
 from pixverse_dagster.errors import NotSent, ReadFailed
-from pixverse_dagster.ledger import Task, chunked
+from pixverse_dagster.ledger import Task, Waiting, chunked
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.retry import may_attempt
 from pixverse_dagster.settlement import settle
 from pixverse_dagster.wire import Account
 
@@ -68,6 +69,7 @@ def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
             errors += [error] if error else []
             tally.update(task.state for task in seen)
             ended += [task for task in seen if task.state is TaskState.FAILED or _is_lost(task)]
+    _let_retries_wait(shop, ended)
     asked = tally.total()
     return PollReport(
         asked=asked,
@@ -77,6 +79,18 @@ def poll_due(shop: Workshop, budget_seconds: float) -> PollReport:
         unread=len(errors),
         last_error=errors[-1] if errors else "",
     )
+
+
+def _let_retries_wait(shop: Workshop, ended: Sequence[Task]) -> None:
+    """Put rows on the waiting list whose failure the retry policy answers with another paid attempt."""
+    ledger, pipeline, now = shop.ledger, shop.pipeline, shop.clock()
+    again = [
+        Waiting(t.row, t.digest, t.account, t.run_id, f"attempt {t.attempt} failed ({t.kind}): its retry is due", now)
+        for t in ended
+        if t.state is TaskState.FAILED and may_attempt(ledger.attempts(t), pipeline.retry)
+    ]
+    if again:
+        ledger.waiting.add(pipeline.name, again, now)
 
 
 def _is_lost(task: Task) -> bool:

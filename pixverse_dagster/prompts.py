@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -93,8 +93,47 @@ class Draft:
 
     def complete(self, images: Mapping[str, InputImage]) -> Row:
         """The row with its images' contents and its digest."""
-        digest = request_digest(self.request, {name: image.digest for name, image in images.items()}, self.take)
-        return Row(self.id, self.raw.line, self.take, self.labels, self.request, images, digest)
+        row = Row(self.id, self.raw.line, self.take, self.labels, self.request, images, digest="")
+        return retake(row, self.take)
+
+
+class Asked(Protocol):
+    """What a row or a task asks for."""
+
+    @property
+    def take(self) -> int:
+        """Its take."""
+        ...
+
+    @property
+    def request(self) -> Request:
+        """Its request."""
+        ...
+
+    @property
+    def images(self) -> Mapping[str, InputImage]:
+        """Its input images."""
+        ...
+
+
+def retake(row: Row, take: int) -> Row:
+    """The row with another take, and so another digest: another clip from the same words."""
+    digest = request_digest(row.request, {name: image.digest for name, image in row.images.items()}, take)
+    return replace(row, take=take, digest=digest)
+
+
+def changed_columns(before: Asked, after: Asked) -> tuple[str, ...]:
+    """The columns in which two requests of a row differ; an image of the same name with other bytes counts."""
+    if before.request.MODEL != after.request.MODEL:
+        return ("model",)
+    old, new = before.request.model_dump(), after.request.model_dump()
+    names = {name for name in {*old, *new} if old.get(name) != new.get(name)}
+    names |= {
+        after.request.image_column(reference)
+        for reference, image in after.images.items()
+        if reference in before.images and before.images[reference].digest != image.digest
+    }
+    return (*sorted(names), *(["take"] if before.take != after.take else []))
 
 
 @cache

@@ -25,6 +25,11 @@ class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissin
     base_url: str | None = Field(default=None, description="The provider's address, where it is not the public one.")
     max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls under way at once, per process.")
     submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
+    max_open_tasks: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tasks under way at the provider at once, over every process and pipeline of the ledger.",
+    )
     connect_timeout_seconds: float = Field(default=10, gt=0)
     submit_timeout_seconds: float = Field(
         default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
@@ -47,7 +52,7 @@ class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissin
             raise Unauthorized(f"the API key for {self.PROVIDER.NAME} is empty. Nothing was sent; set it and run again")
         names = set(Limits.model_fields) & set(type(self).model_fields)
         limits = Limits(**{name: getattr(self, name) for name in names})
-        return Account(self.PROVIDER(self.api_key.strip(), self.base_url), Wire(limits))
+        return Account(self.PROVIDER(self.api_key.strip(), self.base_url), Wire(limits), self.max_open_tasks)
 
 
 class HighwayResource(ProviderResource):

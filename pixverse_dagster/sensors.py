@@ -1,16 +1,20 @@
 """The poll sensor and the jobs it asks for: any subset of rows in one run."""
 
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.assets import CLIPS_KEY, Blueprint, submit
+from pixverse_dagster.assets import CLIPS_KEY, Blueprint, report_unknown, submit_only
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.events import ended_event, raise_failures
 from pixverse_dagster.io_managers.base import ClipBatch
-from pixverse_dagster.ledger import Task
+from pixverse_dagster.ledger import Task, Waiting
 from pixverse_dagster.pace import Pace
+from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.polling import poll_due
+from pixverse_dagster.submission import find_room
 
 TICK_BUDGET_SECONDS = 15.0
 """A tick is killed after 60 s and its results are lost; this leaves room for one slow answer."""
@@ -28,8 +32,8 @@ def build_submit_job(blueprint: Blueprint) -> dg.JobDefinition:
     )
     def submit_op(context: dg.OpExecutionContext) -> None:
         keys: list[str] = context.op_config["rows"]
-        with blueprint.open(context.resources, context.instance, context.run_id) as shop:
-            problems = [problem for _, problem in submit(shop, keys, context.log_event) if problem]
+        with blueprint.open_run(context) as shop:
+            problems = submit_only(shop, keys, context)
         raise_failures("failed", problems, len(keys))
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
@@ -79,32 +83,83 @@ def choose_batch(ready: list[Task], pending: int, now: float, pace: Pace) -> lis
     return ready if ready and (not pending or now - oldest >= pace.collect_after_seconds) else []
 
 
-def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg.SensorDefinition:
-    """The sensor that asks the providers about tasks that are due, and asks for a collect run when clips are ready."""
+def choose_turn(
+    waiting: Sequence[Waiting], room: Mapping[str, float], since_last_seconds: float, pace: Pace
+) -> list[str]:
+    """Which waiting rows to submit now, in the order of their waiting. Pure.
+
+    Slots become free one by one, and a run costs seconds: so one is asked for at most every `collect_after_seconds`,
+    unless all who wait have room.
+    """
+    left = dict(room)
+    turn: list[str] = []
+    for entry in waiting:
+        if left.get(entry.account, 0) >= 1:
+            left[entry.account] -= 1
+            turn.append(entry.row)
+    everybody = len(turn) == len(waiting)
+    return turn[: pace.collect_batch] if everybody or since_last_seconds >= pace.collect_after_seconds else []
+
+
+def build_poll_sensor(
+    blueprint: Blueprint, submit_job: dg.JobDefinition, collect_job: dg.JobDefinition
+) -> dg.SensorDefinition:
+    """The sensor that asks the providers about tasks that are due.
+
+    It asks for a collect run when clips are ready, and for a submit run when it is the turn of rows that wait.
+    """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_poll",
-        job_name=collect_job.name,
+        jobs=[submit_job, collect_job],
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=blueprint.resource_keys,
-        description="Polls pending tasks and collects finished ones. Costs nothing.",
+        description="Polls pending tasks, collects finished ones, and goes on with rows that wait for their turn to be "
+        "submitted. Spends only what somebody has asked for.",
     )
     def poll(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with blueprint.open(context.resources, context.instance, run_id="") as shop:
-            pace = blueprint.pipeline.pace
+        with blueprint.open(context.resources, context.instance) as shop:
             report = poll_due(shop, TICK_BUDGET_SECONDS)
-            ready = shop.ledger.ready(blueprint.name, shop.clock(), pace.collect_batch)
-            counts = shop.ledger.counts(blueprint.name)
-            pending = counts.get(TaskState.SUBMITTED, 0) + counts.get(TaskState.CLAIMED, 0)
-            batch = choose_batch(ready, pending, shop.clock(), pace)
-            shop.ledger.lease_collect(batch, shop.clock() + pace.collect_request_seconds)
-        events = [ended_event(task) for task in report.ended]
-        if not batch:
-            words = f"{report}; {pending} under way, {len(ready)} ready and waiting for company"
-            return dg.SensorResult(skip_reason=dg.SkipReason(words), asset_events=events)
-        config = {"ops": {f"{blueprint.name}_collect_rows": {"config": {"rows": sorted({task.row for task in batch})}}}}
-        request = dg.RunRequest(run_config=config, tags={"pixverse/rows": str(len(batch))})
-        return dg.SensorResult(run_requests=[request], asset_events=events)
+            collect, words = _collect_request(shop)
+            submit, waiting = _submit_request(shop, float(context.cursor or 0))
+            events = [ended_event(task) for task in report.ended]
+            if any(task.state is TaskState.UNKNOWN for task in report.ended):
+                report_unknown(shop, events.append)
+        requests = [request for request in (collect, submit) if request]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else f"{report}; {words}{waiting}",
+            asset_events=events,
+            cursor=str(time.time()) if submit else context.cursor,
+        )
 
     return poll
+
+
+def _collect_request(shop: Workshop) -> tuple[dg.RunRequest | None, str]:
+    """A run for the clips that are ready, if it is time for one, and what is under way, in words."""
+    name, pace, ledger, now = shop.pipeline.name, shop.pipeline.pace, shop.ledger, shop.clock()
+    ready = ledger.ready(name, now, pace.collect_batch)
+    counts = ledger.counts(name)
+    pending = counts.get(TaskState.SUBMITTED, 0) + counts.get(TaskState.CLAIMED, 0)
+    batch = choose_batch(ready, pending, now, pace)
+    ledger.lease_collect(batch, now + pace.collect_request_seconds)
+    request = _request(f"{name}_collect", {task.row for task in batch}) if batch else None
+    return request, f"{pending} under way, {len(ready)} ready and waiting for company"
+
+
+def _submit_request(shop: Workshop, last_at: float) -> tuple[dg.RunRequest | None, str]:
+    """A run for rows whose turn has come, and how many wait, in words."""
+    name, pace, waiting, now = shop.pipeline.name, shop.pipeline.pace, shop.ledger.waiting, shop.clock()
+    due = waiting.due(name, now)
+    turn = choose_turn(due, find_room(shop), now - last_at, pace) if due else []
+    waiting.offer(name, turn, now + pace.collect_request_seconds)
+    request = _request(f"{name}_submit", turn) if turn else None
+    return request, f", {len(due)} rows wait for their turn ({due[0].reason})" if due else ""
+
+
+def _request(job: str, rows: Iterable[str]) -> dg.RunRequest:
+    keys = sorted(set(rows))
+    config = {"ops": {f"{job}_rows": {"config": {"rows": keys}}}}
+    return dg.RunRequest(job_name=job, run_config=config, tags={"pixverse/rows": str(len(keys))})

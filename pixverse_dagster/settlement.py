@@ -93,13 +93,14 @@ def describe_trouble(task: Task) -> str:
         case TaskState.FAILED:
             return (
                 f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id} may have been "
-                f"charged ({stake}). It is not submitted again; raise the row's take to pay for another try"
+                f"charged ({stake}). It is not submitted again by itself; to pay for another attempt: "
+                f"pixverse-dagster tasks retry {shlex.quote(task.row)}"
             )
         case TaskState.UNKNOWN:
             return (
                 f"{who} has an unknown outcome: {task.reason}. At stake: {stake}; "
                 f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then: "
-                f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"
+                f"{settling_command(task)}"
             )
         case TaskState.CLAIMED:
             return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"
@@ -107,3 +108,8 @@ def describe_trouble(task: Task) -> str:
             return f"{who} was abandoned: {task.reason}"
         case _:
             return ""
+
+
+def settling_command(task: Task) -> str:
+    """What a person runs once the provider's console has told them about a submit of unknown outcome."""
+    return f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"

@@ -88,9 +88,13 @@ class Wire:
             timeout=timeout, limits=httpx.Limits(max_connections=limits.max_concurrency), verify=tls_context()
         )
 
+    def stop(self) -> None:
+        """Begin no further submit and wake those that stand in line; what has left is waited for."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Close the connections and wake every wait."""
-        self._stopped.set()
+        self.stop()
         self._submits.close()
         self._polls.close()
 
@@ -183,10 +187,14 @@ def _say(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """One provider account: its protocol and its wire. What a provider resource hands out."""
+    """One provider account: its protocol and its wire. What a provider resource hands out.
+
+    `max_open_tasks` is how many tasks may be under way at the provider at once, over every process; None is no limit.
+    """
 
     provider: Provider
     wire: Wire
+    max_open_tasks: int | None = None
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
         """The paid call.

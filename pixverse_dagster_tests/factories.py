@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
+from pixverse_dagster.budget import NO_LIMIT, Budget
 from pixverse_dagster.clip import InputImage, TaskState
 from pixverse_dagster.collection import Collected
 from pixverse_dagster.delivery import Delivery
@@ -24,6 +25,7 @@ from pixverse_dagster.polling import poll_due
 from pixverse_dagster.prompts import Draft, RawRow, Row, TableRules, parse_row
 from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.retry import NO_RETRIES, RetryPolicy
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import Submission, submit_rows
 from pixverse_dagster.wire import Account, Limits, Wire
@@ -83,6 +85,9 @@ class Setup:
     download: DownloadRules = field(default_factory=lambda: DownloadRules(allow_private_network=True))
     run_id: str = RUN
     read_image_urls: bool = False
+    retry: RetryPolicy = NO_RETRIES
+    budget: Budget = NO_LIMIT
+    max_open_tasks: int | None = None
 
 
 class NoTable:
@@ -128,17 +133,32 @@ def make_task(**values: Any) -> Task:
 
 
 def make_workshop(
-    ledger: Ledger, url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time
+    ledger: Ledger,
+    url: str,
+    setup: Setup | None = None,
+    clock: Callable[[], float] = time.time,
+    stopped: Callable[[], bool] = bool,
 ) -> Workshop:
     """A workshop whose accounts are at the simulator at `url`. Close it after use."""
     setup = setup or Setup()
     return Workshop(
-        pipeline=Pipeline(NAME, NoTable(), pace=setup.pace, read_image_urls=setup.read_image_urls),
+        pipeline=Pipeline(
+            NAME,
+            NoTable(),
+            pace=setup.pace,
+            read_image_urls=setup.read_image_urls,
+            retry=setup.retry,
+            budget=setup.budget,
+        ),
         ledger=ledger,
-        accounts={one.NAME: Account(one(setup.key, f"{url}/{one.NAME}"), Wire(setup.limits)) for one in PROVIDERS},
+        accounts={
+            one.NAME: Account(one(setup.key, f"{url}/{one.NAME}"), Wire(setup.limits), setup.max_open_tasks)
+            for one in PROVIDERS
+        },
         downloader=Downloader(setup.download),
         run_id=setup.run_id,
         clock=clock,
+        stopped=stopped,
     )
 
 
@@ -206,9 +226,9 @@ def _held(work: Callable[[J], T], job: J) -> T:
     return work(job)
 
 
-def deliver(shop: Workshop, store: ClipStore, batch: Sequence[Task], deadline_seconds: float) -> Iterator[Collected]:
-    """Wait for tasks that are all known beforehand."""
-    delivery = Delivery(shop, store)
-    for task in batch:
-        delivery.add(task)
-    yield from delivery.finish(deadline_seconds)
+def deliver(
+    shop: Workshop, store: ClipStore, keys: Sequence[str], deadline_seconds: float
+) -> tuple[list[Collected], list[str]]:
+    """See rows through: what was reported on the way, and what is wrong in the end."""
+    delivery = Delivery(shop, store, lambda rows: submit_rows(shop, rows))
+    return list(delivery.run(keys, deadline_seconds)), delivery.problems

@@ -335,7 +335,7 @@ def test_a_result_that_stays_expired_past_its_lifetime_is_given_up(simulator: St
         ended = shop.ledger.refresh(task)
         assert (ended.state, ended.kind, ended.urls) == (TaskState.FAILED, FailureKind.EXPIRED, ())
         again = submit_all(shop, [make_row()])["kite"]
-    assert "raise the row's take" in again.problem
+    assert "tasks retry" in again.problem
     assert len(server.tasks()) == 1
 
 

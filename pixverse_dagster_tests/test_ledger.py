@@ -415,9 +415,9 @@ def test_a_snapshot_names_what_is_new_changed_unchanged_and_removed(ledger: Ledg
     ledger.record_snapshot(NAME, [make_row("a"), make_row("b"), make_row("c")], [], RUN, NOW)
     table = [make_row("d"), make_row("b", prompt="two kites"), make_row("a", campaign="winter")]
     change = ledger.record_snapshot(NAME, table, [], RUN, NOW + 1)
-    assert (change.new, change.changed, change.unchanged, change.removed) == (("d",), ("b",), 1, ("c",))
+    assert (change.new, change.changed, change.unchanged, change.removed) == (("d",), {"b": ("prompt",)}, 1, ("c",))
     again = ledger.record_snapshot(NAME, table, [], RUN, NOW + 2)
-    assert (again.new, again.changed, again.unchanged, again.removed) == ((), (), 3, ())
+    assert (again.new, again.changed, again.unchanged, again.removed) == ((), {}, 3, ())
     assert list(ledger.rows(NAME).values()) == table
     assert ledger.rows("posters") == {}
 
@@ -498,6 +498,9 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
         "state": TaskState.SUCCEEDED,
         "run_id": RUN,
         "claimed_at": NOW,
+        "account": "",
+        "released": False,
+        "settled": None,
         "task_id": "task-1",
         "kind": None,
         "reason": None,

@@ -311,12 +311,14 @@ def test_materialising_clips_submits_what_is_missing_and_fails_only_the_rows_tha
         assert len(instance.get_materialized_partitions(dg.AssetKey(["demo", "tasks"]))) == 20
 
 
-def test_the_daemon_collects_what_a_submit_run_left(tmp_path: Path, project: Any) -> None:
-    """With the real daemon, a submitted row becomes a stored clip without anybody waiting for it."""
-    table = write_table(tmp_path / "t.csv", 10)
-    home, environment, _ = project(table, generation_seconds=0.5)
+def test_the_daemon_goes_on_with_what_a_submit_run_left(tmp_path: Path, project: Any) -> None:
+    """With the real daemon, rows are submitted as slots become free, and stored, without anybody waiting for them."""
+    table = write_table(tmp_path / "t.csv", 10, ("runware/pixverse-v4.5",))
+    home, environment, running = project(table, generation_seconds=0.5)
+    environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"max_open_tasks": 4}})
     materialize(environment, "demo/prompts")
     finish(run_job(environment, "demo_submit", "demo_submit_rows", [f"r{n:03}" for n in range(10)]))
+    assert len(running.tasks()) == 4
     workspace = home / "workspace.yaml"
     workspace.write_text("load_from:\n  - python_module: pixverse_dagster.definitions\n")
     daemon = subprocess.Popen(
@@ -334,6 +336,8 @@ def test_the_daemon_collects_what_a_submit_run_left(tmp_path: Path, project: Any
     assert "Warning" not in log, log
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert len(instance.get_materialized_partitions(dg.AssetKey(["demo", "clips"]))) == 10
+        assert instance.get_runs_count() <= 12, "not a run for every row"
+    assert len(running.tasks()) == 10
 
 
 def test_by_configuration_alone_the_same_job_runs_on_s3_and_postgresql(

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pixverse_dagster.cli.project import enter_home, open_project, project_options
-from pixverse_dagster.cli.settle import abandon_task, resolve_task
+from pixverse_dagster.cli.settle import abandon_task, resolve_task, retry_task
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.intake import read_table
 from pixverse_dagster.ledger import Task
@@ -133,6 +133,7 @@ def show_task(row: str, home: Path | None, module: str, pipeline: str | None, *,
 
 tasks.add_command(resolve_task)
 tasks.add_command(abandon_task)
+tasks.add_command(retry_task)
 
 
 def export(task: Task) -> dict[str, Any]:
@@ -152,6 +153,7 @@ def export(task: Task) -> dict[str, Any]:
         "kind": str(task.kind) if task.kind else None,
         "reason": redact_text(task.reason) if task.reason else None,
         "note": redact_text(task.note),
+        "settled": task.settled,
         "task_id": task.task_id,
         "client_reference": task.client_reference,
         "digest": task.digest,

@@ -32,6 +32,8 @@ _LIVE_SETTINGS = tuple(
         "LEDGER_URL",
         "BUDGET",
         "PRICES",
+        "RETRY",
+        "ACCOUNTS",
         "PACE",
     ]
 )

@@ -1,4 +1,4 @@
-"""Commands that settle tasks by hand, for what only a person can know. They send nothing to a provider."""
+"""Commands that decide what only a person can: settle, give up, pay again. They send nothing to a provider."""
 
 import time
 from pathlib import Path
@@ -7,8 +7,10 @@ import click
 
 from pixverse_dagster.cli.project import Project, enter_home, open_project, project_options
 from pixverse_dagster.clip import Accepted, TaskState
-from pixverse_dagster.events import ended_event
-from pixverse_dagster.ledger import Task
+from pixverse_dagster.events import ended_event, judge_unknown
+from pixverse_dagster.ledger import Task, Waiting
+from pixverse_dagster.lineage import iso
+from pixverse_dagster.prices import estimate_usd
 
 _ABANDONABLE = (TaskState.UNKNOWN, TaskState.SUBMITTED)
 _GIVEN_UP = "given up by hand; perhaps paid"
@@ -40,28 +42,78 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
     with open_project(module, pipeline) as project:
         # A claim may be adopted as well: its process may have died with the id in its log.
         task = _newest(project, row, (TaskState.UNKNOWN, *((TaskState.CLAIMED,) if adopt else ())))
-        now = time.time()
+        ledger, now = project.ledger, time.time()
         if adopt is not None:
-            settled = project.ledger.accept(task, Accepted(adopt.strip()), now, now, note="adopted by hand")
+            accepted = Accepted(adopt.strip())
+            after = ledger.accept(task, accepted, now, now, settled=_by_hand(now, f"adopted as {accepted.task_id}"))
         elif not_accepted:
-            settled = project.ledger.refuse(task, "a person found that it was not accepted.", late=True)
+            reason = "a person found that it was not accepted."
+            after = ledger.refuse(task, reason, late=True, settled=_by_hand(now, "not accepted"))
         else:
-            settled = project.ledger.abandon(task, _GIVEN_UP)
-        _report(project, task, settled)
+            after = ledger.abandon(task, _GIVEN_UP, settled=_by_hand(now, "abandoned"))
+        _report(project, task, after)
 
 
 @click.command("abandon")
 @click.argument("row")
 @project_options
 def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None) -> None:
-    """Give up a task that is unknown or under way: it is not polled, collected or submitted again.
+    """Give up a row that waits for its turn, or a task that is unknown or under way.
 
-    What it cost stays spent. Exits with 2 if the row has no such task.
+    A waiting row is not submitted. A task is not polled, collected or submitted again, and what it cost stays spent.
+    Exits with 2 if there is neither.
     """
     enter_home(home)
     with open_project(module, pipeline) as project:
+        if any(entry.row == row for entry in project.ledger.waiting.find(project.name)):
+            project.ledger.waiting.drop(project.name, [row])
+            click.echo(f"row {row!r} waits no longer. Nothing was sent for it, and nothing was spent.")
+            return
         task = _newest(project, row, _ABANDONABLE)
-        _report(project, task, project.ledger.abandon(task, _GIVEN_UP))
+        settled = _by_hand(time.time(), "abandoned")
+        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, settled=settled))
+
+
+@click.command("retry")
+@click.argument("row")
+@click.option("--take", "another_take", is_flag=True, help="Ask for one more clip, beside the one that is stored.")
+@project_options
+def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *, another_take: bool) -> None:
+    """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
+
+    The row goes on the waiting list: the poll sensor submits it, or any run that submits the row. The budget holds.
+    Exits with 2 if the row has nothing to retry.
+    """
+    enter_home(home)
+    with open_project(module, pipeline) as project, project.open() as shop:
+        ledger, name, now = project.ledger, project.name, time.time()
+        asked = ledger.rows(name, [row]).get(row)
+        if asked is None:
+            raise click.UsageError(f"row {row!r} is not in the table of {name!r} as it was last read")
+        if another_take:
+            asked = ledger.raise_take(name, row)
+            words = f"take {asked.take} was asked for by hand"
+        else:
+            task = ledger.current(name, [row]).get(row)
+            if task is None or task.state not in {TaskState.FAILED, TaskState.ABANDONED}:
+                state = f"its task is {task.state}" if task else "it was never submitted"
+                raise click.UsageError(
+                    f"row {row!r} has nothing to retry: {state}. For another clip from the same words, add --take"
+                )
+            words = f"attempt {task.attempt + 1} was allowed by hand"
+            after = ledger.release(task, settled=_by_hand(now, "another attempt allowed"))
+            project.instance.report_runless_asset_event(ended_event(after, words))
+        account = shop.account_name(asked.request.provider())
+        ledger.waiting.add(name, [Waiting(row, asked.digest, account, "", words, now)], now)
+        price = estimate_usd(asked.request, shop.pipeline.prices)
+    cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
+    click.echo(
+        f"row {row!r}: {words}, {cost}. The poll sensor submits it at its next tick, or a run of {name}_submit does."
+    )
+
+
+def _by_hand(now: float, what: str) -> str:
+    return f"by hand, {iso(now)}: {what}"
 
 
 def _newest(project: Project, row: str, states: tuple[TaskState, ...]) -> Task:
@@ -76,6 +128,8 @@ def _report(project: Project, before: Task, after: Task) -> None:
     if after.state is before.state:
         raise click.ClickException(f"row {after.row!r} is {after.state}: somebody else settled it at the same moment")
     project.instance.report_runless_asset_event(ended_event(after, f"settled by hand: {before.state} → {after.state}"))
+    unknown = [task for task in project.ledger.find(project.name, (TaskState.UNKNOWN,)) if not task.settling]
+    project.instance.report_runless_asset_event(judge_unknown(project.name, unknown))
     following = {
         TaskState.SUBMITTED: "It is polled and collected like any other; nothing is charged.",
         TaskState.REFUSED: "The next submission of the row makes a new, paid attempt.",

@@ -6,38 +6,38 @@ import atexit
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from pixverse_dagster.budget import Spent, fits
+from pixverse_dagster.budget import Spent
 from pixverse_dagster.clip import Accepted, Ended, Finished, TaskState
-from pixverse_dagster.errors import OverBudget
-from pixverse_dagster.ledger.database import open_engine
-from pixverse_dagster.ledger.records import Intent, Task, plain, read_row, read_task, row_values, task_values
-from pixverse_dagster.ledger.schema import meta, rows, snapshots, tasks
-from pixverse_dagster.prices import missing_line
-from pixverse_dagster.prompts import Problem, Row
+from pixverse_dagster.ledger import claims
+from pixverse_dagster.ledger.database import chunked, open_engine
+from pixverse_dagster.ledger.records import Intent, Task, plain, read_row, read_task, row_values
+from pixverse_dagster.ledger.schema import meta, rows, snapshots, takes, tasks
+from pixverse_dagster.ledger.waiting import Hold, Waiting, WaitingList
+from pixverse_dagster.prompts import Problem, Row, changed_columns, retake
+
+__all__ = ["Hold", "Intent", "Ledger", "LedgerFault", "SnapshotChange", "Task", "Waiting", "chunked", "open_ledger"]
 
 LedgerFault = SQLAlchemyError
 """What any method of the ledger raises when its database fails."""
 
 MAX_PROBLEMS_KEPT = 1000
 _CHUNK = 500
-_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class SnapshotChange:
-    """What a reading of the table changed. Row ids."""
+    """What a reading of the table changed. Row ids; of a changed row, the columns that changed."""
 
     new: tuple[str, ...]
-    changed: tuple[str, ...]
+    changed: Mapping[str, tuple[str, ...]]
     unchanged: int
     removed: tuple[str, ...]
 
@@ -50,6 +50,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self.waiting = WaitingList(engine)
         with self._read() as connection:
             self.id = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
 
@@ -60,9 +61,11 @@ class Ledger:
     ) -> SnapshotChange:
         """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
         with self._engine.begin() as connection:
-            _one_at_a_time(connection)
+            claims.one_at_a_time(connection)
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
             before: dict[str, str] = {record.row: record.digest for record in connection.execute(query)}
+            changed = [row.id for row in table if before.get(row.id, row.digest) != row.digest]
+            old = {row.id: row for row in _read_rows(connection, pipeline, changed)}
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), _CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
@@ -83,7 +86,7 @@ class Ledger:
         after = {row.id: row.digest for row in table}
         return SnapshotChange(
             new=tuple(row for row in after if row not in before),
-            changed=tuple(row for row in after if row in before and before[row] != after[row]),
+            changed={row.id: changed_columns(old[row.id], row) for row in table if row.id in old},
             unchanged=sum(before.get(row) == digest for row, digest in after.items()),
             removed=tuple(row for row in before if row not in after),
         )
@@ -93,6 +96,25 @@ class Ledger:
         query = sa.select(rows).where(rows.c.pipeline == pipeline).order_by(rows.c.position)
         found = [read_row(record) for record in self._select(query, rows.c.row, keys)]
         return {row.id: row for row in found}
+
+    def takes(self, pipeline: str) -> dict[str, int]:
+        """The takes that a person asked for, by row; a table's own higher take counts before them."""
+        with self._read() as connection:
+            query = sa.select(takes.c.row, takes.c.take).where(takes.c.pipeline == pipeline)
+            return {record.row: record.take for record in connection.execute(query)}
+
+    def raise_take(self, pipeline: str, key: str) -> Row:
+        """Ask for one more clip from a row's words: its current row gets the next take. Returns it as it is now."""
+        with self._engine.begin() as connection:
+            claims.one_at_a_time(connection)
+            row = _read_rows(connection, pipeline, [key])[0]
+            row = retake(row, row.take + 1)
+            same = (takes.c.pipeline == pipeline, takes.c.row == key)
+            connection.execute(sa.delete(takes).where(*same))
+            connection.execute(sa.insert(takes).values(pipeline=pipeline, row=key, take=row.take))
+            same = (rows.c.pipeline == pipeline, rows.c.row == key)
+            connection.execute(sa.update(rows).where(*same).values(take=row.take, digest=row.digest))
+            return row
 
     def problems(self, pipeline: str) -> list[Problem]:
         """The invalid rows of the table as it was last read (the first 1,000)."""
@@ -107,28 +129,24 @@ class Ledger:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
 
         Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been.
-        Only after a refusal, which costs nothing, does a new attempt begin. Decided by a unique constraint, so that
-        of any number of processes at the same time exactly one may send. With a budget, the estimate is reserved in
-        the same transaction, so that all of them together cannot pass it. Raises OverBudget, and then claims nothing.
+        A new attempt begins only after a refusal, which costs nothing, or where the retry policy or a person allows
+        it. Decided by a unique constraint, so that of any number of processes at the same time exactly one may send.
+        With a budget, the estimate is reserved in the same transaction, and with a limit on open tasks a slot, so
+        that all processes together cannot pass it. Raises OverBudget or NoSlot, and then claims nothing.
         """
         try:
             with self._engine.begin() as connection:
-                latest = self._latest(connection, pipeline, row)
-                if latest is not None and latest.state is not TaskState.REFUSED:
-                    return latest, False
-                if intent.budget.limits:
-                    self._check_budget(connection, pipeline, row, intent)
-                task = self._new_task(pipeline, row, latest.attempt + 1 if latest else 1, intent)
-                connection.execute(sa.insert(tasks).values(task_values(task)))
-                return task, True
+                return claims.claim(connection, self.id, pipeline, row, intent)
         except IntegrityError:
             with self._read() as connection:
-                winner = self._latest(connection, pipeline, row)
-            if winner is None:
+                attempts = claims.find_attempts(connection, pipeline, row.id, row.digest)
+            if not attempts:
                 raise
-            return winner, False
+            return attempts[-1], False
 
-    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float, note: str = "") -> Task:
+    def accept(
+        self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
+    ) -> Task:
         """The provider has the task. Also from `unknown`: a late answer is the truth."""
         return self._move(
             task,
@@ -138,16 +156,17 @@ class Ledger:
             submitted_at=now,
             next_poll_at=next_poll_at,
             reason=None,
-            note=note,
+            note="",
+            settled=settled,
         )
 
-    def refuse(self, task: Task, reason: str, *, late: bool = False) -> Task:
+    def refuse(self, task: Task, reason: str, *, late: bool = False, settled: str | None = None) -> Task:
         """The submit was not sent or was declined: not paid. A later run may make a new attempt.
 
         With `late`, also from `unknown`: right only where nobody else can have replayed the submit in the meantime.
         """
         states = (TaskState.CLAIMED, TaskState.UNKNOWN) if late else (TaskState.CLAIMED,)
-        return self._move(task, states, state=TaskState.REFUSED, reason=reason, next_poll_at=None)
+        return self._move(task, states, state=TaskState.REFUSED, reason=reason, next_poll_at=None, settled=settled)
 
     def doubt(self, task: Task, reason: str, next_poll_at: float | None) -> Task:
         """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent."""
@@ -159,10 +178,14 @@ class Ledger:
             next_poll_at=next_poll_at,
         )
 
-    def abandon(self, task: Task, reason: str) -> Task:
+    def abandon(self, task: Task, reason: str, settled: str | None = None) -> Task:
         """A person gives the task up. Not polled, collected or submitted again; what it cost stays spent."""
         states = (TaskState.UNKNOWN, TaskState.SUBMITTED)
-        return self._move(task, states, state=TaskState.ABANDONED, reason=reason, next_poll_at=None)
+        return self._move(task, states, state=TaskState.ABANDONED, reason=reason, next_poll_at=None, settled=settled)
+
+    def release(self, task: Task, settled: str) -> Task:
+        """A person allows one more paid attempt after this one, which ended without a clip."""
+        return self._move(task, (TaskState.FAILED, TaskState.ABANDONED), released=True, settled=settled)
 
     def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Task:
         """A poll that settled nothing."""
@@ -262,8 +285,8 @@ class Ledger:
 
     def attempts(self, task: Task) -> list[Task]:
         """Every attempt at the same request, the first one first."""
-        same = (tasks.c.pipeline == task.pipeline, tasks.c.row == task.row, tasks.c.digest == task.digest)
-        return self._tasks(sa.select(tasks).where(*same).order_by(tasks.c.attempt))
+        with self._read() as connection:
+            return claims.find_attempts(connection, task.pipeline, task.row, task.digest)
 
     def find(self, pipeline: str, states: Sequence[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
         """The pipeline's tasks, of these states and rows where given, the oldest first."""
@@ -280,7 +303,7 @@ class Ledger:
     def spent(self, pipeline: str, run_id: str, now: float) -> Spent:
         """What the pipeline has spent or reserved: in this run, today (UTC), and ever. Refused submits cost nothing."""
         with self._read() as connection:
-            return _spent(connection, pipeline, run_id, now)
+            return claims.sum_spent(connection, pipeline, run_id, now)
 
     def by_id(self, ids: Iterable[str]) -> list[Task]:
         """These tasks as they are now."""
@@ -308,49 +331,6 @@ class Ledger:
             for chunk in chunked(keys, _CHUNK):
                 yield from connection.execute(query.where(column.in_(chunk)))
 
-    def _latest(self, connection: sa.Connection, pipeline: str, row: Row) -> Task | None:
-        same = (tasks.c.pipeline == pipeline, tasks.c.row == row.id, tasks.c.digest == row.digest)
-        record = connection.execute(sa.select(tasks).where(*same).order_by(tasks.c.attempt.desc()).limit(1)).first()
-        return read_task(record) if record else None
-
-    def _check_budget(self, connection: sa.Connection, pipeline: str, row: Row, intent: Intent) -> None:
-        _one_at_a_time(connection)
-        room = _spent(connection, pipeline, intent.run_id, intent.now).room_usd(intent.budget)
-        if intent.estimate_usd is None:
-            raise OverBudget(
-                f"row {row.id!r} has no known price, and a budget is set. Nothing was sent; "
-                f"add a line to the price book: {missing_line(row.request)}"
-            )
-        if not fits(intent.estimate_usd, room):
-            raise OverBudget(
-                f"row {row.id!r} costs about {intent.estimate_usd:.3f} USD and {room:.3f} USD are left of the budget. "
-                "Nothing was sent; raise the budget, or leave the row for another day"
-            )
-
-    def _new_task(self, pipeline: str, row: Row, attempt: int, intent: Intent) -> Task:
-        return Task(
-            id=uuid.uuid4().hex,
-            pipeline=pipeline,
-            row=row.id,
-            digest=row.digest,
-            attempt=attempt,
-            take=row.take,
-            request=row.request,
-            images=row.images,
-            labels=row.labels,
-            client_reference=self._client_reference(pipeline, row, attempt),
-            state=TaskState.CLAIMED,
-            run_id=intent.run_id,
-            claimed_at=intent.now,
-            next_poll_at=intent.now + intent.lease_seconds,
-            estimate_usd=intent.estimate_usd,
-        )
-
-    def _client_reference(self, pipeline: str, row: Row, attempt: int) -> str:
-        # Derived, so that a replay has the same one; from the ledger's own id, so that two deployments never meet.
-        seed = json.dumps([self.id, pipeline, row.id, row.digest, attempt])
-        return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
-
     def _move(self, task: Task, states: Sequence[TaskState], **values: Any) -> Task:
         """Change the task if it is in one of these states; whoever came first wins. Returns the task as it is."""
         columns = {name: plain(name, value) for name, value in values.items()}
@@ -360,21 +340,13 @@ class Ledger:
         return read_task(moved) if moved else self.refresh(task)
 
 
-def _one_at_a_time(connection: sa.Connection) -> None:
-    """Let no other such transaction in until this one ends; SQLite's writers wait for each other by themselves."""
-    connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
-
-
-def _spent(connection: sa.Connection, pipeline: str, run_id: str, now: float) -> Spent:
-    price = sa.func.coalesce(tasks.c.cost_usd, tasks.c.estimate_usd, 0.0)
-    midnight = now - now % _DAY_SECONDS
-    sums = (
-        sa.func.sum(sa.case((tasks.c.run_id == run_id, price), else_=0.0)),
-        sa.func.sum(sa.case((tasks.c.claimed_at >= midnight, price), else_=0.0)),
-        sa.func.sum(price),
-    )
-    query = sa.select(*sums).where(tasks.c.pipeline == pipeline, tasks.c.state != TaskState.REFUSED)
-    return Spent(*(float(value or 0) for value in connection.execute(query).one()))
+def _read_rows(connection: sa.Connection, pipeline: str, keys: Sequence[str]) -> list[Row]:
+    query = sa.select(rows).where(rows.c.pipeline == pipeline)
+    return [
+        read_row(record)
+        for chunk in chunked(keys, _CHUNK)
+        for record in connection.execute(query.where(rows.c.row.in_(chunk)))
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -384,10 +356,3 @@ def open_ledger(url: str) -> Ledger:
     # Closing the last connection makes SQLite fold its log into the file, where forgotten result URLs leave no bytes.
     atexit.register(engine.dispose)
     return Ledger(engine)
-
-
-def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """The items in lists of at most `size`."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

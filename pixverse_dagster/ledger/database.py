@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,10 @@ def _revision(engine: sa.Engine) -> str | None:
         return None
     with engine.connect().execution_options(read_only=True) as connection:
         return connection.execute(sa.text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalar()  # noqa: S608 - our constant
+
+
+def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """The items in lists of at most `size`."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

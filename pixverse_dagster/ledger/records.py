@@ -13,17 +13,24 @@ from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.models import Request
 from pixverse_dagster.prompts import Row
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.retry import NO_RETRIES, RetryPolicy
 
 
 @dataclass(frozen=True)
 class Intent:
-    """Who claims a request, when, and what it may cost. With a budget, `estimate_usd` is reserved by the claim."""
+    """Who claims a request, when, on which account, and under which limits.
+
+    With a budget, `estimate_usd` is reserved by the claim; with `max_open_tasks`, a slot of the account is.
+    """
 
     run_id: str
     now: float
     lease_seconds: float
     estimate_usd: float | None = None
     budget: Budget = NO_LIMIT
+    retry: RetryPolicy = NO_RETRIES
+    account: str = ""
+    max_open_tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Task:
     state: TaskState
     run_id: str
     claimed_at: float
+    account: str = ""
+    released: bool = False
+    settled: str | None = None
     task_id: str | None = None
     kind: FailureKind | None = None
     reason: str | None = None
@@ -72,7 +82,7 @@ class Task:
 def plain(name: str, value: Any) -> Any:
     if name in {"urls", "seeds"}:
         return json.dumps(value)
-    if name in {"reason", "note"} and value is not None:
+    if name in {"reason", "note", "settled"} and value is not None:
         # A provider's words: neither database takes half a surrogate pair, and PostgreSQL no NUL.
         return str(value).replace("\0", "").encode(errors="replace").decode()
     return value

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; `migrations/versions` holds the way there."""
 
 VERSION_TABLE = "pixverse_ledger_version"
@@ -60,6 +60,9 @@ tasks = Table(
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
     Column("client_reference", String(64), nullable=False, unique=True),
+    Column("account", String(64), nullable=False),
+    Column("released", Boolean, nullable=False),
+    Column("settled", Text),
     Column("task_id", Text),
     Column("state", String(16), nullable=False),
     Column("kind", String(32)),
@@ -81,4 +84,37 @@ tasks = Table(
     # The claim: whoever inserts this row owns the attempt, and nobody else can.
     UniqueConstraint("pipeline", "row", "digest", "attempt", name="pixverse_tasks_claim"),
     Index("pixverse_tasks_due", "pipeline", "state", "next_poll_at"),
+    Index("pixverse_tasks_open", "account", "state"),
+)
+
+# Rows that somebody asked to be submitted and that had to wait; a claim takes its row off.
+waiting = Table(
+    "pixverse_waiting",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("row", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("next_submit_at", Float, nullable=False),
+)
+
+accounts = Table(
+    "pixverse_accounts",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("held_until", Float, nullable=False),
+    Column("strikes", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# The take that a person asked for, where it is higher than the table's.
+takes = Table(
+    "pixverse_takes",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("row", String(255), primary_key=True),
+    Column("take", Integer, nullable=False),
 )

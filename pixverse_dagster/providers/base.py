@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ class Provider(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
+
+    def account(self, salt: str) -> str:
+        """What tells this account from others in a ledger: the provider, and a salted digest of the key."""
+        return f"{self.NAME}:{hashlib.sha256(f'{salt} {self._api_key}'.encode()).hexdigest()[:16]}"
 
     @abstractmethod
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:

@@ -1,0 +1,27 @@
+"""Asset checks: what a person should look at, with the reason and what to do."""
+
+import dagster as dg
+
+from pixverse_dagster.assets import LEDGER_KEY, Blueprint
+from pixverse_dagster.clip import TaskState
+from pixverse_dagster.events import UNKNOWN_CHECK, judge_unknown
+from pixverse_dagster.resources import LedgerResource
+
+
+def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
+    """The check on `tasks` that fails while the outcome of a paid submit is unknown. Every run and tick reports it."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey([blueprint.name, "tasks"]),
+        name=UNKNOWN_CHECK,
+        description="No submit's outcome is unknown: nothing was perhaps paid for that nobody collects.",
+        required_resource_keys={LEDGER_KEY},
+    )
+    def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        resource: LedgerResource = getattr(context.resources, LEDGER_KEY)
+        ledger = resource.get_ledger(context.instance)
+        found = [task for task in ledger.find(blueprint.name, (TaskState.UNKNOWN,)) if not task.settling]
+        judged = judge_unknown(blueprint.name, found)
+        return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
+
+    return outcomes_known

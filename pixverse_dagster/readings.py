@@ -1,0 +1,69 @@
+"""What people see of a reading of the prompt table: what is in it, what changed, what submitting it would cost."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from pixverse_dagster.intake import Reading
+from pixverse_dagster.ledger import SnapshotChange
+from pixverse_dagster.pipeline import Pipeline
+from pixverse_dagster.plan import Plan
+from pixverse_dagster.prompts import Problem
+
+ROWS_SHOWN = 100
+"""Of tables in metadata: more would weigh down every page that shows them."""
+
+
+def reading_metadata(pipeline: Pipeline, reading: Reading, change: SnapshotChange, plan: Plan) -> dict[str, Any]:
+    """The metadata of a materialisation of `prompts`: numbers that plot, and tables."""
+    metadata: dict[str, Any] = {
+        "pixverse/table": pipeline.table.describe(),
+        "pixverse/rows": len(reading.rows),
+        "pixverse/new_rows": len(change.new),
+        "pixverse/changed_rows": len(change.changed),
+        "pixverse/unchanged_rows": change.unchanged,
+        "pixverse/removed_rows": len(change.removed),
+        "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
+        "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
+        "pixverse/plan": _plan_table(plan),
+        "pixverse/plan_cost_usd": plan.cost_usd,
+        "pixverse/plan_unpriced_rows": plan.unpriced,
+    }
+    if changes := _changes(change, plan):
+        metadata["pixverse/changes"] = _table(("row", "what", "note", "usd"), changes)
+    for name, problems in (("problems", reading.problems), ("cautions", reading.cautions)):
+        if problems:
+            metadata[f"pixverse/{name}"] = _problem_table(problems)
+    return metadata
+
+
+def _plan_table(plan: Plan) -> dg.TableMetadataValue:
+    """A line for each verdict: how many rows, and what submitting them would cost."""
+    lines = [
+        (str(verdict), count, f"{sum(line.cost_usd or 0 for line in plan.lines if line.verdict is verdict):.3f}")
+        for verdict, count in plan.counts.most_common()
+    ]
+    return _table(("verdict", "rows", "usd"), lines)
+
+
+def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, str]]:
+    """The rows that are not as they were at the last reading, the first hundred."""
+    price = {line.row: "?" if line.cost_usd is None else f"{line.cost_usd:.3f}" for line in plan.lines}
+    lines = [(row, "changed", ", ".join(columns), price.get(row, "")) for row, columns in change.changed.items()]
+    lines += [(row, "new", "", price.get(row, "")) for row in change.new]
+    lines += [(row, "removed", "its clips stay", "") for row in change.removed]
+    return lines[:ROWS_SHOWN]
+
+
+def _problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
+    lines = [(p.line, p.row, p.column, p.message) for p in problems[:ROWS_SHOWN]]
+    return _table(("line", "row", "column", "message"), lines)
+
+
+def _table(columns: Sequence[str], lines: Iterable[Sequence[str | int]]) -> dg.TableMetadataValue:
+    kinds = {"line": "int", "rows": "int"}
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, line, strict=True))) for line in lines],
+        schema=dg.TableSchema([dg.TableColumn(name, kinds.get(name, "string")) for name in columns]),
+    )
