@@ -9,11 +9,9 @@ import hashlib
 import ipaddress
 import itertools
 import socket
-import ssl
 import time
 import urllib.request
 from dataclasses import dataclass
-from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import BinaryIO
 
@@ -23,13 +21,7 @@ from pydantic import Field
 from pixverse_dagster.clip import Record
 from pixverse_dagster.errors import ReadFailed, ResultExpired
 from pixverse_dagster.redaction import redact_text, redact_url
-
-
-@cache
-def tls_context() -> ssl.SSLContext:
-    """The trusted certificates, read once: 25 ms that every client of every tick would pay."""
-    return httpx.create_ssl_context()
-
+from pixverse_dagster.transport import DEADLINE, DeadlineTransport
 
 _GONE = {401, 403, 404, 410}
 _CHUNK_BYTES = 256 * 1024
@@ -70,9 +62,8 @@ class Downloader:
         self.rules = rules
         self._client = httpx.Client(
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
-            limits=httpx.Limits(max_connections=rules.max_concurrency),
             headers={"Accept-Encoding": "identity"},
-            verify=tls_context(),
+            transport=DeadlineTransport(httpx.Limits(max_connections=rules.max_concurrency)),
             # Of the hosts that result URLs name, none gets back what it or another one set.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
@@ -104,29 +95,29 @@ class Downloader:
         try:
             for _ in range(self.rules.max_redirects + 1):
                 self._check_address(url)
-                with self._client.stream("GET", url) as response:
+                with self._client.stream("GET", url, extensions={DEADLINE: deadline}) as response:
                     self._check_peer(response)
                     if response.next_request is not None:
                         url = str(response.next_request.url)
                         continue
-                    return _save(response, target, max_bytes, deadline)
-        except httpx.InvalidURL as error:
-            raise ReadFailed(f"{redact_url(url)} is not a URL ({redact_text(str(error))})") from None
+                    return _save(response, target, max_bytes)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ReadFailed(f"{_shown(url)} is not a URL ({redact_text(str(error))[:300]})") from None
         except httpx.HTTPError as error:
-            text = f"{type(error).__name__}: {redact_text(str(error))}"
-            raise ReadFailed(f"{redact_url(url)} could not be read to its end ({text})") from None
-        raise ReadFailed(f"{redact_url(url)} redirects more than {self.rules.max_redirects} times")
+            text = f"{type(error).__name__}: {redact_text(str(error))[:300]}"
+            raise ReadFailed(f"{_shown(url)} could not be read to its end ({text})") from None
+        raise ReadFailed(f"{_shown(url)} redirects more than {self.rules.max_redirects} times")
 
     def _check_address(self, url: str) -> None:
         parsed = httpx.URL(url)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ReadFailed(f"{redact_url(url)} is not an http(s) URL and is not fetched")
+            raise ReadFailed(f"{_shown(url)} is not an http(s) URL and is not fetched")
         if self.rules.allow_private_network:
             return
         try:
             found = socket.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise ReadFailed(f"the host of {redact_url(url)} has no address") from None
+            raise ReadFailed(f"the host of {_shown(url)} has no address") from None
         for *_, address in found:
             self._refuse_private(str(address[0]), url)
 
@@ -142,9 +133,13 @@ class Downloader:
         end = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
         if not end.is_global or end.is_multicast:
             raise ReadFailed(
-                f"{redact_url(url)} leads to the private address {address} and is not fetched; "
+                f"{_shown(url)} leads to the private address {address} and is not fetched; "
                 "set allow_private_network only for a server of your own"
             )
+
+
+def _shown(url: str) -> str:
+    return redact_url(url)[:300]
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -153,8 +148,8 @@ def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.
     return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
 
-def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: float) -> Download:
-    where = redact_url(str(response.request.url))
+def _save(response: httpx.Response, target: BinaryIO, max_bytes: int) -> Download:
+    where = _shown(str(response.request.url))
     if response.status_code in _GONE:
         raise ResultExpired(f"{where} answered HTTP {response.status_code}: the link has expired or was withdrawn")
     if not response.is_success:
@@ -164,8 +159,6 @@ def _save(response: httpx.Response, target: BinaryIO, max_bytes: int, deadline: 
         size += len(chunk)
         if size > max_bytes:
             raise TooLarge(f"{where} is larger than {max_bytes} bytes")
-        if time.monotonic() > deadline:
-            raise ReadFailed(f"{where} did not end in time")
         digest.update(chunk)
         target.write(chunk)
     expected = response.headers.get("Content-Length")

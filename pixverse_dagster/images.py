@@ -36,9 +36,12 @@ class ImageBook:
     read_urls: bool = True
 
     def resolve(self, reference: str) -> str:
-        """A relative reference under a URL base as the URL it means; everything else unchanged."""
+        """A relative reference under a URL base as the URL it means; everything else unchanged. Raises InvalidRow."""
         if _is_path(reference) and _WEB.match(self.base):
-            return urljoin(self.base.rstrip("/") + "/", reference)
+            try:
+                return urljoin(self.base.rstrip("/") + "/", reference)
+            except ValueError:
+                raise InvalidRow(f"{_short(reference)} is neither a URL nor a name below {_short(self.base)}") from None
         return reference
 
     def check(self, reference: str, rules: ImageRules) -> InputImage:
@@ -147,7 +150,9 @@ def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
         raise InvalidRow(f"is {what}: use {allowed} ({rules.source})")
     short, long = sorted((facts.width, facts.height))
     if not short:
-        raise InvalidRow(f"is a {facts.format.upper()} file that cannot be decoded: perhaps it was cut short")
+        raise InvalidRow(
+            f"is a {facts.format.upper()} file that cannot be decoded: perhaps it was cut short, or is beyond 64 MP"
+        )
     size = f"{facts.width}x{facts.height}"
     if short < rules.min_side:
         raise InvalidRow(f"is {size}: both sides must be at least {rules.min_side} px ({rules.source})")

@@ -12,6 +12,11 @@ from pixverse_dagster.clip import ClipFacts
 from pixverse_dagster.errors import ClipInvalid
 
 POSTER_WIDTH = 320
+MAX_PIXELS = 64_000_000
+"""Of an image or a frame: a megabyte may unpack to any size, and both are decoded to be read."""
+# Media may name other media: playlists, session descriptions, lists of files. None is ever followed from here.
+_OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
+_DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
 def probe(path: Path) -> tuple[ClipFacts, bytes]:
@@ -24,11 +29,14 @@ def probe(path: Path) -> tuple[ClipFacts, bytes]:
     import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
     import av.error  # noqa: PLC0415 - as above
 
+    container = _container(path)
     try:
-        with av.open(str(path)) as media:
+        with path.open("rb") as file, av.open(file, "r", format=_DEMUXERS[container], options=_OPTIONS) as media:
             if not media.streams.video:
                 raise ClipInvalid(f"the file has no video ({media.format.name})")
             video = media.streams.video[0]
+            if video.width * video.height > MAX_PIXELS:
+                raise ClipInvalid(f"the file's frames are {video.width}x{video.height}: too large to be decoded")
             ends = [(packet.pts or 0) + (packet.duration or 0) for packet in media.demux(video) if packet.size]
             end = float(max(ends, default=0) * (video.time_base or 0))
             duration = end or float((media.duration or 0) / av.time_base)
@@ -38,7 +46,7 @@ def probe(path: Path) -> tuple[ClipFacts, bytes]:
             media.seek(0)
             frame = next(media.decode(video))
             facts = ClipFacts(
-                container=_container(path),
+                container=container,
                 codec=video.codec_context.name,
                 width=video.width,
                 height=video.height,
@@ -89,7 +97,8 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
     import av.error  # noqa: PLC0415 - as above
 
     try:
-        with av.open(io.BytesIO(data) if isinstance(data, bytes) else data) as media:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        with av.open(file, "r", options=_OPTIONS) as media:
             if not media.streams.video:
                 return None
             image = media.streams.video[0].codec_context

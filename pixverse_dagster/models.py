@@ -56,16 +56,26 @@ def one_of(*allowed: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
+_MAX_ITEMS = 100
+
+
 def _from_json(value: Any) -> Any:
     """A list column of a CSV is written as JSON text."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            value = json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"must be a JSON list: {error.msg} at character {error.pos + 1}") from None
+        except ValueError:
+            raise ValueError("must be a JSON list, and this one has a number that is too long") from None
         except RecursionError:
             raise ValueError("must be a JSON list, and this one is nested too deeply") from None
-    return value
+    # Each item and each key is a complaint of its own.
+    groups: list[Any] = [value, *cast("list[Any]", value)] if isinstance(value, list) else [value]
+    for group in groups:
+        if isinstance(group, list | dict) and (size := len(cast("list[Any]", group))) > _MAX_ITEMS:
+            raise ValueError(f"must be a short JSON list, and here are {size} items")
+    return cast("Any", value)
 
 
 def _upper(value: Any) -> Any:

@@ -21,6 +21,11 @@ RESERVED = ("id", "model", "take")
 MAX_ID_BYTES = 200
 """Of a percent-encoded row id: it becomes one folder name, and file systems stop at 255."""
 
+_MAX_COLUMN, _MAX_MESSAGE = 100, 1000
+_MAX_COMPLAINTS = 20
+"""Of one kind about one row, and lines that are named for one id."""
+_MAX_NAME = 80
+"""What is compared with known names: a cell may be as long as the table."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -35,12 +40,16 @@ class RawRow:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row cannot be generated, where it stands, and what to do."""
+    """Why a row cannot be generated, where it stands, and what to do: short, and safe to print and to keep."""
 
     line: int
     row: str
     column: str
     message: str
+
+    def __post_init__(self) -> None:
+        for name, limit in (("row", MAX_ID_BYTES), ("column", _MAX_COLUMN), ("message", _MAX_MESSAGE)):
+            object.__setattr__(self, name, _legible(getattr(self, name), limit))
 
     def __str__(self) -> str:
         where = f", column {self.column!r}" if self.column else ""
@@ -148,7 +157,14 @@ def encode_row(row: str) -> str:
 
 
 def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
-    """A row's request under a table's rules, or every reason why it has none."""
+    """A row's request under a table's rules, or the reasons why it has none."""
+    try:
+        return _parse_row(raw, rules)
+    except RecursionError:
+        return [Problem(raw.line, "", "", "a cell is nested too deeply")]
+
+
+def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
     cells = {str(name).strip(): value for name, value in raw.cells.items() if not _empty(value)}
     row_id = _text(cells.get("id"))
     problems: list[Problem] = []
@@ -170,9 +186,9 @@ def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
         complain("model", _model_complaint(name))
         return problems
     parameters = {n: v for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
-    for column in [column for column in parameters if column not in model.model_fields]:
-        complain(column, _column_complaint(column, model))
-        parameters.pop(column)
+    strange = [column for column in parameters if column not in model.model_fields]
+    problems += [Problem(raw.line, row_id, *bad) for bad in _strange_complaints(strange, model)]
+    parameters = {name: value for name, value in parameters.items() if name in model.model_fields}
     applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters)
     defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
     try:
@@ -191,11 +207,23 @@ def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:
     lines: dict[str, list[int]] = {}
     for draft in drafts:
         lines.setdefault(draft.id, []).append(draft.raw.line)
+    named = {row: _enumerate(found) for row, found in lines.items() if len(found) > 1}
     return [
-        draft.problem("id", f"the id is on lines {', '.join(map(str, lines[draft.id]))}: give each row its own")
+        draft.problem("id", f"the id is on lines {named[draft.id]}: give each row its own")
         for draft in drafts
-        if len(lines[draft.id]) > 1
+        if draft.id in named
     ]
+
+
+def _enumerate(lines: Sequence[int]) -> str:
+    more = len(lines) - _MAX_COMPLAINTS
+    return ", ".join(map(str, lines[:_MAX_COMPLAINTS])) + (f" and {more} more" if more > 0 else "")
+
+
+def _legible(text: str, limit: int) -> str:
+    """The start of a text, without what would garble a terminal, a log or a database."""
+    start = text if len(text) <= limit else f"{text[:limit]}…"
+    return _CONTROL.sub("\ufffd", start).encode(errors="replace").decode()
 
 
 def _empty(value: Any) -> bool:
@@ -232,7 +260,7 @@ def _id_complaint(row_id: str) -> str:
             return f"has {mark!r}, which Dagster's partition selection cannot carry: use '-' or '_' instead"
     if not _is_unicode(row_id):
         return "is not valid Unicode text: use letters, digits, '-', '_' and '.'"
-    if (size := len(encode_row(row_id))) > MAX_ID_BYTES:
+    if (size := max(len(row_id), len(encode_row(row_id[:_MAX_MESSAGE])))) > MAX_ID_BYTES:
         return f"is {size} bytes long as a folder name; at most {MAX_ID_BYTES} fit: use a shorter id"
     return ""
 
@@ -245,10 +273,16 @@ def _label_complaints(labels: Mapping[str, str]) -> list[tuple[str, str]]:
 def _model_complaint(name: str) -> str:
     if not name:
         return f"is empty and the pipeline has no default model: use one of {', '.join(MODELS)}"
-    near = get_close_matches(name, MODELS, n=1, cutoff=0.5)
-    return f"there is no model {name[:80]!r}" + (
+    near = get_close_matches(name[:_MAX_NAME], MODELS, n=1, cutoff=0.5)
+    return f"there is no model {name[:_MAX_NAME]!r}" + (
         f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}"
     )
+
+
+def _strange_complaints(columns: list[str], model: type[Request]) -> list[tuple[str, str]]:
+    more = len(columns) - _MAX_COMPLAINTS
+    found = [(column, _column_complaint(column, model)) for column in columns[:_MAX_COMPLAINTS]]
+    return [*found, ("", f"has {more} more cells that are not parameters of {model.MODEL}")] if more > 0 else found
 
 
 def _column_complaint(column: str, model: type[Request]) -> str:
@@ -261,6 +295,7 @@ def _column_complaint(column: str, model: type[Request]) -> str:
 
 def _suggestion(column: str, model: type[Request] | None) -> str:
     models = [model] if model else list(MODELS.values())
+    column = column[:_MAX_NAME]
     wire = {wire.lower(): name for m in models for wire, name in m.wire_names().items()}
     if (ours := wire.get(column.lower())) and ours != column:
         return f"; here it is called {ours!r}"
@@ -271,7 +306,7 @@ def _suggestion(column: str, model: type[Request] | None) -> str:
 
 def _validation_complaints(error: ValidationError, model: type[Request]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_COMPLAINTS]:
         message = item["msg"].removeprefix("Value error, ")
         column, *inner = [str(part) for part in item["loc"]] or [""]
         # A rule over several columns starts its message with the column that a person would change.

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TextIO, cast
 
 from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.prompts import RawRow
+
+# More than any row needs, and what bounds the memory that a row can take. Inline images are in JSON Lines only: the
+# csv module takes no cell above 131,072 characters.
+_MAX_CSV_LINE = 8 * 1024 * 1024
+_MAX_JSON_LINE = 64 * 1024 * 1024
+_MAX_JSON_VALUES = 100_000
 
 
 class PromptTable(Protocol):
@@ -52,16 +59,36 @@ class FileTable:
             raise InvalidTable(f"{self.path}: there is no such file. Nothing was sent") from None
         except UnicodeDecodeError as error:
             raise InvalidTable(f"{self.path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+        except OSError as error:
+            raise InvalidTable(f"{self.path}: cannot be read: {error.strerror}. Nothing was sent") from None
 
 
-def _read_csv(path: Path, lines: Iterator[str]) -> Iterator[RawRow]:
-    reader = csv.reader(lines, strict=True)
+def _bounded(text: TextIO, limit: int) -> Iterator[str | None]:
+    """The lines of a text; None for one of more than `limit` characters, which is never held whole."""
+    while line := text.readline(limit + 1):
+        if len(line) <= limit:
+            yield line
+            continue
+        while line and line[-1] not in "\r\n":
+            line = text.readline(limit)
+        yield None
+
+
+def _csv_lines(path: Path, text: TextIO) -> Iterator[str]:
+    for number, line in enumerate(_bounded(text, _MAX_CSV_LINE), start=1):
+        if line is None:
+            raise InvalidTable(f"{path}, line {number}: is longer than {_MAX_CSV_LINE} characters. Nothing was sent")
+        yield line
+
+
+def _read_csv(path: Path, text: TextIO) -> Iterator[RawRow]:
+    reader = csv.reader(_csv_lines(path, text), strict=True)
     try:
         header = [name.strip() for name in next(reader, list[str]())]
         if not any(header):
             raise InvalidTable(f"{path}: the first line must name the columns, at least id and prompt")
-        if twice := sorted({name for name in header if name and header.count(name) > 1}):
-            raise InvalidTable(f"{path}: column {twice[0]!r} is there twice: rename or remove one")
+        if (twice := _twice(name for name in header if name)) is not None:
+            raise InvalidTable(f"{path}: column {twice[:100]!r} is there twice: rename or remove one")
         line = reader.line_num + 1
         for cells in reader:
             if cells:
@@ -83,16 +110,25 @@ def _ragged(header: list[str], cells: list[str]) -> str:
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object as it was meant: a key that is there twice would silently lose a value."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
+    if (twice := _twice(name.strip() for name, _ in pairs)) is not None:
+        raise ValueError(f"key {twice[:100]!r} is there twice")
+    return dict(pairs)
 
 
-def _read_json_lines(path: Path, lines: Iterator[str]) -> Iterator[RawRow]:
+def _twice(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def _read_json_lines(path: Path, text: TextIO) -> Iterator[RawRow]:
     del path
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_bounded(text, _MAX_JSON_LINE), start=1):
+        if line is None:
+            yield RawRow(number, {}, f"is longer than {_MAX_JSON_LINE} characters")
+            continue
+        if sum(map(line.count, "[{,")) > _MAX_JSON_VALUES:
+            yield RawRow(number, {}, f"has more than {_MAX_JSON_VALUES} values: one row is one {{…}} on one line")
+            continue
         if not line.strip():
             continue
         try:

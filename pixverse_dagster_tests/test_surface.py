@@ -254,8 +254,8 @@ LAYERS = [
     {"clip", "errors", "redaction"},
     {"budget", "models", "providers", "prompts", "prices", "pace", "plan", "lineage", "retry"},
     {
-        "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline", "intake",
-        "settlement", "submission", "polling", "collection", "delivery", "verification",
+        "transport", "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline",
+        "intake", "settlement", "submission", "polling", "collection", "delivery", "verification",
     },
     {
         "resources", "io_managers", "events", "readings", "stops", "assets", "checks", "sensors", "factory",

@@ -17,6 +17,9 @@ from pixverse_dagster.errors import OutcomeUnknown, RateLimited, ReadFailed, Ref
 from pixverse_dagster.models import Request
 from pixverse_dagster.redaction import redact_text
 
+_MAX_ID_CHARACTERS = 255
+_BILLION = 1e9
+
 
 @dataclass(frozen=True)
 class TaskRef:
@@ -96,21 +99,32 @@ def code_word(value: Any) -> str:
     return redact_text(str(value or ""))[:80]
 
 
+def identifier(value: Any) -> str | None:
+    """A task id that the ledger can keep and a later request can carry; None from anything else."""
+    fits = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARACTERS and value.isprintable()
+    return cast("str", value) if fits else None
+
+
 def integer(value: Any) -> int | None:
     """An int from 3, "3" or 3.0; None from anything else."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        return None
     try:
-        return None if isinstance(value, bool) else int(value)
+        return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def positive(value: Any) -> float | None:
-    """A number above zero, also from text; None from anything else, because a price of 0 means that it is not known."""
+    """A number above zero, also from text; None from anything else, because a price of 0 means that it is not known.
+
+    A billion is no price and no time either.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if 0 < number < float("inf") else None
+    return number if 0 < number < _BILLION else None
 
 
 def is_web_url(value: Any) -> bool:
@@ -119,9 +133,9 @@ def is_web_url(value: Any) -> bool:
         return False
     try:
         url = httpx.URL(value)
+        return url.scheme in {"http", "https"} and bool(url.host)
     except (httpx.InvalidURL, TypeError, ValueError):
         return False
-    return url.scheme in {"http", "https"} and bool(url.host)
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -34,6 +35,7 @@ from pixverse_dagster.providers.base import (
     TaskRef,
     code_word,
     excerpt,
+    identifier,
     integer,
     is_web_url,
     items,
@@ -56,6 +58,7 @@ _IMAGES = ImageRules(
     inline=False,
     source="HighwayAPI model pages: jpg/jpeg/png, at most 10 MB, both sides at least 300 px, aspect 1:2.5 to 2.5:1",
 )
+_MAX_OUTPUTS = 4
 _RUNNING = {"QUEUED", "PROCESSING", "RUNNING", "PENDING"}
 _DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
 _FAILED = {"FAILED", "CANCELED", "CANCELLED"}
@@ -195,8 +198,8 @@ class Highway(Provider):
         """A `task_id` means accepted, an explicit 4xx or 503 refused; anything else is unknown."""
         del reference
         body = mapping(read_json(response))
-        task_id = body.get("task_id") or mapping(body.get("data")).get("task_id")
-        if response.is_success and isinstance(task_id, str) and task_id:
+        task_id = identifier(body.get("task_id") or mapping(body.get("data")).get("task_id"))
+        if response.is_success and task_id:
             return Accepted(task_id)
         reason, text = code_word(body.get("reason")), _message(body) or excerpt(response)
         if response.is_success:
@@ -240,8 +243,8 @@ def _message(body: dict[str, Any]) -> str:
 def _read_task(document: dict[str, Any]) -> PollFact:
     task = mapping(document.get("task"))
     word = str(task.get("status") or "").upper().removeprefix("TASK_STATUS_")
-    found = [mapping(video).get("video_url") for video in items(document.get("videos"))]
-    urls = tuple(str(url) for url in found if is_web_url(url))
+    found = (mapping(video).get("video_url") for video in items(document.get("videos")))
+    urls = tuple(islice((str(url) for url in found if is_web_url(url)), _MAX_OUTPUTS))
     if word in _FAILED:
         reason = redact_text(str(task.get("reason") or task.get("error") or task.get("message") or "no reason given"))
         kind = FailureKind.MODERATED if _MODERATION.search(reason) else FailureKind.PROVIDER_ERROR

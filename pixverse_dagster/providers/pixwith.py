@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -21,6 +22,7 @@ from pixverse_dagster.providers.base import (
     Provider,
     TaskRef,
     excerpt,
+    identifier,
     integer,
     is_web_url,
     items,
@@ -88,7 +90,7 @@ class Pixwith(Provider):
         body = mapping(read_json(response))
         code, text = integer(body.get("code")), _text(body) or excerpt(response)
         data = mapping(body.get("data"))
-        if response.is_success and code == _OK and isinstance(task_id := data.get("task_id"), str) and task_id:
+        if response.is_success and code == _OK and (task_id := identifier(data.get("task_id"))):
             return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
         if response.is_success and code not in {0, _AUTH}:
             raise OutcomeUnknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
@@ -132,13 +134,13 @@ def _text(body: dict[str, Any]) -> str:
 
 def _read_task(data: dict[str, Any], text: str, asked: int) -> PollFact:
     status = integer(data.get("status"))
-    urls = tuple(url for url in items(data.get("result_urls")) if is_web_url(url))
+    urls = tuple(islice((url for url in items(data.get("result_urls")) if is_web_url(url)), asked))
     if status == _FAILED:
         # No failure reason is documented; whatever text comes is kept.
         return Ended(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
     if urls and status != _PROCESSING:
         short = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
-        return Finished(urls[:asked], note=short)
+        return Finished(urls, note=short)
     if status == _COMPLETED:
         return Running(note="finished, but no result URL yet")
     return Running() if status == _PROCESSING else unknown_word(data.get("status"))
