@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pixverse_dagster.prices import Price
     from pixverse_dagster.resources import HighwayResource, LedgerResource, PixwithResource, RunwareResource
     from pixverse_dagster.retry import RetryPolicy
+    from pixverse_dagster.tables import CallableTable, FileTable, SqlTable, ValueTable
 
 __version__ = version("pixverse-dagster")
 
@@ -69,15 +70,18 @@ _HOMES = {
     "pace": ("Pace",),
     "prices": ("Price",),
     "retry": ("RetryPolicy",),
+    "tables": ("CallableTable", "FileTable", "SqlTable", "ValueTable"),
     "resources": ("HighwayResource", "LedgerResource", "PixwithResource", "RunwareResource"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Budget",
+    "CallableTable",
     "Clip",
     "ClipInvalid",
     "ClipManifest",
+    "FileTable",
     "HighwayResource",
     "InvalidRow",
     "InvalidTable",
@@ -101,9 +105,11 @@ __all__ = [
     "RetryPolicy",
     "RunwareResource",
     "S3ClipIOManager",
+    "SqlTable",
     "StoreConflict",
     "TaskFailed",
     "Unauthorized",
+    "ValueTable",
     "build_clips_definitions",
 ]
 

@@ -178,9 +178,7 @@ def submit_only(shop: Workshop, keys: Sequence[str], context: Any) -> list[str]:
         problems += [submission.problem] if submission.problem else []
         waits += [submission.waits] if submission.waits else []
     if waits:
-        context.log.info(
-            "%d of %d rows wait for their turn; the poll sensor goes on: %s", len(waits), len(keys), waits[0]
-        )
+        context.log.info("%d of %d rows wait for their turn; the sensor goes on: %s", len(waits), len(keys), waits[0])
     report_unknown(shop, context.log_event)
     return problems
 

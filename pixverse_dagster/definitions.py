@@ -9,7 +9,7 @@ Without any configuration it runs the sample table against the simulator on this
 | `PIXVERSE_SIMULATOR_URL` | where the simulator is | `http://127.0.0.1:8765` |
 | `HIGHWAY_API_KEY`, `RUNWARE_API_KEY`, `PIXWITH_API_KEY` | the accounts, in live mode | |
 | `PIXVERSE_NAME` | the pipeline's name | `demo` |
-| `PIXVERSE_PROMPTS` | the prompt table | the sample table |
+| `PIXVERSE_PROMPTS` | the prompt table: a path or URL | the sample table |
 | `PIXVERSE_ROWS` | only the first so many rows | all |
 | `PIXVERSE_MODEL` | the default model | |
 | `PIXVERSE_LABELS` | label columns, separated by commas | `campaign,language` |
@@ -119,7 +119,7 @@ def build() -> dg.Definitions:
     )
     pipeline = build_clips_definitions(
         _setting("NAME", "demo"),
-        FileTable(_setting("PROMPTS", str(SAMPLE_TABLE)), int(_setting("ROWS", "0")) or None),
+        FileTable(_setting("PROMPTS", str(SAMPLE_TABLE)), int(_setting("ROWS", "0")) or None, rules=options.download),
         providers=_providers(simulator, live=live),
         clips=_clips(),
         options=options,

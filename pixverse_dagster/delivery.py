@@ -117,7 +117,7 @@ class Delivery:
                 "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor"
             )
         self.problems += [
-            f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the poll "
+            f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the "
             "sensor submits it when its turn comes"
             for row, why in self._waits.items()
         ]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,8 +20,8 @@ from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.resources import ProviderResource
 from pixverse_dagster.retry import RetryPolicy
-from pixverse_dagster.sensors import build_collect_job, build_poll_sensor, build_submit_job
-from pixverse_dagster.tables import FileTable, PromptTable
+from pixverse_dagster.sensors import build_collect_job, build_continue_sensor, build_poll_sensor, build_submit_job
+from pixverse_dagster.tables import FileTable, open_table
 
 
 class PipelineOptions(Record):
@@ -51,7 +50,7 @@ class PipelineOptions(Record):
 
 def build_clips_definitions(
     name: str,
-    prompts: PromptTable | str | Path,
+    prompts: Any,
     *,
     providers: Sequence[ProviderResource],
     clips: ClipIOManager,
@@ -61,7 +60,9 @@ def build_clips_definitions(
 
     Args:
         name: The pipeline's name: the first part of its asset keys and of its folder in the store.
-        prompts: The prompt table: a path to a .csv, .jsonl or .ndjson file, or anything with `read()` and `describe()`.
+        prompts: The prompt table: the path or URL of a .csv, .jsonl, .ndjson or .parquet file, a SqlTable, rows in
+            memory (mappings, pandas, polars, Arrow), a function that returns such rows, or anything with `read()` and
+            `describe()`.
         providers: One resource per provider account that rows may name.
         clips: Where clips are stored, and the ledger.
         options: Everything else.
@@ -76,8 +77,8 @@ def build_clips_definitions(
             f"pipeline name {name!r}: use letters, digits and '_', at most 100; it names assets and jobs"
         )
     options = options or PipelineOptions()
-    table = FileTable(prompts) if isinstance(prompts, str | Path) else prompts
-    folder = str(table.path.parent) if isinstance(table, FileTable) else "."
+    table = open_table(prompts, rules=options.download)
+    folder = table.folder if isinstance(table, FileTable) else "."
     rules = TableRules(options.defaults, options.labels)
     rules.check()
     blueprint = Blueprint(
@@ -102,7 +103,7 @@ def build_clips_definitions(
         assets=[build_prompts_asset(blueprint), build_clip_assets(blueprint)],
         jobs=[submit_job, collect_job],
         asset_checks=[build_unknown_check(blueprint)],
-        sensors=[build_poll_sensor(blueprint, submit_job, collect_job)],
+        sensors=[build_poll_sensor(blueprint, collect_job), build_continue_sensor(blueprint, submit_job)],
         resources={
             LEDGER_KEY: clips.ledger,
             CLIPS_KEY: clips,

@@ -21,6 +21,7 @@ from pixverse_dagster.settlement import settle
 from pixverse_dagster.wire import Account
 
 DUE_LIMIT = 2000
+_MISSING = "the provider does not show the task"
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,21 @@ def _record(shop: Workshop, task: Task, fact: PollFact) -> Task:
         return shop.ledger.finish(task, fact, now)
     if isinstance(fact, Ended):
         return shop.ledger.end(task, fact, now)
-    note = fact.note if isinstance(fact, Running) else "the provider does not show the task yet"
+    note = fact.note if isinstance(fact, Running) else _MISSING
     return shop.ledger.keep_polling(task, note, now + shop.pipeline.pace.poll_wait(task.polls))
 
 
 def judge(task: Task, fact: PollFact, now: float, pace: Pace) -> PollFact:
-    """What a poll fact means at this age of the task: past its limits, waiting becomes an end. Pure."""
+    """What a poll fact means at this age of the task: past its limits, waiting becomes an end. Pure.
+
+    Once is not enough for a task to be missing: after a long outage of ours, the first answer may be a provider's slip.
+    """
     age = now - (task.submitted_at or task.claimed_at)
     if isinstance(fact, Running) and fact.so_far and age > pace.partial_seconds:
         return fact.so_far
-    if isinstance(fact, Missing) and age > min(pace.missing_seconds, pace.task_deadline_seconds):
+    missed_before = task.note == _MISSING
+    if isinstance(fact, Missing) and missed_before and age > min(pace.missing_seconds, pace.task_deadline_seconds):
         return Ended(FailureKind.LOST, f"the provider has not known the task for {age / 60:.0f} min")
-    if isinstance(fact, Running | Missing) and age > pace.task_deadline_seconds:
+    if isinstance(fact, Running) and age > pace.task_deadline_seconds:
         return Ended(FailureKind.LOST, f"still unfinished after {age / 3600:.1f} h")
     return fact

@@ -1,4 +1,4 @@
-"""The poll sensor and the jobs it asks for: any subset of rows in one run."""
+"""The sensors and the jobs they ask for: any subset of rows in one run."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,40 +101,51 @@ def choose_turn(
     return turn[: pace.collect_batch] if everybody or since_last_seconds >= pace.collect_after_seconds else []
 
 
-def build_poll_sensor(
-    blueprint: Blueprint, submit_job: dg.JobDefinition, collect_job: dg.JobDefinition
-) -> dg.SensorDefinition:
-    """The sensor that asks the providers about tasks that are due.
-
-    It asks for a collect run when clips are ready, and for a submit run when it is the turn of rows that wait.
-    """
+def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor that asks the providers about tasks that are due, and asks for a collect run when clips are ready."""
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_poll",
-        jobs=[submit_job, collect_job],
+        job_name=collect_job.name,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=blueprint.resource_keys,
-        description="Polls pending tasks, collects finished ones, and goes on with rows that wait for their turn to be "
-        "submitted. Spends only what somebody has asked for.",
+        description="Polls pending tasks and collects finished ones. Costs nothing.",
     )
     def poll(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with blueprint.open(context.resources, context.instance) as shop:
             report = poll_due(shop, TICK_BUDGET_SECONDS)
-            collect, words = _collect_request(shop)
-            submit, waiting = _submit_request(shop, float(context.cursor or 0))
-            events = [ended_event(task) for task in report.ended]
+            request, words = _collect_request(shop)
+            events: list[Any] = [ended_event(task) for task in report.ended]
             if any(task.state is TaskState.UNKNOWN for task in report.ended):
                 report_unknown(shop, events.append)
-        requests = [request for request in (collect, submit) if request]
-        return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else f"{report}; {words}{waiting}",
-            asset_events=events,
-            cursor=str(time.time()) if submit else context.cursor,
-        )
+        if request is None:
+            return dg.SensorResult(skip_reason=f"{report}; {words}", asset_events=events)
+        return dg.SensorResult(run_requests=[request], asset_events=events)
 
     return poll
+
+
+def build_continue_sensor(blueprint: Blueprint, submit_job: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor that asks for a submit run when it is the turn of rows that wait."""
+
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{blueprint.name}_continue",
+        job_name=submit_job.name,
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys=blueprint.resource_keys,
+        description="Goes on with rows that somebody asked to be submitted and that wait for a slot, for a provider "
+        "that asked to slow down, or for their retry. Spends what was asked for; stop it to stop that.",
+    )
+    def go_on(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with blueprint.open(context.resources, context.instance) as shop:
+            request, words = _submit_request(shop, float(context.cursor or 0))
+        if request is None:
+            return dg.SensorResult(skip_reason=words, cursor=context.cursor)
+        return dg.SensorResult(run_requests=[request], cursor=str(time.time()))
+
+    return go_on
 
 
 def _collect_request(shop: Workshop) -> tuple[dg.RunRequest | None, str]:
@@ -156,10 +167,10 @@ def _submit_request(shop: Workshop, last_at: float) -> tuple[dg.RunRequest | Non
     turn = choose_turn(due, find_room(shop), now - last_at, pace) if due else []
     waiting.offer(name, turn, now + pace.collect_request_seconds)
     request = _request(f"{name}_submit", turn) if turn else None
-    return request, f", {len(due)} rows wait for their turn ({due[0].reason})" if due else ""
+    return request, f"{len(due)} rows wait for their turn: {due[0].reason}" if due else "no row waits"
 
 
 def _request(job: str, rows: Iterable[str]) -> dg.RunRequest:
     keys = sorted(set(rows))
     config = {"ops": {f"{job}_rows": {"config": {"rows": keys}}}}
-    return dg.RunRequest(job_name=job, run_config=config, tags={"pixverse/rows": str(len(keys))})
+    return dg.RunRequest(run_config=config, tags={"pixverse/rows": str(len(keys))})

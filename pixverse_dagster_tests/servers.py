@@ -118,7 +118,7 @@ def _postgres_home(root: Path) -> Generator[tuple[Path, list[str]]]:
     PostgreSQL refuses to run as root, and pytest's folders are closed to everyone but their owner: as root, the data
     goes to a folder of the postgres user's.
     """
-    tied = _tied_to_us(signal.SIGQUIT)
+    tied = tied_to_us(signal.SIGQUIT)
     if os.geteuid() != 0:
         yield root, tied
         return
@@ -260,7 +260,7 @@ def _start_rgw(home: Path, running: ExitStack) -> S3Server:
     def start(*command: str | Path) -> tuple[subprocess.Popen[bytes], Path]:
         out = home / f"{command[0]}.out"
         # Killed, never asked to end: an in-memory store that ends politely first writes all its objects to disk.
-        words = [*_tied_to_us(signal.SIGKILL), *command, *with_conf, "-f"]
+        words = [*tied_to_us(signal.SIGKILL), *command, *with_conf, "-f"]
         return running.enter_context(_process(words, out, stop_signal=signal.SIGKILL, cwd=home)), out
 
     run("ceph-authtool", "--create-keyring", keyring)
@@ -302,6 +302,9 @@ class Simulator:
     def requests(self) -> Any:
         return self._get("requests")
 
+    def faults(self) -> dict[str, int]:
+        return self._get("faults")
+
     def reset(self) -> None:
         httpx.post(f"{self.url}/_simulator/reset", trust_env=False).raise_for_status()
 
@@ -328,7 +331,7 @@ def running_simulator(
     faults: Mapping[str, float] | None = None,
 ) -> Generator[Simulator]:
     """The simulator as a process of its own, as a user would start it."""
-    command = [*_tied_to_us(signal.SIGKILL), sys.executable, "-u", "-m", "pixverse_dagster.simulator", "--port", "0"]
+    command = [*tied_to_us(signal.SIGKILL), sys.executable, "-u", "-m", "pixverse_dagster.simulator", "--port", "0"]
     if generation_seconds is not None:
         command += ["--generation-seconds", str(generation_seconds)]
     if seed is not None:
@@ -373,7 +376,7 @@ def _process(
                 process.wait()
 
 
-def _tied_to_us(how: signal.Signals) -> list[str]:
+def tied_to_us(how: signal.Signals) -> list[str]:
     """Words that make a program end with the test run, also when that is killed; Linux only."""
     return ["setpriv", f"--pdeathsig={how.name.removeprefix('SIG')}"] if shutil.which("setpriv") else []
 

@@ -8,16 +8,20 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
 from pixverse_dagster.clip import Clip, ClipManifest, FailureKind, TaskState
 from pixverse_dagster.collection import Collected, collect_tasks
+from pixverse_dagster.io_managers.base import ClipBatch
+from pixverse_dagster.io_managers.local import LocalClipIOManager
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.media import probe
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.prompts import encode_row
+from pixverse_dagster.resources import LedgerResource
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
@@ -365,6 +369,31 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
         found = collect_all(shop, store, tasks)
         assert shop.ledger.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]
+
+
+@pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own
+def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(server: Simulator, tmp_path: Path):
+    """A clip's event is recorded as the clip lands, so it stays whatever becomes of its run."""
+    clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
+    with shop_in(tmp_path, server.url) as shop, dg.instance_for_test() as instance:
+        tasks = succeeded_tasks(shop, make_rows(3))
+        taken = tmp_path / "store" / manifest_key(task_folder(tasks[1]))
+        taken.parent.mkdir(parents=True)
+        taken.write_text("something else")
+
+        @dg.op(out=dg.Out(io_manager_key="clips"))
+        def collect_rows() -> Any:
+            return ClipBatch(shop, tasks)
+
+        @dg.job(resource_defs={"clips": clips}, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
+        def collect_job() -> None:
+            collect_rows()
+
+        result = collect_job.execute_in_process(instance=instance, raise_on_error=False)
+        stored = {task.row for task in shop.ledger.find(NAME, [TaskState.STORED])}
+        shown = instance.get_materialized_partitions(dg.AssetKey([NAME, "clips"]))
+    assert not result.success
+    assert shown == stored == {tasks[0].row, tasks[2].row}
 
 
 def test_a_collect_run_keeps_its_rows_while_it_makes_progress_and_frees_them_when_it_dies(

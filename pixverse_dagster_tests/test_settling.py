@@ -147,7 +147,7 @@ def test_a_row_that_waits_can_be_given_up(tmp_path: Path, project: Callable[...,
     environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"max_open_tasks": 1, "max_concurrency": 1}})
     materialize(environment, "demo/prompts")
     log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000", "r001", "r002"]))
-    assert "2 of 3 rows wait for their turn; the poll sensor goes on: 1 of 1 slots at runware are taken" in log
+    assert "2 of 3 rows wait for their turn; the sensor goes on: 1 of 1 slots at runware are taken" in log
     assert "RUN_SUCCESS" in log
     assert "waits no longer" in resolve(made, "abandon", "r002")
     with closing(sqlite3.connect(home / "storage" / "pixverse" / "ledger.db")) as ledger:

@@ -865,6 +865,16 @@ def test_the_same_seed_draws_the_same_faults(faulty: Start) -> None:
     assert draws(first) == drawn
 
 
+def test_the_audit_counts_the_faults_that_happened(faulty: Start) -> None:
+    """By kind; a fault that another one forestalled did not happen, and a reset forgets."""
+    sim = faulty("submit.refused_503=0.5", "task.moderated=1", "task.failed=1")
+    statuses = [SUBMIT["highway"](sim).status_code for _ in range(20)]
+    counts = {"submit.refused_503": statuses.count(503), "task.moderated": statuses.count(200)}
+    assert sim.client.get("/_simulator/faults").json() == counts
+    sim.reset()
+    assert sim.client.get("/_simulator/faults").json() == {}
+
+
 # The server
 
 

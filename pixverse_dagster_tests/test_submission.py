@@ -402,10 +402,11 @@ PACE = Pace(missing_seconds=100, partial_seconds=50, task_deadline_seconds=1000)
 )
 def test_waiting_becomes_an_end_only_past_its_limit(fact: PollFact, age: float, verdict: PollFact | FailureKind):
     """What the provider says counts at any age; silence, strangeness and absence only until their limits."""
-    aged = make_task(state=TaskState.SUBMITTED)
+    aged = make_task(state=TaskState.SUBMITTED, note="the provider does not show the task")
     for task in (aged, replace(aged, claimed_at=NOW - 30, submitted_at=NOW)):
         found = judge(task, fact, NOW + age, PACE)
         assert (found.kind if isinstance(found, Ended) and found != FAILED else found) == verdict
+    assert judge(replace(aged, note="running"), Missing(), NOW + 5000, PACE) == Missing(), "one answer is not enough"
 
 
 BATCHES = Pace(collect_batch=3, collect_after_seconds=20)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.prompts import Draft, Problem, RawRow, TableRules, parse_row
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster_tests.servers import S3Server
+
+arrow: Any = import_module("pyarrow")
+parquet: Any = import_module("pyarrow.parquet")
 
 RULES = TableRules(defaults={"model": "runware/pixverse-v4.5"}, labels=["campaign"])
 
@@ -19,6 +32,12 @@ def rows(folder: Path, text: str | bytes, name: str = "rows.csv", first_rows: in
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return list(FileTable(path, first_rows).read())
+
+
+def as_parquet(table: Any, **options: Any) -> bytes:
+    target = io.BytesIO()
+    parquet.write_table(table, target, **options)
+    return target.getvalue()
 
 
 def lines(found: list[RawRow]) -> list[tuple[int, dict[str, Any]]]:
@@ -84,8 +103,10 @@ UNREADABLE: list[tuple[str, str, str | bytes, str]] = [
     ("not UTF-8 JSON", "rows.jsonl", b'{"id": "\xff"}\n', "save it as UTF-8"),
     ("a quote that never closes", "rows.csv", 'id,prompt\na,"kite\n', "not readable as CSV"),
     ("text after a quote", "rows.csv", 'id,prompt\na,"kite" red\n', "rows.csv, line 2: not readable as CSV"),
+    ("no Parquet", "rows.parquet", "id,prompt\n", "rows.parquet: not readable as Parquet"),
+    ("an empty Parquet", "rows.parquet", "", "Nothing was sent"),
     ("a cell beyond all measure", "rows.csv", f"id,prompt\na,{'x' * 200_000}\n", "line 2: not readable as CSV"),
-    ("another kind of file", "rows.xlsx", "PK", "tables are .csv, .jsonl or .ndjson files, not '.xlsx'"),
+    ("another kind of file", "rows.xlsx", "PK", "tables are .csv, .jsonl, .ndjson or .parquet files, not '.xlsx'"),
     ("no suffix", "rows", "id,prompt\n", "not ''"),
 ]
 
@@ -181,3 +202,179 @@ def test_a_key_that_is_there_twice_is_a_problem_of_its_row(tmp_path: Path):
     first, second = FileTable(path).read()
     assert "key 'prompt' is there twice" in first.complaint
     assert (second.cells["id"], second.complaint) == ("b", "")
+
+
+# Parquet
+
+
+def test_parquet_rows_keep_their_types_and_are_counted(tmp_path: Path):
+    """The first record is line 1; row groups do not show; what a row's struct lacks is absent."""
+    records = [{"id": n, "prompt": "kite", "seed": None if n else 5, "audio": True} for n in range(7)]
+    references = [[{"name": "x", "type": None}], []]
+    table = arrow.Table.from_pylist(records)
+    found = lines(rows(tmp_path, as_parquet(table, row_group_size=2), "rows.parquet"))
+    assert found == [(n + 1, record) for n, record in enumerate(records)]
+    data = as_parquet(arrow.table({"references": references}))
+    assert [row.cells["references"] for row in rows(tmp_path, data, "t.PARQUET")] == [[{"name": "x"}], []]
+
+
+def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path: Path):
+    """Whichever was read would be a guess."""
+    with pytest.raises(InvalidTable, match="column 'prompt' is there twice"):
+        rows(tmp_path, as_parquet(arrow.table([["a"], ["b"]], names=["prompt", " prompt"])), "rows.parquet")
+
+
+def test_first_rows_of_parquet_leave_the_rest_unread(tmp_path: Path):
+    """A trial of one row does not fail over the bytes after it."""
+    data = bytearray(as_parquet(arrow.table({"id": ["a", "b"]}), row_group_size=1, use_dictionary=False))
+    at = parquet.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0).data_page_offset
+    data[at : at + 9] = b"\xff" * 9
+    assert [row.cells["id"] for row in rows(tmp_path, bytes(data), "rows.parquet", first_rows=1)] == ["a"]
+    with pytest.raises(InvalidTable, match="not readable as Parquet"):
+        rows(tmp_path, bytes(data), "rows.parquet")
+
+
+def test_without_pyarrow_a_parquet_table_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is an extra: CSV and JSON Lines do without it."""
+    data = as_parquet(arrow.table({"id": ["a"]}))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InvalidTable, match=r"install pixverse-dagster\[parquet\]"):
+        rows(tmp_path, data, "rows.parquet")
+    assert len(rows(tmp_path, "id\na\n")) == 1
+
+
+# Elsewhere
+
+TABLES = {
+    "rows.csv": b"id,prompt\na,kite\nb,dune\n",
+    "rows.jsonl": b'{"id": "a", "prompt": "kite"}\n{"id": "b", "prompt": "dune"}\n',
+    "rows.parquet": as_parquet(arrow.table({"id": ["a", "b"], "prompt": ["kite", "dune"]})),
+}
+CELLS = [{"id": "a", "prompt": "kite"}, {"id": "b", "prompt": "dune"}]
+OPEN = DownloadRules(allow_private_network=True, max_attempts=1)
+
+
+class Files(SimpleHTTPRequestHandler):
+    """A folder by HTTP."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Silent."""
+
+
+@pytest.fixture
+def kind() -> type[Files]:
+    """The handler of a site, unless a test has its own."""
+    return Files
+
+
+@pytest.fixture
+def site(tmp_path: Path, kind: type[Files]) -> Iterator[str]:
+    """The tables by HTTP; the URL of their folder."""
+    for name, data in TABLES.items():
+        (tmp_path / name).write_bytes(data)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=tmp_path)) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_behind_a_url_is_read_like_a_file(site: str, name: str):
+    """Its kind is in the URL's path; its query string, which may be a permission, is in nothing that is shown."""
+    table = FileTable(f"{site}{name}?token=s3cret", rules=OPEN)
+    assert [row.cells for row in table.read()] == CELLS == [row.cells for row in table.read()]
+    assert [row.cells for row in FileTable(site + name, 1, rules=OPEN).read()] == CELLS[:1]
+    assert (table.describe(), table.folder) == (f"{site}{name}?…", site)
+
+
+REFUSED = [
+    ("rows.csv", DownloadRules(), "private address"),
+    ("rows.csv", DownloadRules(allow_private_network=True, max_bytes=10), "larger than 10 bytes"),
+    ("none.csv", OPEN, "HTTP 404"),
+    ("rows.html", OPEN, r"not '\.html'"),
+]
+
+
+@pytest.mark.parametrize(("name", "rules", "words"), REFUSED, ids=[case[2] for case in REFUSED])
+def test_what_a_url_may_name_is_limited_by_the_download_rules(site: str, name: str, rules: DownloadRules, words: str):
+    """As for clips and images: size, private networks; and the error gives nothing away."""
+    with pytest.raises(InvalidTable, match=words) as refused:
+        list(FileTable(f"{site}{name}?token=s3cret".replace("//", "//user:s3cret@"), rules=rules).read())
+    assert "s3cret" not in str(refused.value)
+    assert "Nothing was sent" in str(refused.value)
+
+
+def test_a_table_in_s3_is_read_with_the_client_that_is_given(s3_bucket: tuple[S3Server, str]):
+    """Streamed if it is text, copied if it is Parquet within a limit; first_rows as of any file."""
+    server, bucket = s3_bucket
+    with closing(server.client()) as client:
+        for name, data in TABLES.items():
+            client.put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+    for name in TABLES:
+        table = FileTable(f"s3://{bucket}/in/{name}", s3=server.client)
+        assert [row.cells for row in table.read()] == CELLS
+        assert (table.describe(), table.folder) == (f"s3://{bucket}/in/{name}", ".")
+    assert [row.cells for row in FileTable(f"s3://{bucket}/in/rows.csv", 1, s3=server.client).read()] == CELLS[:1]
+    with pytest.raises(InvalidTable, match=r"rows\.parquet: larger than 100 bytes"):
+        list(FileTable(f"s3://{bucket}/in/rows.parquet", rules=DownloadRules(max_bytes=100), s3=server.client).read())
+
+
+def test_a_table_in_s3_is_found_by_the_environment(s3_bucket: tuple[S3Server, str], monkeypatch: pytest.MonkeyPatch):
+    """Endpoint and credentials as AWS's SDK takes them; what is missing or forbidden is said."""
+    server, bucket = s3_bucket
+    with closing(server.client()) as client:
+        client.put_object(Bucket=bucket, Key="rows.csv", Body=TABLES["rows.csv"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    assert [row.cells for row in FileTable(f"s3://{bucket}/rows.csv").read()] == CELLS
+    with pytest.raises(InvalidTable, match=r"none\.csv: cannot be read from S3 .*NoSuchKey.*Nothing was sent"):
+        list(FileTable(f"s3://{bucket}/none.csv").read())
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(InvalidTable, match=r"cannot be read from S3 .*credentials"):
+        list(FileTable(f"s3://{bucket}/rows.csv").read())
+
+
+class Halves(Files):
+    """Says how long a file is, and ends after half of it."""
+
+    def do_GET(self) -> None:
+        data = TABLES["rows.csv"]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("kind", [Halves])
+def test_a_stream_that_ends_early_is_no_table(site: str):
+    """From S3 or by http: half of the rows are never taken for all of them."""
+    client = S3Server(site, "key", "secret").client
+    with pytest.raises(InvalidTable, match=r"cannot be read from S3 .*Nothing was sent"):
+        list(FileTable("s3://bucket/rows.csv", s3=client).read())
+    with pytest.raises(InvalidTable, match=r"could not be read to its end .*Nothing was sent"):
+        list(FileTable(f"{site}rows.csv", rules=OPEN).read())
+
+
+def test_a_file_url_is_a_path(tmp_path: Path):
+    """Percent-encoded, as URLs are."""
+    path = tmp_path / "my rows.csv"
+    path.write_bytes(TABLES["rows.csv"])
+    table = FileTable(path.as_uri())
+    assert [row.cells for row in table.read()] == CELLS
+    assert (table.describe(), table.folder) == (str(path), str(tmp_path))
+
+
+def test_any_other_url_is_refused(tmp_path: Path):
+    """A database's leads to SqlTable, without its password; a folder is no file."""
+    with pytest.raises(InvalidTable, match=r"db\.example/films\.csv: .*SqlTable") as refused:
+        list(FileTable("postgresql://user:s3cret@db.example/films.csv").read())
+    assert "s3cret" not in str(refused.value)
+    for bad in ("http://[bad/rows.csv", "a\0.csv"):
+        with pytest.raises(InvalidTable, match="Nothing was sent"):
+            list(FileTable(bad).read())
+    (tmp_path / "rows.csv").mkdir()
+    with pytest.raises(InvalidTable, match=r"rows\.csv: cannot be read"):
+        list(FileTable(tmp_path / "rows.csv").read())

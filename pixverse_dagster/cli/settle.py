@@ -81,7 +81,7 @@ def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None)
 def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *, another_take: bool) -> None:
     """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
 
-    The row goes on the waiting list: the poll sensor submits it, or any run that submits the row. The budget holds.
+    The row goes on the waiting list: a sensor submits it, or any run that submits the row. The budget holds.
     Exits with 2 if the row has nothing to retry.
     """
     enter_home(home)
@@ -107,9 +107,8 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
         ledger.waiting.add(name, [Waiting(row, asked.digest, account, "", words, now)], now)
         price = estimate_usd(asked.request, shop.pipeline.prices)
     cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
-    click.echo(
-        f"row {row!r}: {words}, {cost}. The poll sensor submits it at its next tick, or a run of {name}_submit does."
-    )
+    who = f"The {name}_continue sensor submits it at its next tick, or a run of {name}_submit"
+    click.echo(f"row {row!r}: {words}, {cost}. {who}.")
 
 
 def _by_hand(now: float, what: str) -> str:

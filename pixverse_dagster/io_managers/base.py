@@ -1,7 +1,7 @@
 """What the IO managers share: they move clips into a store and hand them to downstream assets."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -42,7 +42,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
     def get_store(self) -> ClipStore:
         """The store. Cheap to call."""
 
-    def handle_output(self, context: dg.OutputContext, obj: ClipBatch) -> Iterator[dg.AssetMaterialization]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def handle_output(self, context: dg.OutputContext, obj: ClipBatch) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Store every clip of the batch, reporting one materialisation per row as it lands.
 
         Raises dg.Failure at the end if some rows failed; the others are stored all the same.
@@ -58,7 +58,9 @@ class ClipIOManager(dg.ConfigurableIOManager):
                 if collected.manifest is None:
                     problems.append(collected.problem)
                 else:
-                    yield clip_event(collected, store, shop.clock())
+                    # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
+                    # if the run fails or dies before.
+                    context.log_event(clip_event(collected, store, shop.clock()))
         raise_failures("could not be stored", problems, len(obj.tasks))
 
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:

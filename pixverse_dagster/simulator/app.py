@@ -75,6 +75,9 @@ def _service_routes(studio: Studio, samples: Callable[[Request], Samples]) -> li
     async def requests(_request: Request) -> Response:
         return JSONResponse(studio.requests)
 
+    async def faults(_request: Request) -> Response:
+        return JSONResponse(studio.faults.drawn)
+
     async def reset(_request: Request) -> Response:
         studio.reset()
         return JSONResponse({})
@@ -90,6 +93,7 @@ def _service_routes(studio: Studio, samples: Callable[[Request], Samples]) -> li
         Route("/samples/{name}", sample),
         Route("/_simulator/tasks", tasks),
         Route("/_simulator/requests", requests),
+        Route("/_simulator/faults", faults),
         Route("/_simulator/reset", reset, methods=["POST"]),
         Route("/_simulator/health", health),
     ]

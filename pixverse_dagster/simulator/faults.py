@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,7 @@ class Faults:
         self._rates = dict(settings.faults)
         self._seed = settings.seed
         self._dice: dict[str, Random] = {}
+        self.drawn: Counter[str] = Counter()
 
     def dice(self, name: str) -> Random:
         """The generator of that name: same seed, same name, same numbers."""
@@ -84,7 +86,10 @@ class Faults:
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens now. A rate of 0 never does, a rate of 1 always does."""
         rate = self._rates.get(kind, 0.0)
-        return rate > 0 and self.dice(kind).random() < rate
+        struck = rate > 0 and self.dice(kind).random() < rate
+        if struck:
+            self.drawn[kind] += 1
+        return struck
 
     def first(self, kinds: tuple[str, ...]) -> str | None:
         """The first of these kinds that strikes; the rest are not drawn."""

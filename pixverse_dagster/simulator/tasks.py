@@ -129,10 +129,10 @@ class Studio:
         return task
 
     def _output(self, order: Order, number: int, whole: str | None, now: float) -> Output:
-        failed = self.faults.strikes("task.failed")
-        fate: Fate = "failed" if failed else "good"
         if whole is not None:
-            fate = "stuck" if whole == "task.stuck" else "moderated"
+            fate: Fate = "stuck" if whole == "task.stuck" else "moderated"
+        else:
+            fate = "failed" if self.faults.strikes("task.failed") else "good"
         spread = self.faults.dice("duration").uniform(1 - _SPREAD, 1 + _SPREAD)
         given = order.request.get("seed")
         drawn = self.faults.dice("clip.seed").randrange(_SEED_SPACE)

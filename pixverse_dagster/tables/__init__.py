@@ -1,0 +1,53 @@
+"""Prompt tables, read one row at a time from wherever they are.
+
+Rows are in table order. The line of a row is the line of a CSV or JSON Lines file, and elsewhere the number of the
+record, from 1. What a cell may hold, and what it then means, is the same for every source: see `cells`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pixverse_dagster.download import DownloadRules
+from pixverse_dagster.errors import InvalidTable
+from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.tables.files import FileTable
+from pixverse_dagster.tables.sql import SqlTable
+from pixverse_dagster.tables.values import CallableTable, ValueTable
+
+__all__ = ["CallableTable", "FileTable", "PromptTable", "SqlTable", "ValueTable", "open_table"]
+
+
+@runtime_checkable
+class PromptTable(Protocol):
+    """Where rows come from. Reading twice gives the same rows if nobody changed them."""
+
+    def read(self) -> Iterator[RawRow]:
+        """The rows in table order, lazily. Raises InvalidTable if the table as a whole cannot be read."""
+        ...
+
+    def describe(self) -> str:
+        """The table's name for a person, without passwords and query strings."""
+        ...
+
+
+def open_table(source: Any, *, rules: DownloadRules | None = None, s3: Callable[[], Any] | None = None) -> PromptTable:
+    """The table that somebody means by a path or URL, a table, a function without arguments, or rows in memory.
+
+    `rules` and `s3` are those of `FileTable`. Reads nothing. Raises InvalidTable for what gives its rows only once: a
+    pipeline reads its table again and again.
+    """
+    if isinstance(source, str | Path):
+        return FileTable(source, rules=rules, s3=s3)
+    if isinstance(source, PromptTable):
+        return source
+    if callable(source):
+        return CallableTable(source)
+    if isinstance(source, Iterator):
+        raise InvalidTable(
+            f"{ValueTable(source).describe()} gives its rows only once, and a pipeline reads its table again: "
+            "give a list, or the function that makes it. Nothing was sent"
+        )
+    return ValueTable(source)

@@ -1,0 +1,155 @@
+"""Prompt tables in files: on this machine, behind a URL, or in S3."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pixverse_dagster.download import Downloader, DownloadRules
+from pixverse_dagster.errors import InvalidTable, ReadFailed
+from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.redaction import redact_url
+from pixverse_dagster.tables.cells import said
+from pixverse_dagster.tables.formats import READ_AHEAD_BYTES, READERS, read_parquet
+
+MAX_COPY_BYTES = 512 * 1024**2
+"""Of a table that is copied to this machine to be read."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+
+
+class FileTable:
+    """A prompt table in a file: a path, or a `file://`, `http(s)://` or `s3://` URL.
+
+    `.csv` is read as CSV with a header line, `.jsonl` and `.ndjson` as JSON Lines, `.parquet` as Parquet. With
+    `first_rows`, the rest of the table is left unread.
+
+    `rules` limit what is fetched by http(s); `s3` makes a boto3 S3 client, which is closed after use: by default one
+    that finds its region, endpoint and credentials in the environment.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        first_rows: int | None = None,
+        *,
+        rules: DownloadRules | None = None,
+        s3: Callable[[], Any] | None = None,
+    ) -> None:
+        found = None if isinstance(source, Path) else _SCHEME.match(source)
+        self._scheme = found.group(1).lower() if found else ""
+        self._source = str(source)
+        self._first_rows = first_rows
+        self._rules = rules or DownloadRules()
+        self._s3 = s3 or _environment_client
+        self.path = Path(url2pathname(urlsplit(self._source).path) if self._scheme == "file" else self._source)
+
+    @property
+    def folder(self) -> str:
+        """Where the images are that its rows name relatively: beside it. For a table in S3, the working directory."""
+        if self._scheme in {"http", "https"}:
+            return redact_url(_QUERY.sub("", self._source).rpartition("/")[0] + "/")
+        return str(self.path.parent) if self._scheme in {"", "file"} else "."
+
+    def describe(self) -> str:
+        """The file's path, or its URL without user, password and query string."""
+        return redact_url(self._source) if self._scheme not in {"", "file"} else str(self.path)
+
+    def read(self) -> Iterator[RawRow]:
+        """The rows in file order. Raises InvalidTable if the file cannot be read or is of another kind."""
+        web = self._scheme in {"http", "https"}
+        suffix = PurePosixPath(_QUERY.sub("", self._source) if web else self._source).suffix
+        reader = READERS.get(suffix.lower())
+        if reader is None:
+            *known, last = READERS
+            raise InvalidTable(
+                f"{self.describe()}: tables are {', '.join(known)} or {last} files, not {suffix!r}. Nothing was sent"
+            )
+        with self._open(seekable=reader is read_parquet) as stream:
+            yield from islice(reader(self.describe(), stream), self._first_rows)
+
+    @contextmanager
+    def _open(self, *, seekable: bool) -> Generator[BinaryIO]:
+        match self._scheme:
+            case "" | "file":
+                opened = self._open_local()
+            case "http" | "https":
+                opened = self._fetch()
+            case "s3":
+                opened = self._open_s3(seekable=seekable)
+            case _:
+                raise InvalidTable(
+                    f"{self.describe()}: a table is a path or a file://, http(s):// or s3:// URL; for a database use "
+                    "SqlTable(url, query). Nothing was sent"
+                )
+        with opened as stream:
+            yield stream
+
+    @contextmanager
+    def _open_local(self) -> Generator[BinaryIO]:
+        try:
+            with self.path.open("rb") as file:
+                yield file
+        except FileNotFoundError:
+            raise InvalidTable(f"{self.path}: there is no such file. Nothing was sent") from None
+        except (OSError, ValueError) as error:
+            raise InvalidTable(f"{self.path}: cannot be read ({said(error)}). Nothing was sent") from None
+
+    @contextmanager
+    def _fetch(self) -> Generator[BinaryIO]:
+        with closing(Downloader(self._rules)) as downloader, _scratch() as copy:
+            try:
+                downloader.fetch(self._source, copy, min(self._rules.max_bytes, MAX_COPY_BYTES))
+            except ReadFailed as error:
+                raise InvalidTable(f"{self.describe()}: {error}. Nothing was sent") from None
+            copy.seek(0)
+            yield copy
+
+    @contextmanager
+    def _open_s3(self, *, seekable: bool) -> Generator[BinaryIO]:
+        # 1 s that other tables need not pay.
+        from botocore.exceptions import (  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+            BotoCoreError,
+            ClientError,
+        )
+
+        bucket, _, key = self._source[len("s3://") :].partition("/")
+        try:
+            with closing(self._s3()) as client:
+                found = client.get_object(Bucket=bucket, Key=key)
+                with closing(found["Body"]) as body:
+                    if not seekable:
+                        yield cast("BinaryIO", io.BufferedReader(body, READ_AHEAD_BYTES))
+                        return
+                    if found["ContentLength"] > (limit := min(self._rules.max_bytes, MAX_COPY_BYTES)):
+                        raise InvalidTable(f"{self.describe()}: larger than {limit} bytes. Nothing was sent")
+                    with _scratch() as copy:
+                        shutil.copyfileobj(body, copy)
+                        copy.seek(0)
+                        yield copy
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise InvalidTable(
+                f"{self.describe()}: cannot be read from S3 ({said(error)}): check its name and the "
+                "credentials. Nothing was sent"
+            ) from None
+
+
+def _scratch() -> Any:
+    return tempfile.TemporaryFile(prefix="pixverse-table-")
+
+
+def _environment_client() -> Any:
+    import boto3  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs] - as above
+
+    # The default session is not made for threads.
+    return cast("Any", boto3).session.Session().client("s3")

@@ -1,0 +1,145 @@
+"""The rows in a stream of bytes: CSV, JSON Lines and Parquet, and Arrow batches, a few at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from itertools import chain, count
+from typing import Any, BinaryIO, cast
+
+from pixverse_dagster.errors import InvalidTable
+from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.tables.cells import find_twice, raw_row, said, unique_columns
+
+Reader = Callable[[str, BinaryIO], Iterator[RawRow]]
+
+# In characters: more than any row needs, and what bounds the memory that a row can take. Inline images are in JSON
+# Lines only: the csv module takes no cell above 131,072 characters.
+_MAX_CSV_LINE = 8 * 1024**2
+_MAX_JSON_LINE = 64 * 1024**2
+_MAX_JSON_VALUES = 100_000
+_BATCH_ROWS = 500
+READ_AHEAD_BYTES = 256 * 1024
+
+
+def read_csv(name: str, stream: BinaryIO) -> Iterator[RawRow]:
+    """CSV with a header line."""
+    reader = csv.reader(_csv_lines(name, stream), strict=True)
+    try:
+        header = unique_columns(name, next(reader, list[str]()))
+        if not any(header):
+            raise InvalidTable(f"{name}: the first line must name the columns, at least id and prompt")
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                row = {column: cell for column, cell in zip(header, cells, strict=False) if column}
+                yield RawRow(line, row, _ragged(header, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InvalidTable(f"{name}, line {reader.line_num}: not readable as CSV ({error}). Nothing was sent") from None
+
+
+def read_json_lines(name: str, stream: BinaryIO) -> Iterator[RawRow]:
+    """One JSON object per line."""
+    for number, line in enumerate(_lines(name, stream, _MAX_JSON_LINE), start=1):
+        if line is None:
+            yield RawRow(number, {}, f"is longer than {_MAX_JSON_LINE} characters")
+            continue
+        if sum(map(line.count, "[{,")) > _MAX_JSON_VALUES:
+            yield RawRow(number, {}, f"has more than {_MAX_JSON_VALUES} values: one row is one {{…}} on one line")
+            continue
+        if not line.strip():
+            continue
+        try:
+            value: Any = json.loads(line, object_pairs_hook=_unique_keys)
+        except (ValueError, RecursionError) as error:
+            yield RawRow(number, {}, f"is not JSON: {error}")
+            continue
+        if isinstance(value, dict):
+            yield raw_row(number, cast("dict[str, Any]", value))
+        else:
+            yield RawRow(number, {}, "is not a JSON object: one row is one {…} on one line")
+
+
+def read_parquet(name: str, stream: BinaryIO) -> Iterator[RawRow]:
+    """Parquet, decoded some rows at a time; the stream must be seekable."""
+    arrow = import_arrow(name)
+    try:
+        # Pages are read as they are needed: buffered beforehand, a file of one row group would be in memory whole.
+        reading = {"pre_buffer": False, "buffer_size": READ_AHEAD_BYTES}
+        file = import_module("pyarrow.parquet").ParquetFile(stream, **reading)
+        # Group by group: a batch over several groups would read beyond the first rows that are asked for.
+        groups = (file.iter_batches(_BATCH_ROWS, row_groups=[group]) for group in range(file.num_row_groups))
+        yield from arrow_rows(name, file.schema_arrow.names, chain.from_iterable(groups))
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise InvalidTable(f"{name}: not readable as Parquet ({said(error)}). Nothing was sent") from None
+
+
+READERS: Mapping[str, Reader] = {
+    ".csv": read_csv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+}
+
+
+def arrow_rows(name: str, columns: Iterable[str], batches: Iterable[Any]) -> Iterator[RawRow]:
+    """The rows of Arrow record batches, few at a time however large the batches are."""
+    unique_columns(name, columns)
+    slices = (batch.slice(at, _BATCH_ROWS) for batch in batches for at in range(0, batch.num_rows, _BATCH_ROWS))
+    rows = (row for part in slices for row in part.to_pylist())
+    for number, row in enumerate(rows, start=1):
+        yield raw_row(number, row)
+
+
+def import_arrow(name: str) -> Any:
+    """The module pyarrow. Raises InvalidTable if it is not installed."""
+    try:
+        return import_module("pyarrow")
+    except ModuleNotFoundError:
+        raise InvalidTable(
+            f"{name}: Parquet and Arrow need pyarrow: install pixverse-dagster[parquet]. Nothing was sent"
+        ) from None
+
+
+def _csv_lines(name: str, stream: BinaryIO) -> Iterator[str]:
+    for number, line in enumerate(_lines(name, stream, _MAX_CSV_LINE), start=1):
+        if line is None:
+            raise InvalidTable(f"{name}, line {number}: longer than {_MAX_CSV_LINE} characters. Nothing was sent")
+        yield line
+
+
+def _lines(name: str, stream: BinaryIO, limit: int) -> Iterator[str | None]:
+    """The lines of a text; None for one of more than `limit` characters, which is never held whole."""
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        for number in count(1):
+            try:
+                line = text.readline(limit + 1)
+                whole = len(line) <= limit
+                while line and not whole and line[-1] not in "\r\n":
+                    line = text.readline(limit)
+            except UnicodeDecodeError:
+                raise InvalidTable(
+                    f"{name}: not UTF-8 text somewhere after line {number - 1}: save it as UTF-8. Nothing was sent"
+                ) from None
+            if whole and not line:
+                return
+            yield line if whole else None
+
+
+def _ragged(header: list[str], cells: list[str]) -> str:
+    if len(cells) == len(header) and not any(
+        cell.strip() for name, cell in zip(header, cells, strict=True) if not name
+    ):
+        return ""
+    return f"has {len(cells)} cells where the header has {len(header)}: a comma may need quotes around its cell"
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as it was meant: a key that is there twice would silently lose a value."""
+    if (twice := find_twice(name.strip() for name, _ in pairs)) is not None:
+        raise ValueError(f"key {twice[:100]!r} is there twice")
+    return dict(pairs)
