@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
@@ -24,6 +24,23 @@ from pixverse_dagster_tests.servers import (
 
 # What the environment must not lend to a test: accounts, keys, other installations, proxies.
 _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
+
+
+Tell = Callable[[str, object], None]
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """A function that has figures printed below the summary of the whole run."""
+    return lambda what, figures: record_property(f"figures of {what}", str(figures))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests measured, whether they passed or not."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    told = {pair for report in reports for pair in getattr(report, "user_properties", ())}
+    for what, figures in sorted(told):
+        terminalreporter.write_line(f"{what}: {figures}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,6 +36,7 @@ from pixverse_dagster.providers.base import Provider, TaskRef, items, mapping
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.submission import submit_rows
 from pixverse_dagster.wire import Account, Limits, Wire
+from pixverse_dagster_tests.conftest import Tell
 from pixverse_dagster_tests.factories import (
     CELLS,
     HIGHWAY,
@@ -465,7 +466,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-def test_no_sequence_of_bytes_makes_a_second_charge():
+def test_no_sequence_of_bytes_makes_a_second_charge(tell: Tell):
     """A POST is repeated only after an explicit refusal for its pace, and then as often as allowed."""
     sent = 0
 
@@ -489,7 +490,7 @@ def test_no_sequence_of_bytes_makes_a_second_charge():
 
     began = time.monotonic()
     check()
-    print(f"{sent} POSTs of 120 submits in {time.monotonic() - began:.1f} s")  # noqa: T201 - figures, shown by -rP
+    tell("hostile answers", f"{sent} POSTs of 120 submits in {time.monotonic() - began:.1f} s")
 
 
 @pytest.mark.parametrize("model", [HIGHWAY, RUNWARE, PIXWITH])
