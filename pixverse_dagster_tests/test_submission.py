@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
 from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger
+from pixverse_dagster.ledger import Intent, Ledger, Task
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
@@ -33,7 +33,6 @@ from pixverse_dagster_tests.factories import (
     RUNWARE,
     Clock,
     Setup,
-    at_once,
     deliver,
     make_row,
     make_rows,
@@ -103,31 +102,6 @@ def states(ledger: Ledger) -> dict[str, TaskState]:
 
 
 # --- once
-
-
-def submit_in_process(job: tuple[str, str, list[str]]) -> list[str]:
-    database, server, keys = job
-    with make_workshop(open_ledger(database), server) as shop:
-        return [one.row for one in submit_rows(shop, keys) if one.sent]
-
-
-@pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_processes_that_submit_the_same_rows_at_once_pay_for_each_once(
-    server: Simulator, request: pytest.FixtureRequest, tmp_path: Path, database: str, processes: int
-):
-    """Two or four runs over the same 40 rows at the same moment send each row once between them."""
-    sqlite = database == "sqlite"
-    url = sqlite_url(tmp_path / "shared.db") if sqlite else request.getfixturevalue("postgres_database")
-    engine, rows = open_engine(url), rows_of_all(14)[:40]
-    keys = record_rows(Ledger(engine), rows)
-    sent = at_once(submit_in_process, [(url, server.url, keys)] * processes)
-    found = Ledger(engine).find(NAME)
-    engine.dispose()
-    assert charges(server) == each_once(rows)
-    assert sorted(key for one in sent for key in one) == sorted(keys)
-    assert {(task.state, task.attempt) for task in found} == {(TaskState.SUBMITTED, 1)}
-    assert {task.task_id for task in found} == {task["task_id"] for task in server.tasks()}
 
 
 def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
