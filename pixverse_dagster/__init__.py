@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pixverse_dagster.budget import Budget
     from pixverse_dagster.clip import Clip, ClipManifest
+    from pixverse_dagster.component import PixverseClipsComponent
     from pixverse_dagster.errors import (
         ClipInvalid,
         InvalidRow,
@@ -45,6 +46,7 @@ __version__ = version("pixverse-dagster")
 _HOMES = {
     "budget": ("Budget",),
     "clip": ("Clip", "ClipManifest"),
+    "component": ("PixverseClipsComponent",),
     "errors": (
         "ClipInvalid",
         "InvalidRow",
@@ -95,6 +97,7 @@ __all__ = [
     "OverBudget",
     "Pace",
     "PipelineOptions",
+    "PixverseClipsComponent",
     "PixverseError",
     "PixwithResource",
     "Price",

@@ -1,79 +1,21 @@
 """The three assets of a pipeline: prompts, and tasks and clips, partitioned by row."""
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.download import Downloader, DownloadRules
 from pixverse_dagster.events import clip_event, ended_event, judge_unknown, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
-from pixverse_dagster.pipeline import Pipeline, Workshop
+from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.readings import ROWS_SHOWN, reading_metadata
-from pixverse_dagster.resources import LedgerResource, ProviderResource
-from pixverse_dagster.stops import RunWatch, reporting_stop
 from pixverse_dagster.submission import Submission, plan_rows, submit_rows
-
-LEDGER_KEY = "pixverse_ledger"
-CLIPS_KEY = "pixverse_clips"
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """A pipeline as Dagster runs it: its configuration, its partitions, and the resources it asks for by key."""
-
-    pipeline: Pipeline
-    providers: tuple[str, ...]
-    download: DownloadRules = field(default_factory=DownloadRules)
-    deadline_seconds: float = 1800
-    group_name: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The pipeline's name."""
-        return self.pipeline.name
-
-    @property
-    def partitions(self) -> dg.DynamicPartitionsDefinition:
-        """One partition per row."""
-        return dg.DynamicPartitionsDefinition(name=f"{self.name}_rows")
-
-    @property
-    def resource_keys(self) -> set[str]:
-        """What an op or a sensor of this pipeline needs."""
-        return {LEDGER_KEY, *self.providers}
-
-    def open(
-        self, resources: Any, instance: dg.DagsterInstance, run_id: str = "", stopped: Callable[[], bool] = bool
-    ) -> Workshop:
-        """A workshop on this pipeline; close it after use."""
-        ledger: LedgerResource = getattr(resources, LEDGER_KEY)
-        clients: Mapping[str, ProviderResource] = {name: getattr(resources, name) for name in self.providers}
-        return Workshop(
-            pipeline=self.pipeline,
-            ledger=ledger.get_ledger(instance),
-            accounts={name: resource.get_client() for name, resource in clients.items()},
-            downloader=Downloader(self.download),
-            run_id=run_id,
-            clock=time.time,
-            stopped=stopped,
-        )
-
-    @contextmanager
-    def open_run(self, context: Any) -> Generator[Workshop]:
-        """A workshop for a run that submits; if it is stopped, its log says what goes on at the providers."""
-        watch = RunWatch(context.instance, context.run_id)
-        with (
-            self.open(context.resources, context.instance, context.run_id, watch) as shop,
-            reporting_stop(shop, watch, context.log),
-        ):
-            yield shop
+from pixverse_dagster.tables import ValueTable
 
 
 def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
@@ -85,14 +27,16 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         description="The prompt table as it was last read: every row checked for its model. Costs nothing.",
         group_name=blueprint.group_name,
         kinds={"pixverse"},
+        ins={"table": dg.AssetIn(blueprint.table_asset)} if blueprint.table_asset else {},
         required_resource_keys=blueprint.resource_keys,
         check_specs=[
             dg.AssetCheckSpec("rows_valid", asset=key, description="Every row of the table can be generated.")
         ],
     )
-    def prompts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
+    def prompts(context: dg.AssetExecutionContext, **upstream: Any) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
         with blueprint.open(context.resources, context.instance, context.run_id) as shop:
-            reading = read_table(shop)
+            given = [ValueTable(value, blueprint.pipeline.table.describe()) for value in upstream.values()]
+            reading = read_table(shop, *given)
             change = record(shop, reading)
             plan = plan_rows(shop, reading.rows, reading.problems)
         keys = [row.id for row in reading.rows]
@@ -131,14 +75,14 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
         "task, or submits it, and waits.",
         kinds={"pixverse", "mp4"},
         **common,
-    ).with_io_manager_key(CLIPS_KEY)
+    ).with_io_manager_key(blueprint.clips_key)
 
     @dg.multi_asset(
         name=f"{name}_generate",
         specs=[tasks_spec, clips_spec],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        required_resource_keys=blueprint.resource_keys | {CLIPS_KEY},
+        required_resource_keys=blueprint.resource_keys | {blueprint.clips_key},
     )
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
@@ -193,7 +137,7 @@ def _deliver(
     blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], report: Callable[[Any], None] | None
 ) -> list[str]:
     """Submit rows and store their clips as the tasks finish; returns what is wrong, row by row."""
-    io_manager: ClipIOManager = getattr(context.resources, CLIPS_KEY)
+    io_manager: ClipIOManager = getattr(context.resources, blueprint.clips_key)
     store = io_manager.get_store()
     delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, report))
     with closing(delivery.run(keys, blueprint.deadline_seconds)) as found:

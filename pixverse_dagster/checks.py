@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pixverse_dagster.assets import LEDGER_KEY, Blueprint
+from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.events import UNKNOWN_CHECK, judge_unknown
 from pixverse_dagster.resources import LedgerResource
@@ -15,10 +15,10 @@ def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
         asset=dg.AssetKey([blueprint.name, "tasks"]),
         name=UNKNOWN_CHECK,
         description="No submit's outcome is unknown: nothing was perhaps paid for that nobody collects.",
-        required_resource_keys={LEDGER_KEY},
+        required_resource_keys={blueprint.ledger_key},
     )
     def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        resource: LedgerResource = getattr(context.resources, LEDGER_KEY)
+        resource: LedgerResource = getattr(context.resources, blueprint.ledger_key)
         ledger = resource.get_ledger(context.instance)
         found = [task for task in ledger.find(blueprint.name, (TaskState.UNKNOWN,)) if not task.settling]
         judged = judge_unknown(blueprint.name, found)

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint, build_clip_assets, build_prompts_asset
+from pixverse_dagster.assets import build_clip_assets, build_prompts_asset
+from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.budget import Budget
 from pixverse_dagster.checks import build_unknown_check
 from pixverse_dagster.clip import Record
@@ -21,7 +22,7 @@ from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.resources import ProviderResource
 from pixverse_dagster.retry import RetryPolicy
 from pixverse_dagster.sensors import build_collect_job, build_continue_sensor, build_poll_sensor, build_submit_job
-from pixverse_dagster.tables import FileTable, open_table
+from pixverse_dagster.tables import AssetTable, FileTable, open_table
 
 
 class PipelineOptions(Record):
@@ -61,13 +62,13 @@ def build_clips_definitions(
     Args:
         name: The pipeline's name: the first part of its asset keys and of its folder in the store.
         prompts: The prompt table: the path or URL of a .csv, .jsonl, .ndjson or .parquet file, a SqlTable, rows in
-            memory (mappings, pandas, polars, Arrow), a function that returns such rows, or anything with `read()` and
-            `describe()`.
+            memory (mappings, pandas, polars, Arrow), a function that returns such rows, an asset (or its AssetKey)
+            whose value is such rows, or anything with `read()` and `describe()`.
         providers: One resource per provider account that rows may name.
         clips: Where clips are stored, and the ledger.
         options: Everything else.
 
-    Several pipelines may share resources: pass the same objects and merge the definitions.
+    Several pipelines stand side by side: merge their definitions. They may share resources, a ledger and a bucket.
 
     Raises:
         InvalidTable: The name, a default or a label is not what it should be.
@@ -77,7 +78,8 @@ def build_clips_definitions(
             f"pipeline name {name!r}: use letters, digits and '_', at most 100; it names assets and jobs"
         )
     options = options or PipelineOptions()
-    table = open_table(prompts, rules=options.download)
+    table_asset = _asset_key(prompts)
+    table = AssetTable(table_asset.to_user_string()) if table_asset else open_table(prompts, rules=options.download)
     folder = table.folder if isinstance(table, FileTable) else "."
     rules = TableRules(options.defaults, options.labels)
     rules.check()
@@ -97,6 +99,7 @@ def build_clips_definitions(
         download=options.download,
         deadline_seconds=options.deadline_seconds,
         group_name=options.group_name or name,
+        table_asset=table_asset,
     )
     submit_job, collect_job = build_submit_job(blueprint), build_collect_job(blueprint)
     return dg.Definitions(
@@ -105,9 +108,16 @@ def build_clips_definitions(
         asset_checks=[build_unknown_check(blueprint)],
         sensors=[build_poll_sensor(blueprint, collect_job), build_continue_sensor(blueprint, submit_job)],
         resources={
-            LEDGER_KEY: clips.ledger,
-            CLIPS_KEY: clips,
-            **{resource.PROVIDER.NAME: resource for resource in providers},
+            blueprint.ledger_key: clips.ledger,
+            blueprint.clips_key: clips,
+            **{blueprint.provider_key(resource.PROVIDER.NAME): resource for resource in providers},
             f"{name}_pipeline": blueprint,
         },
     )
+
+
+def _asset_key(prompts: Any) -> dg.AssetKey | None:
+    """The key of the asset that is meant, if one is."""
+    if isinstance(prompts, dg.AssetsDefinition | dg.AssetSpec):
+        return prompts.key
+    return prompts if isinstance(prompts, dg.AssetKey) else None

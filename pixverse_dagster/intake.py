@@ -12,6 +12,7 @@ from pixverse_dagster.images import ImageCache
 from pixverse_dagster.ledger import SnapshotChange
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.prompts import Draft, Problem, Row, duplicate_problems, parse_row
+from pixverse_dagster.tables import PromptTable
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,16 @@ class Reading:
     cautions: tuple[Problem, ...]
 
 
-def read_table(shop: Workshop) -> Reading:
-    """Read and check the whole table, images included. Sends nothing to a provider; raises InvalidTable."""
+def read_table(shop: Workshop, table: PromptTable | None = None) -> Reading:
+    """Read and check the whole table, images included. Sends nothing to a provider; raises InvalidTable.
+
+    `table` takes the place of the pipeline's own, where its rows are the value of an asset.
+    """
     rules = shop.pipeline.rules
     rules.check()
     drafts: list[Draft] = []
     problems: list[Problem] = []
-    for raw in shop.pipeline.table.read():
+    for raw in (table or shop.pipeline.table).read():
         parsed = parse_row(raw, rules)
         if isinstance(parsed, Draft):
             drafts.append(parsed)

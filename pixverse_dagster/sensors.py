@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.assets import CLIPS_KEY, Blueprint, report_unknown, submit_only
+from pixverse_dagster.assets import report_unknown, submit_only
+from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.events import ended_event, raise_failures
 from pixverse_dagster.io_managers.base import ClipBatch
@@ -54,7 +55,7 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
         name=f"{blueprint.name}_collect_rows",
         config_schema=_ROWS_CONFIG,
         required_resource_keys=blueprint.resource_keys,
-        out=dg.Out(io_manager_key=CLIPS_KEY),
+        out=dg.Out(io_manager_key=blueprint.clips_key),
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
         shop = blueprint.open(context.resources, context.instance, context.run_id)

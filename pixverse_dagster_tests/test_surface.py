@@ -48,6 +48,7 @@ NAMES = [
     "OverBudget",
     "Pace",
     "PipelineOptions",
+    "PixverseClipsComponent",
     "PixverseError",
     "PixwithResource",
     "Price",
@@ -264,8 +265,8 @@ LAYERS = [
         "intake", "settlement", "submission", "polling", "collection", "delivery", "verification",
     },
     {
-        "resources", "io_managers", "events", "readings", "stops", "assets", "checks", "sensors", "factory",
-        "definitions", "cli",
+        "resources", "io_managers", "events", "readings", "stops", "blueprint", "assets", "checks", "sensors",
+        "factory", "component", "definitions", "cli",
     },
 ]  # fmt: skip
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts}

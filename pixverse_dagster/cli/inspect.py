@@ -21,6 +21,7 @@ from pixverse_dagster.plan import Plan, Verdict
 from pixverse_dagster.redaction import redact_text
 from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.submission import plan_rows
+from pixverse_dagster.tables import AssetTable
 from pixverse_dagster.verification import verify as verify_store
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -56,8 +57,12 @@ def plan(home: Path | None, module: str, pipeline: str | None, *, as_json: bool)
     """
     enter_home(home)
     with open_project(module, pipeline) as project, project.open() as shop:
-        reading = read_table(shop)
-        made = plan_rows(shop, reading.rows, reading.problems)
+        if isinstance(shop.pipeline.table, AssetTable):
+            # Only a run is handed the asset's value: the plan is for the rows as they were last read.
+            made = plan_rows(shop, shop.ledger.rows(project.name).values(), shop.ledger.problems(project.name))
+        else:
+            reading = read_table(shop)
+            made = plan_rows(shop, reading.rows, reading.problems)
     if as_json:
         lines = [
             {"row": p.row, "model": p.model, "verdict": str(p.verdict), "cost_usd": p.cost_usd, "note": p.note}

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from pixverse_dagster.assets import CLIPS_KEY, LEDGER_KEY, Blueprint
+from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.ledger import Ledger
 from pixverse_dagster.pipeline import Workshop
@@ -56,12 +56,12 @@ class Project:
     @property
     def ledger(self) -> Ledger:
         """The pipeline's ledger."""
-        return getattr(self.resources, LEDGER_KEY).get_ledger(self.instance)
+        return getattr(self.resources, self.blueprint.ledger_key).get_ledger(self.instance)
 
     @property
     def store(self) -> ClipStore:
         """The pipeline's store."""
-        io_manager: ClipIOManager = getattr(self.resources, CLIPS_KEY)
+        io_manager: ClipIOManager = getattr(self.resources, self.blueprint.clips_key)
         return io_manager.get_store()
 
     def open(self) -> Workshop:
@@ -129,6 +129,7 @@ def open_project(module: str, pipeline: str | None) -> Generator[Project]:
     if definitions is None or len(chosen) != 1:
         names = ", ".join(blueprint.name for blueprint in blueprints) or "none"
         raise click.UsageError(f"{module} has these pipelines: {names}. Choose one with --pipeline")
-    resources = {k: v for k, v in (definitions.resources or {}).items() if k in {*chosen[0].resource_keys, CLIPS_KEY}}
+    wanted = {*chosen[0].resource_keys, chosen[0].clips_key}
+    resources = {key: resource for key, resource in (definitions.resources or {}).items() if key in wanted}
     with dg.DagsterInstance.get() as instance, dg.build_resources(resources, instance=instance) as built:
         yield Project(chosen[0], built, instance)

@@ -15,9 +15,9 @@ from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.prompts import RawRow
 from pixverse_dagster.tables.files import FileTable
 from pixverse_dagster.tables.sql import SqlTable
-from pixverse_dagster.tables.values import CallableTable, ValueTable
+from pixverse_dagster.tables.values import AssetTable, CallableTable, ValueTable
 
-__all__ = ["CallableTable", "FileTable", "PromptTable", "SqlTable", "ValueTable", "open_table"]
+__all__ = ["AssetTable", "CallableTable", "FileTable", "PromptTable", "SqlTable", "ValueTable", "open_table"]
 
 
 @runtime_checkable

@@ -101,3 +101,18 @@ def _mapping_rows(rows: Iterable[Any]) -> Iterator[RawRow]:
             yield raw_row(number, cast("Mapping[Any, Any]", row))
         else:
             yield RawRow(number, {}, f"is a {type(row).__name__}: one row is one mapping of columns to cells")
+
+
+class AssetTable:
+    """A prompt table that is the value of an asset: only a run that is handed the value can read it."""
+
+    def __init__(self, asset: str) -> None:
+        self.asset = asset
+
+    def describe(self) -> str:
+        """The asset's key."""
+        return f"asset {self.asset}"
+
+    def read(self) -> Iterator[RawRow]:
+        """Always raises InvalidTable."""
+        raise InvalidTable(f"{self.describe()}: its rows are read when `prompts` is materialised. Nothing was sent")
