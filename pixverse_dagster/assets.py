@@ -34,7 +34,7 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         ],
     )
     def prompts(context: dg.AssetExecutionContext, **upstream: Any) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
-        with blueprint.open(context.resources, context.instance, context.run_id) as shop:
+        with blueprint.open(context.resources, context.instance, context.run.run_id) as shop:
             given = [ValueTable(value, blueprint.pipeline.table.describe()) for value in upstream.values()]
             reading = read_table(shop, *given)
             change = record(shop, reading)

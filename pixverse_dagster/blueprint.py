@@ -79,9 +79,9 @@ class Blueprint:
     @contextmanager
     def open_run(self, context: Any) -> Generator[Workshop]:
         """A workshop for a run that submits; if it is stopped, its log says what goes on at the providers."""
-        watch = RunWatch(context.instance, context.run_id)
+        watch = RunWatch(context.instance, context.run.run_id)
         with (
-            self.open(context.resources, context.instance, context.run_id, watch) as shop,
+            self.open(context.resources, context.instance, context.run.run_id, watch) as shop,
             reporting_stop(shop, watch, context.log),
         ):
             yield shop

@@ -64,7 +64,7 @@ class PromptSource(dg.Model, dg.Resolvable):
 class LocalStoreSettings(dg.Model, dg.Resolvable):
     """Clips in a folder."""
 
-    base_dir: str = Field(description="The folder; beside the YAML if it is relative.")
+    base_dir: str = Field(description="The folder; below the project's root if it is relative.")
 
 
 class S3StoreSettings(dg.Model, dg.Resolvable):
@@ -148,14 +148,14 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
             local = options.download.model_copy(update={"allow_private_network": True})
             base = options.image_base or f"{self.simulator}/samples/"
             options = options.model_copy(update={"download": local, "image_base": base})
-        definitions = build_clips_definitions(
+        return build_clips_definitions(
             self.name,
             self._table(context.path, options.download),
             providers=self._accounts(),
-            clips=self._io_manager(context.path),
+            clips=self._io_manager(context.project_root),
             options=options,
+            get_asset_spec=self.get_asset_spec,
         )
-        return definitions.map_asset_specs(func=self.get_asset_spec)
 
     def _table(self, folder: Path, rules: DownloadRules) -> Any:
         source = self.prompts

@@ -80,7 +80,7 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         partition=task.row,
         description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
         metadata=metadata,
-        tags={DATA_VERSION_TAG: first.sha256},
+        tags={DATA_VERSION_TAG: first.sha256, f"dagster/input_data_version/{task.pipeline}/tasks": task.id},
     )
 
 

@@ -1,7 +1,7 @@
 """`build_clips_definitions`: a prompt table, provider accounts and a store become a pipeline's Dagster definitions."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,8 +21,15 @@ from pixverse_dagster.prices import Price
 from pixverse_dagster.prompts import TableRules
 from pixverse_dagster.resources import ProviderResource
 from pixverse_dagster.retry import RetryPolicy
-from pixverse_dagster.sensors import build_collect_job, build_continue_sensor, build_poll_sensor, build_submit_job
-from pixverse_dagster.tables import AssetTable, FileTable, open_table
+from pixverse_dagster.sensors import (
+    build_collect_job,
+    build_continue_sensor,
+    build_poll_sensor,
+    build_submit_job,
+    build_submit_sensor,
+    build_table_sensor,
+)
+from pixverse_dagster.tables import AssetTable, FileTable, PromptTable, open_table
 
 
 class PipelineOptions(Record):
@@ -40,6 +47,10 @@ class PipelineOptions(Record):
     )
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
     group_name: str | None = None
+    watch_table: bool = Field(
+        default=False, description="A sensor reads the table again when its file, local or in S3, has changed."
+    )
+    read_cron: str | None = Field(default=None, description="A schedule on which the table is read again, as cron.")
     budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
     retry: RetryPolicy = Field(
         default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
@@ -56,6 +67,7 @@ def build_clips_definitions(
     providers: Sequence[ProviderResource],
     clips: ClipIOManager,
     options: PipelineOptions | None = None,
+    get_asset_spec: Callable[[dg.AssetSpec], dg.AssetSpec] | None = None,
 ) -> dg.Definitions:
     """The assets, jobs, sensor and resources of one pipeline.
 
@@ -67,6 +79,7 @@ def build_clips_definitions(
         providers: One resource per provider account that rows may name.
         clips: Where clips are stored, and the ledger.
         options: Everything else.
+        get_asset_spec: Changes the specs of the assets: owners, tags, automation conditions. Keys must stay.
 
     Several pipelines stand side by side: merge their definitions. They may share resources, a ledger and a bucket.
 
@@ -101,12 +114,20 @@ def build_clips_definitions(
         group_name=options.group_name or name,
         table_asset=table_asset,
     )
+    sensors, schedules = _table_triggers(blueprint, table, options)
     submit_job, collect_job = build_submit_job(blueprint), build_collect_job(blueprint)
+    assets = [build_prompts_asset(blueprint), build_clip_assets(blueprint)]
     return dg.Definitions(
-        assets=[build_prompts_asset(blueprint), build_clip_assets(blueprint)],
+        assets=[asset.map_asset_specs(get_asset_spec) for asset in assets] if get_asset_spec else assets,
         jobs=[submit_job, collect_job],
         asset_checks=[build_unknown_check(blueprint)],
-        sensors=[build_poll_sensor(blueprint, collect_job), build_continue_sensor(blueprint, submit_job)],
+        sensors=[
+            build_poll_sensor(blueprint, collect_job),
+            build_continue_sensor(blueprint, submit_job),
+            build_submit_sensor(blueprint),
+            *sensors,
+        ],
+        schedules=schedules,
         resources={
             blueprint.ledger_key: clips.ledger,
             blueprint.clips_key: clips,
@@ -114,6 +135,27 @@ def build_clips_definitions(
             f"{name}_pipeline": blueprint,
         },
     )
+
+
+def _table_triggers(
+    blueprint: Blueprint, table: PromptTable, options: PipelineOptions
+) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
+    """What reads the table again by itself, where the options ask for it."""
+    sensors: list[dg.SensorDefinition] = []
+    if options.watch_table:
+        if not (isinstance(table, FileTable) and table.can_be_watched):
+            raise InvalidTable(f"{table.describe()} cannot be watched: only a local file or one in S3; use read_cron")
+        sensors.append(build_table_sensor(blueprint, table))
+    if not options.read_cron:
+        return sensors, []
+    schedule = dg.ScheduleDefinition(
+        name=f"{blueprint.name}_read",
+        cron_schedule=options.read_cron,
+        target=[dg.AssetKey([blueprint.name, "prompts"])],
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Reads the prompt table again. Costs nothing.",
+    )
+    return sensors, [schedule]
 
 
 def _asset_key(prompts: Any) -> dg.AssetKey | None:

@@ -14,8 +14,10 @@ from pixverse_dagster.io_managers.base import ClipBatch
 from pixverse_dagster.ledger import Task, Waiting
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.plan import Verdict
 from pixverse_dagster.polling import poll_due
-from pixverse_dagster.submission import find_room
+from pixverse_dagster.submission import ask_for_new_rows, find_room
+from pixverse_dagster.tables import FileTable
 
 TICK_BUDGET_SECONDS = 15.0
 """A tick is killed after 60 s and its results are lost; this leaves room for one slow answer."""
@@ -58,7 +60,7 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
         out=dg.Out(io_manager_key=blueprint.clips_key),
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
-        shop = blueprint.open(context.resources, context.instance, context.run_id)
+        shop = blueprint.open(context.resources, context.instance, context.run.run_id)
         return ClipBatch(shop, shop.ledger.collectable(blueprint.name, context.op_config["rows"]))
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
@@ -147,6 +149,51 @@ def build_continue_sensor(blueprint: Blueprint, submit_job: dg.JobDefinition) ->
         return dg.SensorResult(run_requests=[request], cursor=str(time.time()))
 
     return go_on
+
+
+def build_submit_sensor(blueprint: Blueprint) -> dg.SensorDefinition:
+    """The sensor that asks for every new and changed row to be submitted. Off, until somebody decides to spend."""
+
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{blueprint.name}_submit_new",
+        asset_selection=[dg.AssetKey([blueprint.name, "tasks"])],
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        required_resource_keys=blueprint.resource_keys,
+        description="Asks for every new and changed row to be submitted, within the budget. Turning it on is the "
+        f"decision to spend. {blueprint.name}_continue submits them as slots are free.",
+    )
+    def submit_new(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with blueprint.open(context.resources, context.instance) as shop:
+            wanted, plan = ask_for_new_rows(shop, blueprint.pipeline.pace.collect_batch)
+        left = len(plan.lines) - len(wanted)
+        words = f"{len(wanted)} new rows asked for, about {plan.cost_usd:.3f} USD"
+        over = next((line.note for line in plan.lines if line.verdict is Verdict.OVER_BUDGET), "")
+        return dg.SensorResult(skip_reason=f"{words}; {left} left: the next {over}" if over else words)
+
+    return submit_new
+
+
+def build_table_sensor(blueprint: Blueprint, table: FileTable) -> dg.SensorDefinition:
+    """The sensor that reads the table again when its file has changed. Costs nothing."""
+    key = dg.AssetKey([blueprint.name, "prompts"])
+
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{blueprint.name}_table",
+        asset_selection=[key],
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Reads {table.describe()} again when it has changed. Costs nothing.",
+    )
+    def table_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        seen = table.fingerprint()
+        if seen is None:
+            return dg.SensorResult(skip_reason=f"{table.describe()} is not there", cursor=context.cursor)
+        if seen == context.cursor:
+            return dg.SensorResult(skip_reason=f"{table.describe()} is as it was", cursor=seen)
+        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=[key])], cursor=seen)
+
+    return table_changed
 
 
 def _collect_request(shop: Workshop) -> tuple[dg.RunRequest | None, str]:

@@ -29,6 +29,8 @@ from pixverse_dagster.prompts import Problem, Row
 from pixverse_dagster.settlement import accept, ask_again_at, describe_trouble, settle
 from pixverse_dagster.wire import Account
 
+_NEW = "new, and asked for by the sensor that submits new rows"
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -89,6 +91,29 @@ def plan_rows(shop: Workshop, rows: Iterable[Row], problems: Iterable[Problem] =
     tasks = ledger.find(pipeline.name, keys=[row.id for row in rows])
     waits = {entry.row: entry.reason for entry in ledger.waiting.find(pipeline.name)}
     return make_plan(rows, problems, tasks, Terms(pipeline.prices, pipeline.budget, spent, pipeline.retry, waits))
+
+
+def ask_for_new_rows(shop: Workshop, limit: int) -> tuple[list[str], Plan]:
+    """Put rows whose request was never attempted on the waiting list, as far as the budget goes. Sends nothing.
+
+    Returns their ids, and the plan that says why others were left.
+    """
+    name, now = shop.pipeline.name, shop.clock()
+    # Those that wait come first: what is left of the budget is theirs.
+    waiting = shop.ledger.rows(name, [entry.row for entry in shop.ledger.waiting.find(name)])
+    rows = shop.ledger.rows(name, shop.ledger.unsubmitted(name, limit))
+    lines = plan_rows(shop, [*waiting.values(), *rows.values()]).lines
+    plan = Plan(tuple(line for line in lines if line.row not in waiting))
+    wanted = [line.row for line in plan.lines if line.verdict in SUBMITTED]
+    shop.ledger.waiting.add(
+        name,
+        [
+            Waiting(key, rows[key].digest, shop.account_name(rows[key].request.provider()), shop.run_id, _NEW, now)
+            for key in wanted
+        ],
+        now,
+    )
+    return wanted, plan
 
 
 def find_room(shop: Workshop) -> dict[str, float]:

@@ -20,6 +20,7 @@ from pixverse_dagster.ledger import claims
 from pixverse_dagster.ledger.database import chunked, open_engine
 from pixverse_dagster.ledger.records import Intent, Task, plain, read_row, read_task, row_values
 from pixverse_dagster.ledger.schema import meta, rows, snapshots, takes, tasks
+from pixverse_dagster.ledger.schema import waiting as queue
 from pixverse_dagster.ledger.waiting import Hold, Waiting, WaitingList
 from pixverse_dagster.prompts import Problem, Row, changed_columns, retake
 
@@ -269,6 +270,16 @@ class Ledger:
         same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
         query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
         return {task.row: task for task in self._tasks(query, keys=keys)}
+
+    def unsubmitted(self, pipeline: str, limit: int) -> list[str]:
+        """Current rows, in table order, whose request was never attempted and that do not wait for their turn."""
+        attempted = sa.exists().where(
+            tasks.c.pipeline == rows.c.pipeline, tasks.c.row == rows.c.row, tasks.c.digest == rows.c.digest
+        )
+        waits = sa.exists().where(queue.c.pipeline == rows.c.pipeline, queue.c.row == rows.c.row)
+        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline, ~attempted, ~waits)
+        with self._read() as connection:
+            return list(connection.execute(query.order_by(rows.c.position).limit(limit)).scalars())
 
     def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
         """Every succeeded task of these rows, also of requests that left the table: they were paid for."""

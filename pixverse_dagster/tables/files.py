@@ -65,6 +65,28 @@ class FileTable:
         """The file's path, or its URL without user, password and query string."""
         return redact_url(self._source) if self._scheme not in {"", "file"} else str(self.path)
 
+    @property
+    def can_be_watched(self) -> bool:
+        """Whether a change of the file can be seen without reading it."""
+        return self._scheme in {"", "file", "s3"}
+
+    def fingerprint(self) -> str | None:
+        """What changes when the file does: time and size, or S3's ETag. None where there is no file."""
+        if self._scheme == "s3":
+            from botocore.exceptions import ClientError  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+
+            bucket, _, key = self._source[len("s3://") :].partition("/")
+            try:
+                with closing(self._s3()) as client:
+                    return str(client.head_object(Bucket=bucket, Key=key)["ETag"])
+            except ClientError:
+                return None
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return f"{found.st_mtime_ns}-{found.st_size}"
+
     def read(self) -> Iterator[RawRow]:
         """The rows in file order. Raises InvalidTable if the file cannot be read or is of another kind."""
         web = self._scheme in {"http", "https"}
