@@ -144,7 +144,7 @@ def test_what_waits_past_the_deadline_of_a_delivery_keeps_its_place(
 ):
     """It is named, nothing was sent for it, and the sensor goes on with it."""
     server = simulator(generation_seconds=60)
-    with shop_of(ledger, server, max_open_tasks=1) as shop:
+    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as shop:
         stored, problems = deliver(shop, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(2)), 0.3)
     assert not stored
     assert len(problems) == 2
