@@ -38,8 +38,9 @@ class Price(Record):
         return round(self.usd * float(seconds or 1) * request.outputs_asked(), 6)
 
 
-# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3). Its other sizes are scaled from that by
-# PixVerse's own credits, 45 : 45 : 60 : 120, and doubled for 8 s or fast mode. HighwayAPI and Pixwith publish nothing.
+# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3), and an answer at 720p said 0.1495. The other
+# sizes are scaled from that by PixVerse's own credits, 45 : 45 : 60 : 120, and doubled for 8 s or fast mode.
+# HighwayAPI and Pixwith publish nothing.
 PUBLISHED: tuple[Price, ...] = tuple(
     Price(
         model=RunwareV45.MODEL,
@@ -48,7 +49,7 @@ PUBLISHED: tuple[Price, ...] = tuple(
         duration_seconds=seconds,
         motion_mode=mode,
     )
-    for resolution, usd in {"360p": 0.112, "540p": 0.112, "720p": 0.150, "1080p": 0.299}.items()
+    for resolution, usd in {"360p": 0.1121, "540p": 0.1121, "720p": 0.1495, "1080p": 0.299}.items()
     for seconds, mode in ((5, "normal"), (5, "fast"), (8, "normal"))
 )
 

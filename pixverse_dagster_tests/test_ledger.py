@@ -507,7 +507,7 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
         "note": "cut off",
         "urls": ("https://a/1", "https://a/2"),
         "seeds": (7, None),
-        "estimate_usd": 0.112 if model == RUNWARE else None,
+        "estimate_usd": 0.1121 if model == RUNWARE else None,
         "cost_usd": 0.25,
         "polls": 2,
         "collects": 1,

@@ -269,7 +269,7 @@ def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledge
         assert len(server.tasks()) == 3
     attempts = ledger.find(NAME)
     assert [(task.attempt, task.state, task.estimate_usd) for task in attempts] == [
-        (n, TaskState.FAILED, 0.112) for n in (1, 2, 3)
+        (n, TaskState.FAILED, 0.1121) for n in (1, 2, 3)
     ]
     assert len({task.client_reference for task in attempts}) == 3
 
@@ -300,7 +300,7 @@ def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: St
     several = next(manifest for manifest in manifests if len(manifest.attempts) > 1)
     assert several.attempts[0].state is TaskState.FAILED
     assert several.attempts[0].cost is not None
-    assert several.attempts[0].cost.usd == 0.112
+    assert several.attempts[0].cost.usd == 0.1121
 
 
 def test_a_person_may_allow_one_more_attempt_of_what_failed_or_was_abandoned(ledger: Ledger, simulator: StartSimulator):

@@ -64,7 +64,7 @@ def test_a_terminated_run_submits_nothing_more_and_says_what_goes_on(
     submitted = len(running.tasks())
     assert submitted <= 25, "it went on submitting"
     assert f"Cancelled: nothing further is submitted. {submitted} tasks that this run submitted go on" in log
-    assert f"about {submitted * 0.112:.3f} USD" in log
+    assert f"about {submitted * 0.1121:.3f} USD" in log
     run_on(environment, ROWS)
     assert states(folder, environment)["stored"] == ROWS
     assert len(running.tasks()) == ROWS
