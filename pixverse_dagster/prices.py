@@ -38,8 +38,8 @@ class Price(Record):
         return round(self.usd * float(seconds or 1) * request.outputs_asked(), 6)
 
 
-# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3), and an answer at 720p said 0.1495. The other
-# sizes are scaled from that by PixVerse's own credits, 45 : 45 : 60 : 120, and doubled for 8 s or fast mode.
+# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3), and an answer at 720p said 0.1495. The
+# other sizes are scaled from that by PixVerse's own credits, 45 : 45 : 60 : 120, and doubled for 8 s or fast mode.
 # HighwayAPI and Pixwith publish nothing.
 PUBLISHED: tuple[Price, ...] = tuple(
     Price(

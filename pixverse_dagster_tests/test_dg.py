@@ -1,6 +1,7 @@
 """A stranger's way in: a `dg` project, the scaffold command, and dg's own checks of what it wrote."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,16 @@ def dg_command(studio: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def test_the_quickstart_passes_every_check_of_dg(tmp_path: Path) -> None:
+    """The example loads as it stands, without a key."""
+    example = Path(__file__).parent.parent / "examples" / "quickstart"
+    copy = shutil.copytree(example, tmp_path / "quickstart", ignore=shutil.ignore_patterns("clips", ".venv"))
+    assert "validated successfully" in dg_command(copy, "check", "yaml")
+    listed = dg_command(copy, "list", "defs")
+    assert "trailers/clips" in listed
+    assert "trailers_table" in listed
 
 
 def test_the_scaffold_command_writes_a_folder_that_passes_every_check_of_dg(studio: Path) -> None:

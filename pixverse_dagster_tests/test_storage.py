@@ -320,3 +320,14 @@ def test_a_refused_put_is_an_error_and_not_a_taken_key(s3_bucket: tuple[S3Server
         with pytest.raises(client.exceptions.ClientError, match=code):
             putting(S3Store(client, place), tmp_path)(CLIP, FIRST)
         client.close()
+
+
+def test_what_a_killed_download_left_is_swept_after_a_day(tmp_path: Path):
+    """Today's scratch files may be somebody's; yesterday's are nobody's."""
+    store = LocalStore(tmp_path)
+    old, new = store.scratch() / "pixverse-old", store.scratch() / "pixverse-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "1.part").write_bytes(b"half a clip")
+    os.utime(old, (0, 0))
+    assert [left.name for left in store.scratch().iterdir()] == ["pixverse-new"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_LEFT_SECONDS = 86_400
 
 
 class LocalStore:
@@ -66,7 +69,18 @@ class LocalStore:
         """A folder on the same file system, so that a finished download is stored without being copied."""
         folder = self._root / self.INCOMING
         folder.mkdir(parents=True, exist_ok=True)
+        self._sweep(folder)
         return folder
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what a killed process left half downloaded; no download takes a day."""
+        for left in folder.iterdir():
+            try:
+                if time.time() - left.stat().st_mtime < _LEFT_SECONDS:
+                    continue
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            except FileNotFoundError:
+                continue  # another process sweeps as well
 
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
