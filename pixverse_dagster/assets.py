@@ -9,7 +9,7 @@ import dagster as dg
 from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.events import clip_event, ended_event, judge_unknown, raise_failures, task_event
+from pixverse_dagster.events import TABLE_VERSION, clip_event, ended_event, judge_unknown, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pipeline import Workshop
@@ -27,6 +27,7 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         description="The prompt table as it was last read: every row checked for its model. Costs nothing.",
         group_name=blueprint.group_name,
         kinds={"pixverse"},
+        tags={"pixverse/pipeline": blueprint.name},
         ins={"table": dg.AssetIn(blueprint.table_asset)} if blueprint.table_asset else {},
         required_resource_keys=blueprint.resource_keys,
         check_specs=[
@@ -47,7 +48,9 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", problem)
         return dg.MaterializeResult(
-            metadata=reading_metadata(blueprint.pipeline, reading, change, plan), check_results=[_rows_valid(reading)]
+            data_version=dg.DataVersion(TABLE_VERSION),
+            metadata=reading_metadata(blueprint.pipeline, reading, change, plan),
+            check_results=[_rows_valid(reading)],
         )
 
     return prompts
@@ -59,6 +62,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     common: dict[str, Any] = {
         "group_name": blueprint.group_name,
         "partitions_def": blueprint.partitions,
+        "tags": {"pixverse/pipeline": name},
         "skippable": True,
     }
     tasks_spec = dg.AssetSpec(

@@ -18,6 +18,8 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.submission import Submission
 
 DATA_VERSION_TAG = "dagster/data_version"
+TABLE_VERSION = "by row"
+"""The data version of every reading: which rows changed is in their digests, and no other row is out of date for it."""
 UNKNOWN_CHECK = "outcomes_known"
 _PROBLEMS_SHOWN = 20
 _UNKNOWN_SHOWN = 100
@@ -32,7 +34,7 @@ def task_event(submission: Submission, task: Task) -> dg.AssetMaterialization:
         partition=task.row,
         description=f"{'submitted' if submission.sent else 'adopted'}: {task.request.MODEL}, task {task.task_id}",
         metadata=_task_metadata(task) | {"pixverse/submitted_now": submission.sent},
-        tags={DATA_VERSION_TAG: task.id},
+        tags=_version_tags(task, task.id, "prompts", TABLE_VERSION),
     )
 
 
@@ -57,7 +59,8 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         "pixverse/state": str(TaskState.STORED),
         "dagster/uri": store.uri(first.key),
         "pixverse/prompt": str(getattr(task.request, "prompt", "")),
-        "pixverse/manifest": dg.PathMetadataValue(store.uri(manifest_key(folder))),
+        "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
+        "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(manifest_key(folder))),
         "pixverse/outputs": len(manifest.outputs),
         "pixverse/outputs_asked": manifest.outputs_asked,
         "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),
@@ -80,7 +83,7 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         partition=task.row,
         description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
         metadata=metadata,
-        tags={DATA_VERSION_TAG: first.sha256, f"dagster/input_data_version/{task.pipeline}/tasks": task.id},
+        tags=_version_tags(task, first.sha256, "tasks", task.id),
     )
 
 
@@ -132,6 +135,17 @@ def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
         metadata={"pixverse/failed_rows": len(problems), "pixverse/rows": rows},
         allow_retries=False,
     )
+
+
+def _version_tags(task: Task, version: str, upstream: str, upstream_version: str) -> dict[str, str]:
+    """What Dagster needs to tell whether a partition is up to date; it adds them itself only to its own events."""
+    return {
+        DATA_VERSION_TAG: version,
+        "dagster/data_version_is_user_provided": "true",
+        "dagster/code_version": task.request.CODE_VERSION,
+        f"dagster/input_data_version/{task.pipeline}/{upstream}": upstream_version,
+        f"dagster/input_event_pointer/{task.pipeline}/{upstream}": "NULL",
+    }
 
 
 def _task_metadata(task: Task) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 from dagster.components.testing import create_defs_folder_sandbox
 
 from pixverse_dagster import (
@@ -281,3 +283,19 @@ def test_an_asset_downstream_of_clips_is_requested_when_its_clip_lands(
     assert ran.success
     after = dg.evaluate_automation_conditions(definitions, instance, cursor=before.cursor)
     assert after.get_requested_partitions(thumbnail.key) == {"r1"}
+
+
+def test_reading_the_table_again_makes_no_row_out_of_date(
+    server: Simulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Dagster's own staleness: a stored row stays up to date whatever else changes; one without a clip is missing."""
+    definitions = build("films", ROWS, server.url, tmp_path)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    prompts, tasks, clips = (dg.AssetKey(["films", part]) for part in ("prompts", "tasks", "clips"))
+    job.execute_in_process(instance=instance, asset_selection=[prompts])
+    job.execute_in_process(instance=instance, asset_selection=[tasks, clips], partition_key="r0")
+    job.execute_in_process(instance=instance, asset_selection=[prompts])
+    resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
+    assert [resolver.get_status(key, row) for key in (tasks, clips) for row in ("r0", "r1")] == [
+        StaleStatus.FRESH, StaleStatus.MISSING, StaleStatus.FRESH, StaleStatus.MISSING,
+    ]  # fmt: skip
