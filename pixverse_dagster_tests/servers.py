@@ -59,7 +59,7 @@ def postgres(root: Path) -> Generator[str]:
     binaries = _postgres_binaries()
     if binaries is None:
         raise ServerError(missing("postgres"))
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     log = root / "postgres.log"
     settings = {
         "listen_addresses": "127.0.0.1",
@@ -246,7 +246,7 @@ _CEPH_KEYS = {
 
 
 def _start_rgw(home: Path, running: ExitStack) -> S3Server:
-    port, monitor_v2, monitor_v1 = _free_ports(3)
+    port, monitor_v2, monitor_v1 = free_ports(3)
     monitors = f"[v2:127.0.0.1:{monitor_v2},v1:127.0.0.1:{monitor_v1}]"
     fsid, osd_uuid = str(uuid.uuid4()), str(uuid.uuid4())
     server = S3Server(f"http://127.0.0.1:{port}", f"key{secrets.token_hex(8)}", secrets.token_hex(20))
@@ -415,7 +415,7 @@ def _tail(log: Path, lines: int = 30) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or f"({log.name} is empty)"
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens on, below the range from which the system gives ports to outgoing connections."""
     found: list[int] = []
     for _ in range(1000):
