@@ -26,7 +26,8 @@ def test_the_readme_has_each_command_on_one_line(name: str) -> None:
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
     """Relative links in README and docs name files that exist."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]:
+    examples = (ROOT / "examples").glob("*/README.md")
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md", *examples]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
