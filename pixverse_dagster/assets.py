@@ -13,7 +13,7 @@ from pixverse_dagster.events import TABLE_VERSION, clip_event, ended_event, judg
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.readings import ROWS_SHOWN, reading_metadata
+from pixverse_dagster.readings import ROWS_SHOWN, problem_table, reading_metadata
 from pixverse_dagster.submission import Submission, plan_rows, submit_rows
 from pixverse_dagster.tables import ValueTable
 
@@ -76,7 +76,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
         key=[name, "clips"],
         deps=[[name, "tasks"]],
         description="The stored clip of each row, with its manifest. Materialised directly, it adopts the row's "
-        "task, or submits it, and waits.",
+        "task, or submits it, and waits: a warning that upstream partitions are missing does no harm.",
         kinds={"pixverse", "mp4"},
         **common,
     ).with_io_manager_key(blueprint.clips_key)
@@ -91,12 +91,9 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
-        report = context.log_event if tasks_spec.key in selected else None
         with blueprint.open_run(context) as shop:
             if clips_spec.key in selected:
-                problems = _deliver(blueprint, context, shop, keys, report)
-                if report:
-                    report_unknown(shop, report)
+                problems = _deliver(blueprint, context, shop, keys, adopted=tasks_spec.key in selected)
             else:
                 problems = submit_only(shop, keys, context)
         raise_failures("failed", problems, len(keys))
@@ -106,14 +103,20 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
     return generate
 
 
-def submit_reported(shop: Workshop, keys: Sequence[str], report: Callable[[Any], None] | None) -> Generator[Submission]:
-    """Submit rows, each reported as an event of `tasks`; close the iterator to stop."""
+def submit_reported(
+    shop: Workshop, keys: Sequence[str], report: Callable[[Any], None], *, adopted: bool = True
+) -> Generator[Submission]:
+    """Submit rows, each reported as an event of `tasks`; close the iterator to stop.
+
+    Without `adopted`, only what was sent now is: the run that sent the others has told of them.
+    """
     with closing(submit_rows(shop, keys)) as submissions:
         for submission in submissions:
             task = submission.task
-            if report and task and not submission.problem and not submission.waits:
-                report(task_event(submission, task))
-            elif report and task and task.state is not TaskState.CLAIMED:
+            if task and not submission.problem and not submission.waits:
+                if submission.sent or adopted:
+                    report(task_event(submission, task))
+            elif task and task.state is not TaskState.CLAIMED:
                 report(ended_event(task))
             yield submission
 
@@ -137,19 +140,18 @@ def report_unknown(shop: Workshop, report: Callable[[Any], None]) -> None:
     report(judge_unknown(shop.pipeline.name, [task for task in found if not task.settling]))
 
 
-def _deliver(
-    blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], report: Callable[[Any], None] | None
-) -> list[str]:
+def _deliver(blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], *, adopted: bool) -> list[str]:
     """Submit rows and store their clips as the tasks finish; returns what is wrong, row by row."""
     io_manager: ClipIOManager = getattr(context.resources, blueprint.clips_key)
     store = io_manager.get_store()
-    delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, report))
+    delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, context.log_event, adopted=adopted))
     with closing(delivery.run(keys, blueprint.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
                 context.log_event(clip_event(collected, store, shop.clock()))
-            elif report:
-                report(ended_event(collected.task, collected.problem))
+            else:
+                context.log_event(ended_event(collected.task, collected.problem))
+    report_unknown(shop, context.log_event)
     return delivery.problems
 
 
@@ -159,6 +161,9 @@ def _rows_valid(reading: Reading) -> dg.AssetCheckResult:
         check_name="rows_valid",
         passed=not reading.problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{bad} rows cannot be generated; the first: {reading.problems[0]}" if bad else "",
-        metadata={"pixverse/invalid_rows": bad},
+        description=f"{bad} {'row' if bad == 1 else 'rows'} cannot be generated; the first: {reading.problems[0]}"
+        if bad
+        else "every row can be generated",
+        metadata={"pixverse/invalid_rows": bad}
+        | ({"pixverse/problems": problem_table(reading.problems)} if bad else {}),
     )

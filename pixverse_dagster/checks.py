@@ -14,7 +14,7 @@ def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey([blueprint.name, "tasks"]),
         name=UNKNOWN_CHECK,
-        description="No submit's outcome is unknown: nothing was perhaps paid for that nobody collects.",
+        description="Every paid submit has a known outcome. Fails while somebody has to look at a provider's console.",
         required_resource_keys={blueprint.ledger_key},
     )
     def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

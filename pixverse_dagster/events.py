@@ -11,7 +11,7 @@ import dagster as dg
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.collection import Collected
 from pixverse_dagster.ledger import Task
-from pixverse_dagster.lineage import iso, manifest_key, task_cost, task_folder
+from pixverse_dagster.lineage import DIGEST_DIGITS, iso, manifest_key, task_cost, task_folder
 from pixverse_dagster.redaction import redact_text
 from pixverse_dagster.settlement import describe_trouble, settling_command
 from pixverse_dagster.storage.base import ClipStore
@@ -55,29 +55,28 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
     first = manifest.outputs[0]
     folder = task_folder(task)
     waited = (task.finished_at or now) - (task.submitted_at or now)
-    metadata: dict[str, Any] = _task_metadata(task) | {
+    metadata: dict[str, Any] = {}
+    if len(collected.poster) <= _MAX_POSTER_BYTES:
+        encoded = base64.b64encode(collected.poster).decode()
+        metadata["pixverse/poster"] = dg.MetadataValue.md(f"![poster](data:image/jpeg;base64,{encoded})")
+    metadata["pixverse/prompt"] = str(getattr(task.request, "prompt", ""))
+    metadata |= {f"pixverse/label/{label}": value for label, value in manifest.labels.items()}
+    metadata |= _task_metadata(task) | {
         "pixverse/state": str(TaskState.STORED),
-        "dagster/uri": store.uri(first.key),
-        "pixverse/prompt": str(getattr(task.request, "prompt", "")),
-        "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
-        "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(manifest_key(folder))),
-        "pixverse/outputs": len(manifest.outputs),
-        "pixverse/outputs_asked": manifest.outputs_asked,
-        "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),
-        "pixverse/sha256": first.sha256,
+        "pixverse/generation_seconds": round(waited, 3),
         "pixverse/duration_seconds": first.duration_seconds,
         "pixverse/width": first.width,
         "pixverse/height": first.height,
         "pixverse/fps": first.fps,
         "pixverse/codec": first.codec,
         "pixverse/audio": first.audio,
-        "pixverse/generation_seconds": round(waited, 3),
+        "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),
+        "pixverse/outputs": len(manifest.outputs),
+        "pixverse/outputs_asked": manifest.outputs_asked,
+        "dagster/uri": store.uri(first.key),
+        "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
+        "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(manifest_key(folder))),
     }
-    if len(collected.poster) <= _MAX_POSTER_BYTES:
-        encoded = base64.b64encode(collected.poster).decode()
-        metadata["pixverse/poster"] = dg.MetadataValue.md(f"![poster](data:image/jpeg;base64,{encoded})")
-    for label, value in manifest.labels.items():
-        metadata[f"pixverse/label/{label}"] = value
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,
@@ -115,7 +114,7 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
         description=f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
         f"look for each in its provider's console, then settle it. The first: {describe_trouble(unknown[0])}"
         if unknown
-        else "every submit's outcome is known",
+        else "Every submit's outcome is known.",
         metadata={
             "pixverse/unknown_rows": len(unknown),
             "pixverse/at_stake_usd": round(sum(known), 6),
@@ -150,18 +149,18 @@ def _version_tags(task: Task, version: str, upstream: str, upstream_version: str
 
 def _task_metadata(task: Task) -> dict[str, Any]:
     cost = task_cost(task)
-    metadata: dict[str, Any] = {
+    metadata: dict[str, Any] = {} if cost.usd is None else {"pixverse/cost_usd": cost.usd}
+    metadata |= {
+        "pixverse/cost_source": cost.source,
         "pixverse/model": task.request.MODEL,
         "pixverse/provider": task.provider,
         "pixverse/task_id": task.task_id or "",
         "pixverse/state": str(task.state),
         "pixverse/attempt": task.attempt,
         "pixverse/take": task.take,
-        "pixverse/digest": task.digest,
-        "pixverse/cost_source": cost.source,
+        # Wide as the page is, a whole digest pushes the table over its edge; the manifest has it.
+        "pixverse/digest": task.digest[:DIGEST_DIGITS],
     }
-    if cost.usd is not None:
-        metadata["pixverse/cost_usd"] = cost.usd
     if task.submitted_at:
-        metadata["pixverse/submitted_at"] = iso(task.submitted_at)
+        metadata["pixverse/submitted_at"] = dg.MetadataValue.timestamp(task.submitted_at)
     return metadata

@@ -18,6 +18,16 @@ ROWS_SHOWN = 100
 def reading_metadata(pipeline: Pipeline, reading: Reading, change: SnapshotChange, plan: Plan) -> dict[str, Any]:
     """The metadata of a materialisation of `prompts`: numbers that plot, and tables."""
     metadata: dict[str, Any] = {
+        "pixverse/plan": _plan_table(plan),
+        "pixverse/plan_cost_usd": plan.cost_usd,
+        "pixverse/plan_unpriced_rows": plan.unpriced,
+    }
+    for name, problems in (("problems", reading.problems), ("cautions", reading.cautions)):
+        if problems:
+            metadata[f"pixverse/{name}"] = problem_table(problems)
+    if changes := _changes(change, plan):
+        metadata["pixverse/changes"] = _table(("row", "what", "note", "usd"), changes)
+    metadata |= {
         "pixverse/table": pipeline.table.describe(),
         "pixverse/rows": len(reading.rows),
         "pixverse/new_rows": len(change.new),
@@ -26,15 +36,7 @@ def reading_metadata(pipeline: Pipeline, reading: Reading, change: SnapshotChang
         "pixverse/removed_rows": len(change.removed),
         "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
         "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
-        "pixverse/plan": _plan_table(plan),
-        "pixverse/plan_cost_usd": plan.cost_usd,
-        "pixverse/plan_unpriced_rows": plan.unpriced,
     }
-    if changes := _changes(change, plan):
-        metadata["pixverse/changes"] = _table(("row", "what", "note", "usd"), changes)
-    for name, problems in (("problems", reading.problems), ("cautions", reading.cautions)):
-        if problems:
-            metadata[f"pixverse/{name}"] = _problem_table(problems)
     return metadata
 
 
@@ -56,7 +58,8 @@ def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, st
     return lines[:ROWS_SHOWN]
 
 
-def _problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
+def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
+    """What is wrong with which row, and what to do."""
     lines = [(p.line, p.row, p.column, p.message) for p in problems[:ROWS_SHOWN]]
     return _table(("line", "row", "column", "message"), lines)
 

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
-ServerName = Literal["postgres", "rgw"]
+ServerName = Literal["postgres", "rgw", "chromium"]
 T = TypeVar("T")
 
 
@@ -37,10 +37,15 @@ class ServerError(Exception):
 
 
 def missing(server: ServerName) -> str | None:
-    """Why this server cannot be started on this machine, or None when it can."""
+    """Why this program cannot be started on this machine, or None when it can."""
     if server == "postgres":
         if _postgres_binaries() is None:
             return "PostgreSQL is not installed: apt-get install postgresql"
+        return None
+    if server == "chromium":
+        if shutil.which("chromium") is None:
+            install = "apt-get install --no-install-recommends chromium fonts-dejavu-core"
+            return f"Chromium is not installed: {install}"
         return None
     programs = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
     absent = [program for program in programs if shutil.which(program) is None]

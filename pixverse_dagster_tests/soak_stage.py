@@ -54,7 +54,7 @@ _FOREIGN = ("PIXVERSE_", "DAGSTER_", "AWS_", "PG")
 _DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  runs:\n    max_concurrent_runs: -1\n"
 _DAGSTER_ON_POSTGRES = "storage:\n  postgres:\n    postgres_url: {}\n"
 
-Role = Literal["daemon", "worker", "person", "launcher"]
+Role = Literal["daemon", "worker", "person", "launcher", "webserver"]
 Part = Literal["daemon", "worker", "code server"]
 
 
@@ -85,7 +85,7 @@ class _Started:
 
 
 class Crew:
-    """Every process that the soak started, each with a process group of its own."""
+    """Every process that a soak or a test started, each with a process group of its own."""
 
     def __init__(self, home: Path) -> None:
         self.logs = home / "logs"
