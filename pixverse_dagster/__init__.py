@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Unauthorized,
     )
     from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
+    from pixverse_dagster.inspection import CheckRules
     from pixverse_dagster.io_managers.local import LocalClipIOManager
     from pixverse_dagster.io_managers.s3 import S3ClipIOManager
     from pixverse_dagster.pace import Pace
@@ -67,6 +68,7 @@ _HOMES = {
         "Unauthorized",
     ),
     "factory": ("PipelineOptions", "build_clips_definitions"),
+    "inspection": ("CheckRules",),
     "io_managers.local": ("LocalClipIOManager",),
     "io_managers.s3": ("S3ClipIOManager",),
     "pace": ("Pace",),
@@ -80,6 +82,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Budget",
     "CallableTable",
+    "CheckRules",
     "Clip",
     "ClipInvalid",
     "ClipManifest",

@@ -9,11 +9,12 @@ import dagster as dg
 from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.events import TABLE_VERSION, clip_event, ended_event, judge_unknown, raise_failures, task_event
+from pixverse_dagster.events import TABLE_VERSION, ended_event, judge_unknown, raise_failures, task_event
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.readings import ROWS_SHOWN, problem_table, reading_metadata
+from pixverse_dagster.reporting import report_clip
 from pixverse_dagster.submission import Submission, plan_rows, submit_rows
 from pixverse_dagster.tables import ValueTable
 
@@ -145,14 +146,15 @@ def _deliver(blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[
     io_manager: ClipIOManager = getattr(context.resources, blueprint.clips_key)
     store = io_manager.get_store()
     delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, context.log_event, adopted=adopted))
+    withheld: list[str] = []
     with closing(delivery.run(keys, blueprint.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
-                context.log_event(clip_event(collected, store, shop.clock()))
+                withheld.append(report_clip(context, shop, store, collected))
             else:
                 context.log_event(ended_event(collected.task, collected.problem))
     report_unknown(shop, context.log_event)
-    return delivery.problems
+    return [*delivery.problems, *filter(None, withheld)]
 
 
 def _rows_valid(reading: Reading) -> dg.AssetCheckResult:

@@ -1,11 +1,26 @@
 """Asset checks: what a person should look at, with the reason and what to do."""
 
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import dagster as dg
 
 from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.clip import TaskState
+from pixverse_dagster.collection import check_clip, read_manifest
+from pixverse_dagster.errors import StoreConflict
 from pixverse_dagster.events import UNKNOWN_CHECK, judge_unknown
+from pixverse_dagster.inspection import CheckRules, Finding
+from pixverse_dagster.io_managers.base import ClipIOManager
+from pixverse_dagster.ledger import Task
+from pixverse_dagster.lineage import manifest_key, task_folder
+from pixverse_dagster.reporting import CLIP_CHECK, check_event
 from pixverse_dagster.resources import LedgerResource
+from pixverse_dagster.storage.base import ClipStore
+
+_WORKERS = 4
 
 
 def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
@@ -25,3 +40,83 @@ def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
 
     return outcomes_known
+
+
+def build_clip_check(blueprint: Blueprint) -> list[dg.AssetChecksDefinition]:
+    """The check on `clips`, with a result of its own for every row; none if the rules are not enabled.
+
+    The run that stores a clip evaluates it. Executed by itself, it reads the stored clips again, of a partition, of a
+    range, or of all rows, and compares them anew: with the manifest's digest, and with the rules as they are now.
+    """
+    rules = blueprint.pipeline.checks
+    if not rules.enabled:
+        return []
+    with warnings.catch_warnings():
+        # A check with partitions is a preview in Dagster 1.13.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        spec = dg.AssetCheckSpec(
+            CLIP_CHECK,
+            asset=dg.AssetKey([blueprint.name, "clips"]),
+            partitions_def=blueprint.partitions,
+            blocking=rules.blocking,
+            description="The stored clip is intact, decodes from first to last frame, is neither blank nor frozen, and "
+            "its duration, size, sound and number are what the row asked for.",
+        )
+
+    # `can_subset` makes its output optional: the step reports each row itself, which an output could not.
+    @dg.multi_asset_check(
+        name=f"{blueprint.name}_check_clips",
+        specs=[spec],
+        can_subset=True,
+        required_resource_keys={blueprint.ledger_key, blueprint.clips_key},
+    )
+    def check_clips(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        resource: LedgerResource = getattr(context.resources, blueprint.ledger_key)
+        ledger = resource.get_ledger(context.instance)
+        rows = list(context.partition_keys) if partitioned else list(ledger.rows(blueprint.name))
+        log: Any = context.op_execution_context
+        io_manager: ClipIOManager = getattr(context.resources, blueprint.clips_key)
+        store = io_manager.get_store()
+        tasks = ledger.newest_stored(blueprint.name, rows)
+        failed = 0
+        for row, findings in _check_rows(store, rows if partitioned else list(tasks), tasks, rules):
+            event = check_event(context.instance, blueprint.name, row, findings, rules)
+            log.log_event(event)
+            failed += not event.passed
+        if not partitioned:
+            log.log_event(_overall(blueprint.name, failed, len(tasks)))
+        yield from ()
+
+    return [check_clips]
+
+
+def _check_rows(
+    store: ClipStore, rows: Sequence[str], tasks: dict[str, Task], rules: CheckRules
+) -> Iterator[tuple[str, Sequence[Finding]]]:
+    def check(row: str) -> Sequence[Finding]:
+        return _check_row(store, tasks.get(row), rules)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        yield from zip(rows, pool.map(check, rows), strict=True)
+
+
+def _check_row(store: ClipStore, task: Task | None, rules: CheckRules) -> Sequence[Finding]:
+    if task is None:
+        return [Finding("outputs", passed=False, asked="a stored clip", came="none yet")]
+    try:
+        manifest = read_manifest(store, manifest_key(task_folder(task)))
+    except (FileNotFoundError, StoreConflict) as error:
+        return [Finding("intact", passed=False, asked="a manifest", came=f"{type(error).__name__}: {error}")]
+    return check_clip(store, manifest, task.request, rules)
+
+
+def _overall(pipeline: str, failed: int, clips: int) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([pipeline, "clips"]),
+        check_name=CLIP_CHECK,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{failed} of {clips} clips fail; see their partitions",
+        metadata={"pixverse/failed_clips": failed, "pixverse/clips": clips},
+    )

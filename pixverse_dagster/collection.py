@@ -6,16 +6,18 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from pixverse_dagster.clip import ClipFacts, ClipManifest, ClipOutput, Ended, FailureKind, TaskState
 from pixverse_dagster.download import Download
 from pixverse_dagster.errors import ClipInvalid, NotSent, PixverseError, ReadFailed, ResultExpired, StoreConflict
+from pixverse_dagster.inspection import CheckRules, Finding, Seen, inspect_clip, judge_clip
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import build_manifest, manifest_key, task_folder
 from pixverse_dagster.media import probe
+from pixverse_dagster.models import Request
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.polling import refresh
 from pixverse_dagster.redaction import redact_text
@@ -27,12 +29,13 @@ _CORRUPT_DOWNLOADS = 3
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of one task: its manifest and poster, or why there is none yet."""
+    """What became of one task: its manifest and poster, and what its checks found, or why there is none yet."""
 
     task: Task
     manifest: ClipManifest | None = None
     poster: bytes = b""
     problem: str = ""
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def collect_tasks(shop: Workshop, store: ClipStore, batch: Sequence[Task]) -> It
 
 def _collect_safely(shop: Workshop, store: ClipStore, task: Task) -> Collected:
     try:
-        return collect(shop, store, task)
+        collected = collect(shop, store, task)
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and this row's are this row's
         text = str(error) if isinstance(error, PixverseError) else f"{type(error).__name__}: {redact_text(str(error))}"
         task = shop.ledger.refresh(task)
@@ -81,6 +84,32 @@ def _collect_safely(shop: Workshop, store: ClipStore, task: Task) -> Collected:
             retry_at = shop.clock() + shop.pipeline.pace.collect_wait(task.collects)
             task = shop.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at)
         return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
+    if collected.manifest is None:
+        return collected
+    return replace(collected, findings=check_clip(store, collected.manifest, task.request, shop.pipeline.checks))
+
+
+def check_clip(store: ClipStore, manifest: ClipManifest, request: Request, rules: CheckRules) -> tuple[Finding, ...]:
+    """Judge a clip as it stands in the store: nothing, where the rules are not enabled. Never raises.
+
+    The bytes are read back rather than judged on their way in: so the digest is that of what a reader will get, and a
+    clip that an earlier run stored is judged in the same way as one that has just come. That is one more read per clip,
+    of the fastest party to the whole exchange.
+    """
+    if not rules.enabled:
+        return ()
+    seen = {output.n: _look(store, output.key, rules) for output in manifest.outputs}
+    return judge_clip(request, manifest.outputs, seen, rules)
+
+
+def _look(store: ClipStore, key: str, rules: CheckRules) -> Seen:
+    try:
+        with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
+            path = Path(scratch) / "clip"
+            got = _copy(store, key, path)
+            return inspect_clip(path, rules, got.sha256)
+    except Exception as error:  # noqa: BLE001 - as above; and it is stored already, so that this is no more than a finding
+        return Seen(problem=f"{type(error).__name__}: {redact_text(str(error))}"[:300])
 
 
 def _expire(shop: Workshop, task: Task) -> Task:

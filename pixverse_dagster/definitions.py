@@ -21,6 +21,7 @@ Without any configuration it runs the sample table against the simulator on this
 | `PIXVERSE_BUDGET` | JSON: `per_run_usd`, `per_day_usd`, `total_usd` | no limit |
 | `PIXVERSE_PRICES` | JSON list of price-book lines: `model`, `usd`, `per`, `resolution` … | the published prices |
 | `PIXVERSE_RETRY` | JSON: further paid attempts by kind of failure, `provider_error`, `moderated` … | none |
+| `PIXVERSE_CHECKS` | JSON with fields of `CheckRules`: `blocking`, tolerances … | warnings |
 | `PIXVERSE_ACCOUNTS` | JSON by provider: `max_open_tasks`, `max_concurrency`, `submits_per_minute` … | |
 | `PIXVERSE_PACE` | JSON with fields of `Pace`, to make waiting shorter | |
 """
@@ -37,6 +38,7 @@ from pixverse_dagster.budget import Budget
 from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
+from pixverse_dagster.inspection import CheckRules
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.io_managers.local import LocalClipIOManager
 from pixverse_dagster.pace import Pace
@@ -115,6 +117,7 @@ def build() -> dg.Definitions:
         budget=Budget.model_validate_json(_setting("BUDGET", "{}")),
         prices=TypeAdapter(tuple[Price, ...]).validate_json(_setting("PRICES", "[]")),
         retry=RetryPolicy.model_validate_json(_setting("RETRY", "{}")),
+        checks=CheckRules.model_validate_json(_setting("CHECKS", "{}")),
         pace=Pace.model_validate_json(_setting("PACE", "{}")),
     )
     pipeline = build_clips_definitions(

@@ -10,10 +10,11 @@ from pydantic import Field
 from pixverse_dagster.assets import build_clip_assets, build_prompts_asset
 from pixverse_dagster.blueprint import Blueprint
 from pixverse_dagster.budget import Budget
-from pixverse_dagster.checks import build_unknown_check
+from pixverse_dagster.checks import build_clip_check, build_unknown_check
 from pixverse_dagster.clip import Record
 from pixverse_dagster.download import DownloadRules
 from pixverse_dagster.errors import InvalidTable
+from pixverse_dagster.inspection import CheckRules
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Pipeline
@@ -56,6 +57,9 @@ class PipelineOptions(Record):
         default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
     )
     prices: Sequence[Price] = Field(default=(), description="Your own prices; they come before the published ones.")
+    checks: CheckRules = Field(
+        default_factory=CheckRules, description="What every stored clip must be like, and whether a failure blocks."
+    )
     pace: Pace = Field(default_factory=Pace)
     download: DownloadRules = Field(default_factory=DownloadRules)
 
@@ -107,6 +111,7 @@ def build_clips_definitions(
             budget=options.budget,
             retry=options.retry,
             prices=options.prices,
+            checks=options.checks,
         ),
         providers=tuple(resource.PROVIDER.NAME for resource in providers),
         download=options.download,
@@ -120,7 +125,7 @@ def build_clips_definitions(
     return dg.Definitions(
         assets=[asset.map_asset_specs(get_asset_spec) for asset in assets] if get_asset_spec else assets,
         jobs=[submit_job, collect_job],
-        asset_checks=[build_unknown_check(blueprint)],
+        asset_checks=[build_unknown_check(blueprint), *build_clip_check(blueprint)],
         sensors=[
             build_poll_sensor(blueprint, collect_job),
             build_continue_sensor(blueprint, submit_job),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,24 @@ _OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
+@contextmanager
+def open_clip(path: Path) -> Generator[Any]:
+    """Open a clip with PyAV, one of three formats, that refers to nothing else.
+
+    Raises ClipInvalid if it is of another format, has no video or is too large to be decoded.
+    """
+    import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
+
+    container = _container(path)
+    with path.open("rb") as file, av.open(file, "r", format=_DEMUXERS[container], options=_OPTIONS) as media:
+        if not media.streams.video:
+            raise ClipInvalid(f"the file has no video ({media.format.name})")
+        video = media.streams.video[0]
+        if video.width * video.height > MAX_PIXELS:
+            raise ClipInvalid(f"the file's frames are {video.width}x{video.height}: too large to be decoded")
+        yield media
+
+
 def probe(path: Path) -> tuple[ClipFacts, bytes]:
     """Read a clip's facts and its poster frame, a JPEG.
 
@@ -31,12 +51,8 @@ def probe(path: Path) -> tuple[ClipFacts, bytes]:
 
     container = _container(path)
     try:
-        with path.open("rb") as file, av.open(file, "r", format=_DEMUXERS[container], options=_OPTIONS) as media:
-            if not media.streams.video:
-                raise ClipInvalid(f"the file has no video ({media.format.name})")
+        with open_clip(path) as media:
             video = media.streams.video[0]
-            if video.width * video.height > MAX_PIXELS:
-                raise ClipInvalid(f"the file's frames are {video.width}x{video.height}: too large to be decoded")
             ends = [(packet.pts or 0) + (packet.duration or 0) for packet in media.demux(video) if packet.size]
             end = float(max(ends, default=0) * (video.time_base or 0))
             duration = end or float((media.duration or 0) / av.time_base)

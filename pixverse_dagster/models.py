@@ -145,6 +145,10 @@ class Request(BaseModel):
         """The resolution as it will be, from whichever columns say it."""
         return getattr(self, "resolution", None)
 
+    def shape_asked(self) -> str | None:
+        """The aspect ratio that was asked for, `16:9`; None where the clip takes the shape of its image."""
+        return None if self.images() else getattr(self, "aspect_ratio", None)
+
     def outputs_asked(self) -> int:
         """How many clips the task will make."""
         return int(getattr(self, "outputs", 1))

@@ -9,6 +9,7 @@ from typing import Self
 from pixverse_dagster.budget import Budget
 from pixverse_dagster.download import Downloader
 from pixverse_dagster.images import ImageBook
+from pixverse_dagster.inspection import CheckRules
 from pixverse_dagster.ledger import Ledger
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.prices import Price
@@ -31,6 +32,7 @@ class Pipeline:
     budget: Budget = field(default_factory=Budget)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     prices: Sequence[Price] = ()
+    checks: CheckRules = field(default_factory=CheckRules)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def build_collect_job(blueprint: Blueprint) -> dg.JobDefinition:
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
         shop = blueprint.open(context.resources, context.instance, context.run.run_id)
-        return ClipBatch(shop, shop.ledger.collectable(blueprint.name, context.op_config["rows"]))
+        return ClipBatch(shop, shop.ledger.collectable(blueprint.name, context.op_config["rows"]), context)
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_collect",

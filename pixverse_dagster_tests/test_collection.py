@@ -382,8 +382,8 @@ def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(ser
         taken.write_text("something else")
 
         @dg.op(out=dg.Out(io_manager_key="clips"))
-        def collect_rows() -> Any:
-            return ClipBatch(shop, tasks)
+        def collect_rows(context: dg.OpExecutionContext) -> Any:
+            return ClipBatch(shop, tasks, context)
 
         @dg.job(resource_defs={"clips": clips}, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
         def collect_job() -> None:

@@ -31,6 +31,7 @@ ROOT = PACKAGE.parent
 NAMES = [
     "Budget",
     "CallableTable",
+    "CheckRules",
     "Clip",
     "ClipInvalid",
     "ClipManifest",
@@ -261,12 +262,12 @@ LAYERS = [
     {"clip", "errors", "redaction"},
     {"budget", "models", "providers", "prompts", "prices", "pace", "plan", "lineage", "retry"},
     {
-        "transport", "wire", "download", "tables", "images", "media", "ledger", "migrations", "storage", "pipeline",
-        "intake", "settlement", "submission", "polling", "collection", "delivery", "verification",
+        "transport", "wire", "download", "tables", "images", "media", "inspection", "ledger", "migrations", "storage",
+        "pipeline", "intake", "settlement", "submission", "polling", "collection", "delivery", "verification",
     },
     {
-        "resources", "io_managers", "events", "readings", "stops", "blueprint", "assets", "checks", "sensors",
-        "factory", "component", "definitions", "cli",
+        "resources", "io_managers", "events", "readings", "reporting", "stops", "blueprint", "assets", "checks",
+        "sensors", "factory", "component", "definitions", "cli",
     },
 ]  # fmt: skip
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts}

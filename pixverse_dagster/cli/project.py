@@ -33,6 +33,7 @@ _LIVE_SETTINGS = tuple(
         "BUDGET",
         "PRICES",
         "RETRY",
+        "CHECKS",
         "ACCOUNTS",
         "PACE",
     ]

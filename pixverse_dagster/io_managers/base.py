@@ -9,10 +9,11 @@ import dagster as dg
 from pixverse_dagster.clip import Clip, TaskState
 from pixverse_dagster.collection import collect_tasks, read_manifest
 from pixverse_dagster.errors import NotReady, TaskFailed
-from pixverse_dagster.events import clip_event, raise_failures
+from pixverse_dagster.events import raise_failures
 from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.reporting import report_clip, withheld_rows
 from pixverse_dagster.resources import LedgerResource
 from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.storage.base import ClipStore
@@ -20,10 +21,14 @@ from pixverse_dagster.storage.base import ClipStore
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Tasks whose clips are to be stored: what a collect op hands to the IO manager, which closes the workshop."""
+    """Tasks whose clips are to be stored: what a collect op hands to the IO manager, which closes the workshop.
+
+    With the op's context, because an output's context logs no checks.
+    """
 
     shop: Workshop
     tasks: Sequence[Task]
+    context: dg.OpExecutionContext
 
 
 class ClipIOManager(dg.ConfigurableIOManager):
@@ -43,7 +48,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         """The store. Cheap to call."""
 
     def handle_output(self, context: dg.OutputContext, obj: ClipBatch) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Store every clip of the batch, reporting one materialisation per row as it lands.
+        """Store every clip of the batch, reporting one materialisation and one check per row as it lands.
 
         Raises dg.Failure at the end if some rows failed; the others are stored all the same.
         """
@@ -57,14 +62,16 @@ class ClipIOManager(dg.ConfigurableIOManager):
             for collected in collect_tasks(shop, store, obj.tasks):
                 if collected.manifest is None:
                     problems.append(collected.problem)
-                else:
-                    # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
-                    # if the run fails or dies before.
-                    context.log_event(clip_event(collected, store, shop.clock()))
+                # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
+                # if the run fails or dies before.
+                elif problem := report_clip(obj.context, shop, store, collected):
+                    problems.append(problem)
         raise_failures("could not be stored", problems, len(obj.tasks))
 
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
         """The stored clip of the partition, or a dict of those of several, without the rows that have none.
+
+        A clip that fails a blocking check counts as none.
 
         Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
         """
@@ -74,6 +81,8 @@ class ClipIOManager(dg.ConfigurableIOManager):
         wanted = list(keys) if keys is not None else list(ledger.rows(pipeline))
         store = self.get_store()
         stored = ledger.newest_stored(pipeline, wanted)
+        withheld = withheld_rows(context.instance, pipeline, stored)
+        stored = {row: task for row, task in stored.items() if row not in withheld}
         clips = {row: self._load(store, stored[row]) for row in wanted if row in stored}
         if keys is None or len(wanted) != 1:
             return clips
@@ -81,6 +90,8 @@ class ClipIOManager(dg.ConfigurableIOManager):
             task = ledger.current(pipeline, wanted).get(wanted[0])
             if task is not None and task.state is TaskState.FAILED:
                 raise TaskFailed(describe_trouble(task))
+            if wanted[0] in withheld:
+                raise NotReady(f"row {wanted[0]!r} of {pipeline!r} is stored and withheld: {withheld[wanted[0]]}")
             raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
         return clips[wanted[0]]
 

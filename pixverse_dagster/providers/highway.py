@@ -169,6 +169,10 @@ class HighwayC1ReferenceToVideo(Request):
         """The reference images, in order."""
         return tuple(reference.image for reference in self.references)
 
+    def shape_asked(self) -> str:
+        """The references appear in the clip; its shape is asked for."""
+        return self.aspect_ratio
+
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
         """The body with its `images` list."""
         listed = [{"type": r.type, "ref_name": r.name, "image_url": image(r.image)} for r in self.references]

@@ -197,6 +197,12 @@ class RunwareV45(Request):
             return next(r for (r, _), size in SIZES.items() if size == (self.width, self.height))
         return self.resolution or "720p"
 
+    def shape_asked(self) -> str | None:
+        """The shape of the width and height that are sent; with frames, none is."""
+        if self.width is not None and self.height is not None:
+            return f"{self.width}:{self.height}"
+        return None if self._frames() else self.aspect_ratio or "16:9"
+
     def _frames(self) -> list[tuple[str, str | int | None]]:
         if self.frames:
             return [(frame.image, frame.frame) for frame in self.frames]
