@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,10 +18,11 @@ import httpx
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
 from pixverse_dagster_tests.servers import free_ports
-from pixverse_dagster_tests.soak_stage import MODULE, Crew
+from pixverse_dagster_tests.soak_stage import Crew
 from pixverse_dagster_tests.test_pipeline import wait_until
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "reel"
 SIZE = (1400, 900)
 PAGE_SECONDS = 30.0
 RUN_SECONDS = 90.0
@@ -43,7 +45,9 @@ def open_dagster(home: Path, environment: Mapping[str, str]) -> Generator[str]:
     """The webserver and the daemon on a home of their own; yields the address of the pages."""
     (home / "dagster.yaml").write_text(_DAGSTER_YAML)
     workspace = home / "workspace.yaml"
-    workspace.write_text(f"load_from:\n  - python_module: {MODULE}\n")
+    # The project's own definitions, with a reel downstream of them.
+    example = {"relative_path": str(EXAMPLE / "reel.py"), "working_directory": str(EXAMPLE)}
+    workspace.write_text(json.dumps({"load_from": [{"python_file": example}]}))
     # Its tables are made here: two processes that make them at the same time stand in each other's way.
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_runs_count() == 0
@@ -144,6 +148,15 @@ class Browser:
         self.page.get_by_role("navigation").get_by_role("button").nth(1).click()
         self.page.reload()
 
+    @contextmanager
+    def showing_failure(self) -> Generator[None]:
+        """Where a step in the block fails, what it saw is kept as `failed.png`."""
+        try:
+            yield
+        except BaseException:
+            self.page.screenshot(path=self.pictures / "failed.png")
+            raise
+
     def screenshot(self, name: str, *, readme: bool = False) -> None:
         """Keep what is to be seen, under the next number; for the README also as a small JPEG."""
         expect(self.page.locator(".bp5-spinner, .bp4-spinner")).to_have_count(0)
@@ -158,7 +171,7 @@ class Browser:
 
 @contextmanager
 def open_browser(url: str) -> Generator[Browser]:
-    """Chromium, which may talk to this address alone. Where a step fails, what it saw is kept as `failed.png`."""
+    """Chromium, which may talk to this address alone."""
     pictures = output_folder()
     for old in (*pictures.glob("[0-9][0-9]-*.png"), *pictures.glob("failed.png")):
         old.unlink()
@@ -179,8 +192,5 @@ def open_browser(url: str) -> Generator[Browser]:
         context.route(re.compile(r"^(?!data:|blob:)"), guard)
         try:
             yield browser
-        except BaseException:
-            browser.page.screenshot(path=pictures / "failed.png")
-            raise
         finally:
             chromium.close()

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,10 +15,10 @@ import dagster as dg
 import pytest
 from playwright.sync_api import expect
 
-from pixverse_dagster_tests.browser import RUN_SECONDS, Browser, open_browser, open_dagster
+from pixverse_dagster_tests.browser import EXAMPLE, RUN_SECONDS, Browser, open_browser, open_dagster
 from pixverse_dagster_tests.conftest import Tell, require
 from pixverse_dagster_tests.servers import Simulator, StartSimulator
-from pixverse_dagster_tests.test_pipeline import PACE
+from pixverse_dagster_tests.test_pipeline import PACE, wait_until
 
 PROMPTS = (
     "A red kite over a windy beach",
@@ -36,6 +39,7 @@ class Scene:
 
     home: Path
     table: Path
+    environment: dict[str, str]
     simulator: Simulator
     browser: Browser
     tell: Tell
@@ -50,6 +54,15 @@ class Scene:
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             return instance.get_materialized_partitions(dg.AssetKey(["demo", "clips"]))
 
+    def failed_checks(self) -> set[str]:
+        """The partitions whose clip fails its check."""
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            key = dg.AssetCheckKey(dg.AssetKey(["demo", "clips"]), "playable_as_asked")
+            found = instance.event_log_storage.get_asset_check_partition_info([key])
+        return {
+            one.partition_key for one in found if one.partition_key and one.latest_execution_status.value == "FAILED"
+        }
+
 
 @pytest.fixture
 def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
@@ -61,12 +74,12 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
         table = home / "prompts.csv"
         table.write_text("id,model,prompt,resolution\n")
         environment = {
-            "PIXVERSE_PROMPTS": table.name,
+            "PIXVERSE_PROMPTS": str(table),
             "PIXVERSE_SIMULATOR_URL": running.url,
             "PIXVERSE_PACE": json.dumps(PACE),
         }
         with open_dagster(home, environment) as url, open_browser(url) as browser:
-            made = Scene(home, table, running, browser, tell)
+            made = Scene(home, table, environment, running, browser, tell)
             made.add_rows(*((f"r{n:03}", prompt, "360p") for n, prompt in enumerate(PROMPTS)))
             yield made
 
@@ -75,15 +88,9 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
 def test_a_person_runs_the_pipeline_from_the_pages(scene: Scene) -> None:
     """From the graph to a clip and its cost, by clicking; the simulator's audit says what it charged."""
     started = time.monotonic()
-    see_the_graph(scene)
-    read_the_table(scene)
-    add_rows_one_of_them_bad(scene)
-    backfill_scattered_rows(scene)
-    see_a_clip_and_its_cost(scene)
-    see_that_every_outcome_is_known(scene)
-    see_the_graph_filled(scene)
-    backfill_a_row_that_is_in_no_table(scene)
-    see_runs_and_sensors(scene)
+    with scene.browser.showing_failure():
+        for step in STEPS:
+            step(scene)
     assert not scene.browser.refused, "the pages asked for something outside"
     scene.tell("the pages, all steps", f"{time.monotonic() - started:.0f} s")
 
@@ -92,9 +99,8 @@ def see_the_graph(scene: Scene) -> None:
     """The three assets, and how they hang together."""
     browser = scene.browser
     first = browser.open("/asset-groups")
-    for asset in ("prompts", "tasks", "clips"):
+    for asset in ("prompts", "tasks", "clips", "reel"):
         browser.sees(asset)
-    browser.sees("Never materialized")
     browser.screenshot("graph-empty")
     started = time.monotonic()
     browser.open_asset("demo/clips")
@@ -112,7 +118,7 @@ def read_the_table(scene: Scene) -> None:
     expect(browser.metadata("pixverse/rows")).to_have_text("8")
     expect(browser.metadata("pixverse/invalid_rows")).to_have_text("0")
     plan = browser.metadata("pixverse/plan")
-    expect(plan.get_by_role("cell")).to_have_text(["new", "8", "0.896"])
+    expect(plan.get_by_role("cell")).to_have_text(["new", "8", "0.897"])
     expect(browser.page.get_by_text("Launched run")).to_have_count(0)
     browser.screenshot("prompts", readme=True)
     assert not scene.simulator.tasks()
@@ -181,8 +187,34 @@ def see_that_every_outcome_is_known(scene: Scene) -> None:
     browser.sees("outcomes_known")
     browser.button("Execute all").click()
     browser.sees("Passed", RUN_SECONDS)
-    browser.sees("every submit's outcome is known")
+    browser.sees("Every submit's outcome is known")
     browser.screenshot("outcomes-known")
+
+
+def see_a_wrong_clip_fail_its_check(scene: Scene) -> None:
+    """Somebody swaps a stored file: materialised again, for nothing, the row's check says what came."""
+    browser = scene.browser
+    (right,), (wrong,) = (scene.home.glob(f"clips/demo/clips/{row}/*/1.mp4") for row in ("r001", "r006"))
+    wrong.unlink()
+    wrong.write_bytes(right.read_bytes())
+    browser.choose_partitions("demo/clips", ["r001", "r006"])
+    browser.button("Launch backfill").click()
+    wait_until(lambda: scene.failed_checks() == {"r006"}, RUN_SECONDS, "the wrong clip fails its check")
+    assert len(scene.simulator.tasks()) == len(SCATTERED)
+    browser.open_asset("demo/clips", "checks")
+    browser.sees("playable_as_asked")
+    browser.screenshot("clip-check-failed")
+
+
+def see_the_reel(scene: Scene) -> None:
+    """Downstream of all clips: a film of those that are there, cut by a run of its own."""
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-f", "reel.py", "--select", "demo/reel"]
+    environment = os.environ | scene.environment | {"DAGSTER_HOME": str(scene.home)}
+    subprocess.run(command, cwd=EXAMPLE, env=environment, check=True, capture_output=True, timeout=RUN_SECONDS)
+    browser = scene.browser
+    browser.open_asset("demo/reel", "events")
+    expect(browser.metadata("clips")).to_have_text("3")
+    browser.screenshot("reel")
 
 
 def see_the_graph_filled(scene: Scene) -> None:
@@ -224,3 +256,18 @@ def see_runs_and_sensors(scene: Scene) -> None:
         row = browser.page.locator("div").filter(has=link).filter(has=browser.page.get_by_role("checkbox")).last
         expect(row.get_by_role("checkbox").last).to_be_checked(checked=on)
     browser.screenshot("sensors")
+
+
+STEPS = (
+    see_the_graph,
+    read_the_table,
+    add_rows_one_of_them_bad,
+    backfill_scattered_rows,
+    see_a_clip_and_its_cost,
+    see_that_every_outcome_is_known,
+    see_a_wrong_clip_fail_its_check,
+    see_the_reel,
+    see_the_graph_filled,
+    backfill_a_row_that_is_in_no_table,
+    see_runs_and_sensors,
+)
