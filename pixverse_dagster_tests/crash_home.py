@@ -9,6 +9,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -144,9 +145,12 @@ class Home:
             child.kill()
             child.join()
             raise RunHung(f"{program} {' '.join(arguments)} was not done: {log.read_text()[-2000:]}")
-        ran = Ran(child.exitcode, log.read_text(errors="replace"))
+        # The fork server may lose an exit code (255) when several children end at once: what the child says counts, and
+        # a child that could say nothing was killed.
+        said = log.with_suffix(".code")
+        code = int(said.read_text()) if said.exists() else -signal.SIGKILL
         child.close()
-        return ran
+        return Ran(code, log.read_text(errors="replace"))
 
     def materialize(self, select: str, rows: Sequence[str] = (), kill: Mapping[str, str] | None = None) -> Ran:
         """`dagster asset materialize`, for these rows where the asset has rows; they stand together in the table."""
@@ -247,7 +251,15 @@ def _child(environment: dict[str, str], log: Path, program: str, arguments: Sequ
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.argv = [program, *arguments]
-    _PROGRAMS[program]()
+    code: Any = 1
+    try:
+        _PROGRAMS[program]()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+        raise
+    finally:
+        log.with_suffix(".code").write_text(str(code if isinstance(code, int) else 1))
 
 
 def _dagster() -> None:
