@@ -7,13 +7,20 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.blueprint import Blueprint
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.clip import PENDING, TaskState
 from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.events import TABLE_VERSION, ended_event, judge_unknown, raise_failures, task_event
+from pixverse_dagster.events import (
+    TABLE_VERSION,
+    ended_event,
+    judge_unknown,
+    problem_events,
+    raise_failures,
+    task_event,
+)
 from pixverse_dagster.intake import Reading, read_table, record
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.readings import ROWS_SHOWN, problem_table, reading_metadata
+from pixverse_dagster.readings import ROWS_SHOWN, problem_table, reading_metadata, report_changes
 from pixverse_dagster.reporting import report_clip
 from pixverse_dagster.submission import Submission, plan_rows, submit_rows
 from pixverse_dagster.tables import ValueTable
@@ -41,11 +48,8 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
             reading = read_table(shop, *given)
             change = record(shop, reading)
             plan = plan_rows(shop, reading.rows, reading.problems)
-        keys = [row.id for row in reading.rows]
-        known = set(context.instance.get_dynamic_partitions(blueprint.partitions.name or ""))
-        context.instance.add_dynamic_partitions(
-            blueprint.partitions.name or "", [row for row in keys if row not in known]
-        )
+            report_changes(shop, change.changed, context.log_event)
+            _update_partitions(blueprint, context.instance, shop, reading)
         for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", problem)
         return dg.MaterializeResult(
@@ -55,6 +59,23 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
         )
 
     return prompts
+
+
+def _update_partitions(blueprint: Blueprint, instance: dg.DagsterInstance, shop: Workshop, reading: Reading) -> None:
+    """Every row is a partition; one that left the table stays one, or goes, as the options have it.
+
+    A row stays while it is in the table, invalid or not, and while its task is under way or unknown: there is
+    something to see. What Dagster recorded of a partition that went is there again when it comes back.
+    """
+    name = blueprint.partitions.name or ""
+    known = set(instance.get_dynamic_partitions(name))
+    instance.add_dynamic_partitions(name, [row.id for row in reading.rows if row.id not in known])
+    if blueprint.keep_removed_partitions:
+        return
+    kept = {row.id for row in reading.rows} | {problem.row for problem in reading.problems}
+    kept |= {task.row for task in shop.ledger.find(blueprint.name, (*PENDING, TaskState.UNKNOWN))}
+    for row in sorted(known - kept):
+        instance.delete_dynamic_partition(name, row)
 
 
 def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
@@ -97,7 +118,7 @@ def build_clip_assets(blueprint: Blueprint) -> dg.AssetsDefinition:
                 problems = _deliver(blueprint, context, shop, keys, adopted=tasks_spec.key in selected)
             else:
                 problems = submit_only(shop, keys, context)
-        raise_failures("failed", problems, len(keys))
+        raise_failures("failed", list(problems.values()), len(keys))
         # A generator that yields nothing: the events above are per row, Dagster's own would repeat them for every row.
         yield from ()
 
@@ -116,19 +137,25 @@ def submit_reported(
             task = submission.task
             if task and not submission.problem and not submission.waits:
                 if submission.sent or adopted:
-                    report(task_event(submission, task))
+                    report(task_event(task, sent=submission.sent))
             elif task and task.state is not TaskState.CLAIMED:
                 report(ended_event(task))
             yield submission
 
 
-def submit_only(shop: Workshop, keys: Sequence[str], context: Any) -> list[str]:
-    """Submit rows and leave the rest to the poll sensor; returns what is wrong, row by row."""
-    problems: list[str] = []
+def submit_only(shop: Workshop, keys: Sequence[str], context: Any) -> dict[str, str]:
+    """Submit rows and leave the rest to the poll sensor; returns what is wrong, by row."""
+    problems: dict[str, str] = {}
+    never_sent: dict[str, str] = {}
     waits: list[str] = []
     for submission in submit_reported(shop, keys, context.log_event):
-        problems += [submission.problem] if submission.problem else []
+        if submission.problem:
+            problems[submission.row] = submission.problem
+            if submission.task is None:
+                never_sent[submission.row] = submission.problem
         waits += [submission.waits] if submission.waits else []
+    for event in problem_events(shop.pipeline.name, "tasks", never_sent):
+        context.log_event(event)
     if waits:
         context.log.info("%d of %d rows wait for their turn; the sensor goes on: %s", len(waits), len(keys), waits[0])
     report_unknown(shop, context.log_event)
@@ -137,24 +164,29 @@ def submit_only(shop: Workshop, keys: Sequence[str], context: Any) -> list[str]:
 
 def report_unknown(shop: Workshop, report: Callable[[Any], None]) -> None:
     """Evaluate the check on unknown outcomes as they are now."""
-    found = shop.ledger.find(shop.pipeline.name, (TaskState.UNKNOWN,))
-    report(judge_unknown(shop.pipeline.name, [task for task in found if not task.settling]))
+    name = shop.pipeline.name
+    report(judge_unknown(name, shop.ledger.undecided(name)))
 
 
-def _deliver(blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], *, adopted: bool) -> list[str]:
-    """Submit rows and store their clips as the tasks finish; returns what is wrong, row by row."""
+def _deliver(
+    blueprint: Blueprint, context: Any, shop: Workshop, keys: Sequence[str], *, adopted: bool
+) -> dict[str, str]:
+    """Submit rows and store their clips as the tasks finish; returns what is wrong, by row."""
     io_manager: ClipIOManager = getattr(context.resources, blueprint.clips_key)
     store = io_manager.get_store()
     delivery = Delivery(shop, store, lambda rows: submit_reported(shop, rows, context.log_event, adopted=adopted))
-    withheld: list[str] = []
+    withheld: dict[str, str] = {}
     with closing(delivery.run(keys, blueprint.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
-                withheld.append(report_clip(context, shop, store, collected))
+                if problem := report_clip(context, shop, store, collected):
+                    withheld[collected.task.row] = problem
             else:
                 context.log_event(ended_event(collected.task, collected.problem))
     report_unknown(shop, context.log_event)
-    return [*delivery.problems, *filter(None, withheld)]
+    for event in problem_events(blueprint.name, "clips", delivery.problems):
+        context.log_event(event)
+    return delivery.problems | withheld
 
 
 def _rows_valid(reading: Reading) -> dg.AssetCheckResult:

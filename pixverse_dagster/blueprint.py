@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.download import Downloader, DownloadRules
+from pixverse_dagster.errors import NotSent
 from pixverse_dagster.pipeline import Pipeline, Workshop
 from pixverse_dagster.resources import LedgerResource, ProviderResource
 from pixverse_dagster.stops import RunWatch, reporting_stop
@@ -26,6 +27,7 @@ class Blueprint:
     download: DownloadRules = field(default_factory=DownloadRules)
     deadline_seconds: float = 1800
     group_name: str | None = None
+    keep_removed_partitions: bool = True
     table_asset: dg.AssetKey | None = None
     """The asset whose value is the prompt table, where it is one."""
 
@@ -78,10 +80,20 @@ class Blueprint:
 
     @contextmanager
     def open_run(self, context: Any) -> Generator[Workshop]:
-        """A workshop for a run that submits; if it is stopped, its log says what goes on at the providers."""
+        """A workshop for a run that submits; if it is stopped, its log says what goes on at the providers.
+
+        Raises NotSent where the ledger of what is paid for would be deleted with Dagster's temporary home.
+        """
         watch = RunWatch(context.instance, context.run.run_id)
         with (
             self.open(context.resources, context.instance, context.run.run_id, watch) as shop,
             reporting_stop(shop, watch, context.log),
         ):
+            ledger: LedgerResource = getattr(context.resources, self.ledger_key)
+            if ledger.is_temporary(context.instance) and any(one.costs_money for one in shop.accounts.values()):
+                raise NotSent(
+                    f"pipeline {self.name!r} was about to spend money, and Dagster's storage is temporary: it would be "
+                    "deleted in the end, and with it the ledger of what was paid for. Nothing was sent. Set "
+                    "DAGSTER_HOME to a directory that stays, or give LedgerResource a url, and run again"
+                )
             yield shop

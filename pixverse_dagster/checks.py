@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.blueprint import Blueprint
-from pixverse_dagster.clip import TaskState
 from pixverse_dagster.collection import check_clip, read_manifest
 from pixverse_dagster.errors import StoreConflict
 from pixverse_dagster.events import UNKNOWN_CHECK, judge_unknown
@@ -35,8 +34,7 @@ def build_unknown_check(blueprint: Blueprint) -> dg.AssetChecksDefinition:
     def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         resource: LedgerResource = getattr(context.resources, blueprint.ledger_key)
         ledger = resource.get_ledger(context.instance)
-        found = [task for task in ledger.find(blueprint.name, (TaskState.UNKNOWN,)) if not task.settling]
-        judged = judge_unknown(blueprint.name, found)
+        judged = judge_unknown(blueprint.name, ledger.undecided(blueprint.name))
         return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
 
     return outcomes_known

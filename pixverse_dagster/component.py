@@ -1,7 +1,6 @@
 """`PixverseClipsComponent`: a pipeline in YAML. It builds what `build_clips_definitions` builds, and nothing else."""
 
 import os
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,18 +14,9 @@ from pixverse_dagster.errors import InvalidTable
 from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
 from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.io_managers.local import LocalClipIOManager
-from pixverse_dagster.resources import (
-    HighwayResource,
-    LedgerResource,
-    PixwithResource,
-    ProviderResource,
-    RunwareResource,
-)
+from pixverse_dagster.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
 from pixverse_dagster.tables import FileTable, SqlTable
 
-_RESOURCES: Mapping[str, type[ProviderResource]] = {
-    resource.PROVIDER.NAME: resource for resource in (HighwayResource, RunwareResource, PixwithResource)
-}
 _SIMULATOR_URL = "http://127.0.0.1:8765"
 _SAMPLES = Path(__file__).parent / "samples" / "prompts.csv"
 
@@ -173,17 +163,17 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         return FileTable(path if "://" in path else folder / path, rules=rules)
 
     def _accounts(self) -> list[ProviderResource]:
-        names = self.providers or dict.fromkeys(_RESOURCES if self.simulator else ())
+        names = self.providers or dict.fromkeys(RESOURCES if self.simulator else ())
         accounts: list[ProviderResource] = []
         for name, given in names.items():
             settings: dict[str, Any] = (
                 given.model_dump(exclude_unset=True) if isinstance(given, Record) else dict(given or {})
             )
-            variable = settings.pop("api_key_variable", None) or f"{name.upper()}_API_KEY"
+            variable = settings.pop("api_key_variable", None) or key_variable(name)
             settings["api_key"] = "simulator" if self.simulator else dg.EnvVar(variable)
             if self.simulator:
                 settings["base_url"] = f"{self.simulator.rstrip('/')}/{name}"
-            accounts.append(_RESOURCES[name](**settings))
+            accounts.append(RESOURCES[name](**settings))
         return accounts
 
     def _io_manager(self, folder: Path) -> ClipIOManager:

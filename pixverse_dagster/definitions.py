@@ -43,18 +43,11 @@ from pixverse_dagster.io_managers.base import ClipIOManager
 from pixverse_dagster.io_managers.local import LocalClipIOManager
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.prices import Price
-from pixverse_dagster.resources import (
-    HighwayResource,
-    LedgerResource,
-    PixwithResource,
-    ProviderResource,
-    RunwareResource,
-)
+from pixverse_dagster.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
 from pixverse_dagster.retry import RetryPolicy
 from pixverse_dagster.tables import FileTable
 
 SAMPLE_TABLE = Path(__file__).parent / "samples" / "prompts.csv"
-_RESOURCES = (HighwayResource, RunwareResource, PixwithResource)
 
 
 def _setting(name: str, default: str = "") -> str:
@@ -63,19 +56,18 @@ def _setting(name: str, default: str = "") -> str:
 
 def _providers(simulator: str, *, live: bool) -> Sequence[ProviderResource]:
     accounts = TypeAdapter(dict[str, dict[str, Any]]).validate_json(_setting("ACCOUNTS", "{}"))
-    by_name = {resource.PROVIDER.NAME: resource for resource in _RESOURCES}
-    if unknown := accounts.keys() - by_name.keys():
+    if unknown := accounts.keys() - RESOURCES.keys():
         raise InvalidTable(f"PIXVERSE_ACCOUNTS names {min(unknown)!r}, which is no provider. Nothing was sent")
     if not live:
         chosen: list[ProviderResource] = []
-        for name, resource in by_name.items():
+        for name, resource in RESOURCES.items():
             settings: dict[str, Any] = {"api_key": "simulator", "base_url": f"{simulator}/{name}", "max_concurrency": 4}
             chosen.append(resource(**{**settings, **accounts.get(name, {})}))
         return chosen
-    variables = {name: f"{name.upper()}_API_KEY" for name in by_name}
+    variables = {name: key_variable(name) for name in RESOURCES}
     chosen = [
         resource(api_key=dg.EnvVar(variables[name]), **accounts.get(name, {}))
-        for name, resource in by_name.items()
+        for name, resource in RESOURCES.items()
         if os.environ.get(variables[name])
     ]
     if not chosen:

@@ -27,7 +27,7 @@ class Delivery:
     """Submits rows and waits until each is stored or ended.
 
     What is finished early is stored early, before its link expires, also while others are still being submitted or
-    wait for their turn. `problems` says what is wrong with the rows that have no clip in the end.
+    wait for their turn. `problems` says, by row, why it has no clip in the end.
     """
 
     def __init__(self, shop: Workshop, store: ClipStore, submit: Submit) -> None:
@@ -40,7 +40,7 @@ class Delivery:
         self._pause_seconds = min(shop.pipeline.pace.first_poll_seconds / 5, 1.0)
         self._next_look = 0.0
         self._next_turn = 0.0
-        self.problems: list[str] = []
+        self.problems: dict[str, str] = {}
 
     def run(self, keys: Sequence[str], deadline_seconds: float) -> Generator[Collected]:
         """Yields the rows that are stored, and those whose task ended, as it happens.
@@ -69,7 +69,7 @@ class Delivery:
                 elif task and (task.settling or not submission.problem):
                     self._tasks[task.row] = task
                 else:
-                    self.problems.append(submission.problem)
+                    self.problems[submission.row] = submission.problem
                 yield from self._look()
         pace = self._shop.pipeline.pace
         self._next_turn = time.monotonic() + pace.first_poll_seconds
@@ -90,7 +90,7 @@ class Delivery:
                 if may_attempt(self._shop.ledger.attempts(task), self._shop.pipeline.retry):
                     self._waits[task.row] = trouble
                 else:
-                    self.problems.append(trouble)
+                    self.problems[task.row] = trouble
                 yield Collected(task, problem=trouble)
         if self._tasks:
             poll_due(self._shop, _POLL_BUDGET_SECONDS)
@@ -106,18 +106,18 @@ class Delivery:
                 continue
             del self._tasks[task.row]
             if collected.manifest is None:
-                self.problems.append(collected.problem)
+                self.problems[task.row] = collected.problem
             yield collected
 
     def _report_rest(self, deadline_seconds: float) -> None:
         for task in self._shop.ledger.by_id([task.id for task in self._tasks.values()]):
             what = task.note if task.state is TaskState.SUCCEEDED and task.note else "is still being generated"
-            self.problems.append(
+            self.problems[task.row] = (
                 f"row {task.row!r} (task {task.task_id}) after {deadline_seconds:.0f} s: {what}. "
                 "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor"
             )
-        self.problems += [
-            f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the "
-            "sensor submits it when its turn comes"
-            for row, why in self._waits.items()
-        ]
+        for row, why in self._waits.items():
+            self.problems[row] = (
+                f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the "
+                "sensor submits it when its turn comes"
+            )

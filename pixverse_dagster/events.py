@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -15,41 +16,63 @@ from pixverse_dagster.lineage import DIGEST_DIGITS, iso, manifest_key, task_cost
 from pixverse_dagster.redaction import redact_text
 from pixverse_dagster.settlement import describe_trouble, settling_command
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.submission import Submission
 
 DATA_VERSION_TAG = "dagster/data_version"
 TABLE_VERSION = "by row"
-"""The data version of every reading: which rows changed is in their digests, and no other row is out of date for it."""
+"""The data version of every reading: a changed row is marked by an event of its own, and no other is out of date."""
 UNKNOWN_CHECK = "outcomes_known"
 _PROBLEMS_SHOWN = 20
+_PROBLEMS_REPORTED = 500
 _UNKNOWN_SHOWN = 100
 _MAX_POSTER_BYTES = 16_000
 """A larger poster would weigh more than all the rest of the event log."""
 
 
-def task_event(submission: Submission, task: Task) -> dg.AssetMaterialization:
+def task_event(task: Task, *, sent: bool) -> dg.AssetMaterialization:
     """A row's task handle: submitted just now, or adopted."""
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "tasks"],
         partition=task.row,
-        description=f"{'submitted' if submission.sent else 'adopted'}: {task.request.MODEL}, task {task.task_id}",
-        metadata=_task_metadata(task) | {"pixverse/submitted_now": submission.sent},
+        description=f"{'submitted' if sent else 'adopted'}: {task.request.MODEL}, task {task.task_id}",
+        metadata=_task_metadata(task) | {"pixverse/submitted_now": sent},
         tags=_version_tags(task, task.id, "prompts", TABLE_VERSION),
     )
 
 
-def ended_event(task: Task, words: str = "") -> dg.AssetObservation:
-    """A task that ended without a clip, with what to do, or what a person did about it."""
-    return dg.AssetObservation(
+def outdated_event(task: Task, columns: Iterable[str]) -> dg.AssetMaterialization:
+    """The handle of a row's last task, whose row has changed since: Dagster takes the partition for out of date.
+
+    It is what it was, with the same data version, so that its clip is not out of date until there is a new task.
+    """
+    return dg.AssetMaterialization(
         asset_key=[task.pipeline, "tasks"],
+        partition=task.row,
+        description=f"out of date: the row's {', '.join(columns)} changed since this task was submitted",
+        metadata=_task_metadata(task) | {"pixverse/submitted_now": False},
+        tags=_version_tags(task, task.id, "prompts", f"before {task.row} changed"),
+    )
+
+
+def ended_event(task: Task, words: str = "", asset: str = "tasks") -> dg.AssetObservation:
+    """A task that ended without a clip: what to do, or what a person did about it, or on `clips` why there is none."""
+    return dg.AssetObservation(
+        asset_key=[task.pipeline, asset],
         partition=task.row,
         description=redact_text(words or describe_trouble(task)),
         metadata=_task_metadata(task),
     )
 
 
-def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMaterialization:
-    """A row's stored clip."""
+def problem_events(pipeline: str, asset: str, problems: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
+    """What is wrong with rows, each on its partition's own page: the first 500, for an event costs 10 ms."""
+    for row, words in islice(problems.items(), _PROBLEMS_REPORTED):
+        yield dg.AssetObservation([pipeline, asset], description=redact_text(words), partition=row)
+
+
+def clip_event(
+    collected: Collected, store: ClipStore, now: float, task_event_id: int | None = None
+) -> dg.AssetMaterialization:
+    """A row's stored clip, made from the task that the event with this storage id tells of."""
     task, manifest = collected.task, collected.manifest
     assert manifest is not None  # noqa: S101 - the callers have checked
     first = manifest.outputs[0]
@@ -82,7 +105,7 @@ def clip_event(collected: Collected, store: ClipStore, now: float) -> dg.AssetMa
         partition=task.row,
         description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
         metadata=metadata,
-        tags=_version_tags(task, first.sha256, "tasks", task.id),
+        tags=_version_tags(task, first.sha256, "tasks", task.id, task_event_id),
     )
 
 
@@ -91,20 +114,18 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
     known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
     unpriced = len(unknown) - len(known)
     stake = f"about {sum(known):.3f} USD" + (f" and {unpriced} tasks at prices that nobody publishes" * bool(unpriced))
-    table = dg.MetadataValue.table(
-        records=[
-            dg.TableRecord(
-                {
-                    "row": task.row,
-                    "provider": task.provider,
-                    "since": iso(task.claimed_at),
-                    "usd": "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}",
-                    "settle": settling_command(task),
-                }
+    table = metadata_table(
+        ("row", "provider", "since", "usd", "settle"),
+        [
+            (
+                task.row,
+                task.provider,
+                iso(task.claimed_at),
+                "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}",
+                settling_command(task),
             )
             for task in unknown[:_UNKNOWN_SHOWN]
         ],
-        schema=dg.TableSchema([dg.TableColumn(name) for name in ("row", "provider", "since", "usd", "settle")]),
     )
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey([pipeline, "tasks"]),
@@ -123,6 +144,15 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
     )
 
 
+def metadata_table(columns: Sequence[str], lines: Iterable[Sequence[str | int]]) -> dg.TableMetadataValue:
+    """Lines of cells as a table in metadata; `line` and `rows` are numbers."""
+    kinds = {"line": "int", "rows": "int"}
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, line, strict=True))) for line in lines],
+        schema=dg.TableSchema([dg.TableColumn(name, kinds.get(name, "string")) for name in columns]),
+    )
+
+
 def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
     """End a step in dg.Failure if some rows failed, naming them. Not retried: what can be repeated safely was."""
     if not problems:
@@ -136,14 +166,21 @@ def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
     )
 
 
-def _version_tags(task: Task, version: str, upstream: str, upstream_version: str) -> dict[str, str]:
-    """What Dagster needs to tell whether a partition is up to date; it adds them itself only to its own events."""
+def _version_tags(
+    task: Task, version: str, upstream: str, upstream_version: str, upstream_event_id: int | None = None
+) -> dict[str, str]:
+    """What Dagster needs to tell whether a partition is up to date; it adds them itself only to its own events.
+
+    Of a partitioned upstream it looks at the event alone, of an unpartitioned one at the version alone.
+    """
     return {
         DATA_VERSION_TAG: version,
         "dagster/data_version_is_user_provided": "true",
         "dagster/code_version": task.request.CODE_VERSION,
         f"dagster/input_data_version/{task.pipeline}/{upstream}": upstream_version,
-        f"dagster/input_event_pointer/{task.pipeline}/{upstream}": "NULL",
+        f"dagster/input_event_pointer/{task.pipeline}/{upstream}": "NULL"
+        if upstream_event_id is None
+        else str(upstream_event_id),
     }
 
 

@@ -52,6 +52,9 @@ class PipelineOptions(Record):
         default=False, description="A sensor reads the table again when its file, local or in S3, has changed."
     )
     read_cron: str | None = Field(default=None, description="A schedule on which the table is read again, as cron.")
+    keep_removed_partitions: bool = Field(
+        default=True, description="Rows that left the table stay partitions. Their clips and history stay either way."
+    )
     budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
     retry: RetryPolicy = Field(
         default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
@@ -117,6 +120,7 @@ def build_clips_definitions(
         download=options.download,
         deadline_seconds=options.deadline_seconds,
         group_name=options.group_name or name,
+        keep_removed_partitions=options.keep_removed_partitions,
         table_asset=table_asset,
     )
     sensors, schedules = _table_triggers(blueprint, table, options)

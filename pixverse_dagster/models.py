@@ -112,6 +112,11 @@ class Request(BaseModel):
         return {at.path.rsplit(".", 1)[-1]: name for name, at in cls._places()}
 
     @classmethod
+    def keeps_secret(cls, column: str) -> bool:
+        """Whether a column's value is a permission, which no message may repeat."""
+        return any(name == column and at.secret_url for name, at in cls._places())
+
+    @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
         """The defaults that a row with these cells does without, because the two exclude each other."""
         del cells

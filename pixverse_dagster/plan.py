@@ -65,6 +65,8 @@ class PlanLine:
     verdict: Verdict
     cost_usd: float | None
     note: str = ""
+    task: Task | None = None
+    """The newest attempt at the row's request, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
     room = terms.spent.room_usd(terms.budget)
     lines: list[PlanLine] = []
     for row in rows:
-        line = _line(row, attempts.get((row.id, row.digest), []), newest.get(row.id), terms)
+        mine = sorted(attempts.get((row.id, row.digest), []), key=lambda task: task.attempt)
+        line = _line(row, mine, newest.get(row.id), terms)
         if line.verdict in SUBMITTED and terms.budget.limits:
             line = _within(line, row, room)
             room -= line.cost_usd or 0
@@ -125,7 +128,7 @@ def _line(row: Row, attempts: Sequence[Task], newest: Task | None, terms: Terms)
     if may_attempt(attempts, terms.retry) and verdict not in SUBMITTED:
         verdict = Verdict.RETRY
     note = terms.waits.get(row.id) or redact_text(last.reason or "")
-    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note)
+    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, last)
 
 
 def _within(line: PlanLine, row: Row, room_usd: float) -> PlanLine:

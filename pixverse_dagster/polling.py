@@ -90,8 +90,7 @@ def _let_retries_wait(shop: Workshop, ended: Sequence[Task]) -> None:
         for t in ended
         if t.state is TaskState.FAILED and may_attempt(ledger.attempts(t), pipeline.retry)
     ]
-    if again:
-        ledger.waiting.add(pipeline.name, again, now)
+    ledger.waiting.add(pipeline.name, again, now)
 
 
 def _is_lost(task: Task) -> bool:

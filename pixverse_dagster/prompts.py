@@ -23,6 +23,7 @@ MAX_ID_BYTES = 200
 
 _MAX_COLUMN, _MAX_MESSAGE = 100, 1000
 _MAX_COMPLAINTS = 20
+_MAX_QUOTED = 40
 """Of one kind about one row, and lines that are named for one id."""
 _MAX_NAME = 80
 """What is compared with known names: a cell may be as long as the table."""
@@ -304,9 +305,16 @@ def _suggestion(column: str, model: type[Request] | None) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _quoted(value: Any) -> str:
+    """A short value that is not what it should be, for its message; a URL may be a permission and is not repeated."""
+    if not isinstance(value, str | int | float) or len(words := repr(value)) > _MAX_QUOTED or "://" in words:
+        return ""
+    return f", not {words}"
+
+
 def _validation_complaints(error: ValidationError, model: type[Request]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_COMPLAINTS]:
+    for item in error.errors(include_url=False, include_context=False)[:_MAX_COMPLAINTS]:
         message = item["msg"].removeprefix("Value error, ")
         column, *inner = [str(part) for part in item["loc"]] or [""]
         # A rule over several columns starts its message with the column that a person would change.
@@ -314,5 +322,7 @@ def _validation_complaints(error: ValidationError, model: type[Request]) -> list
             column, message = head, message.removeprefix(f"{head}: ")
         if item["type"] == "missing" and not inner:
             message = f"is required by {model.MODEL} and is empty"
+        elif column in model.model_fields and not model.keeps_secret(column):
+            message += _quoted(item["input"])
         found.append((column, f"{'.'.join(inner)}: {message}" if inner else message))
     return found

@@ -1,13 +1,14 @@
 """What people see of a reading of the prompt table: what is in it, what changed, what submitting it would cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster.events import metadata_table, outdated_event, task_event
 from pixverse_dagster.intake import Reading
 from pixverse_dagster.ledger import SnapshotChange
-from pixverse_dagster.pipeline import Pipeline
+from pixverse_dagster.pipeline import Pipeline, Workshop
 from pixverse_dagster.plan import Plan
 from pixverse_dagster.prompts import Problem
 
@@ -26,7 +27,7 @@ def reading_metadata(pipeline: Pipeline, reading: Reading, change: SnapshotChang
         if problems:
             metadata[f"pixverse/{name}"] = problem_table(problems)
     if changes := _changes(change, plan):
-        metadata["pixverse/changes"] = _table(("row", "what", "note", "usd"), changes)
+        metadata["pixverse/changes"] = metadata_table(("row", "what", "note", "usd"), changes)
     metadata |= {
         "pixverse/table": pipeline.table.describe(),
         "pixverse/rows": len(reading.rows),
@@ -46,7 +47,7 @@ def _plan_table(plan: Plan) -> dg.TableMetadataValue:
         (str(verdict), count, f"{sum(line.cost_usd or 0 for line in plan.lines if line.verdict is verdict):.3f}")
         for verdict, count in plan.counts.most_common()
     ]
-    return _table(("verdict", "rows", "usd"), lines)
+    return metadata_table(("verdict", "rows", "usd"), lines)
 
 
 def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, str]]:
@@ -61,12 +62,16 @@ def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, st
 def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
     """What is wrong with which row, and what to do."""
     lines = [(p.line, p.row, p.column, p.message) for p in problems[:ROWS_SHOWN]]
-    return _table(("line", "row", "column", "message"), lines)
+    return metadata_table(("line", "row", "column", "message"), lines)
 
 
-def _table(columns: Sequence[str], lines: Iterable[Sequence[str | int]]) -> dg.TableMetadataValue:
-    kinds = {"line": "int", "rows": "int"}
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord(dict(zip(columns, line, strict=True))) for line in lines],
-        schema=dg.TableSchema([dg.TableColumn(name, kinds.get(name, "string")) for name in columns]),
-    )
+def report_changes(shop: Workshop, changed: Mapping[str, Sequence[str]], report: Callable[[Any], None]) -> None:
+    """Tell Dagster whose task is out of date: of a row that changed, unless it became what it once was."""
+    name, ledger = shop.pipeline.name, shop.ledger
+    current = ledger.current(name, changed)
+    last = {task.row: task for task in ledger.find(name, keys=changed) if task.task_id}
+    for row, task in last.items():
+        if row not in current:
+            report(outdated_event(task, changed[row]))
+        elif current[row].task_id:
+            report(task_event(current[row], sent=False))

@@ -13,12 +13,15 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.event_api import PartitionKeyFilter
 
 from pixverse_dagster.collection import Collected
-from pixverse_dagster.events import clip_event
+from pixverse_dagster.events import DATA_VERSION_TAG, clip_event
 from pixverse_dagster.inspection import CheckRules, Finding
+from pixverse_dagster.ledger import Task
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.storage.base import ClipStore
 
 CLIP_CHECK = "playable_as_asked"
+_EVENTS_READ = 20
+"""Of a row's tasks, the newest first: a row rarely has more takes under way at once."""
 
 
 def report_clip(context: Any, shop: Workshop, store: ClipStore, stored: Collected) -> str:
@@ -36,7 +39,8 @@ def report_clip(context: Any, shop: Workshop, store: ClipStore, stored: Collecte
     failed = [finding for finding in stored.findings if not finding.passed]
     withheld = bool(failed) and rules.blocking
     if not withheld:
-        context.log_event(clip_event(stored, store, shop.clock()))
+        made_from = _task_event_id(context.instance, task)
+        context.log_event(clip_event(stored, store, shop.clock(), made_from))
     if stored.findings:
         context.log_event(check_event(context.instance, task.pipeline, task.row, stored.findings, rules))
     if not withheld:
@@ -82,10 +86,25 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, rows: Iterable[st
     return found
 
 
+def _task_event_id(instance: dg.DagsterInstance, task: Task) -> int | None:
+    """The newest event that tells of this task: a newer task of its row makes the clip out of date."""
+    for record in _materializations(instance, dg.AssetKey([task.pipeline, "tasks"]), task.row, limit=_EVENTS_READ):
+        event = record.asset_materialization
+        if event and event.tags and event.tags.get(DATA_VERSION_TAG) == task.id:
+            return record.storage_id
+    return None
+
+
+def _materializations(
+    instance: dg.DagsterInstance, key: dg.AssetKey, row: str, limit: int
+) -> Sequence[dg.EventLogRecord]:
+    return instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[row]), limit=limit).records
+
+
 def _latest_materialization(
     instance: dg.DagsterInstance, key: dg.AssetKey, row: str
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    found = instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[row]), limit=1).records
+    found = _materializations(instance, key, row, limit=1)
     if not found:
         return None
     return AssetCheckEvaluationTargetMaterializationData(

@@ -1,5 +1,6 @@
 """Dagster resources: they turn configuration into clients that know nothing of Dagster."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,8 @@ from pixverse_dagster.providers.base import Provider
 from pixverse_dagster.wire import Account, Limits, Wire
 
 LEDGER_FILE = "pixverse/ledger.db"
+_TEMPORARY_HOME = ".tmp_dagster_home_"
+"""What `dagster dev` and `dg launch` make where DAGSTER_HOME is not set, and delete when they end."""
 
 
 class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
@@ -73,6 +76,17 @@ class PixwithResource(ProviderResource):
     PROVIDER = Pixwith
 
 
+RESOURCES: Mapping[str, type[ProviderResource]] = {
+    resource.PROVIDER.NAME: resource for resource in (HighwayResource, RunwareResource, PixwithResource)
+}
+"""Every provider's resource, by the provider's name."""
+
+
+def key_variable(provider: str) -> str:
+    """The environment variable that a provider's key is looked for in, unless another is named."""
+    return f"{provider.upper()}_API_KEY"
+
+
 class LedgerResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
     """The ledger's database.
 
@@ -99,6 +113,12 @@ class LedgerResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingT
         if not url:
             raise dg.DagsterInvariantViolationError("the ledger has neither a url nor a Dagster instance to live in")
         return open_ledger(url)
+
+    def is_temporary(self, instance: dg.DagsterInstance) -> bool:
+        """Whether the ledger goes with the process: it lives in an instance that is deleted in the end."""
+        folder = Path(instance.storage_directory())
+        deleted = any(part.startswith(_TEMPORARY_HOME) for part in folder.parts)
+        return not self.url and (instance.is_ephemeral or deleted)
 
 
 def default_ledger_url(instance: dg.DagsterInstance) -> str:

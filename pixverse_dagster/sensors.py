@@ -37,7 +37,7 @@ def build_submit_job(blueprint: Blueprint) -> dg.JobDefinition:
         keys: list[str] = context.op_config["rows"]
         with blueprint.open_run(context) as shop:
             problems = submit_only(shop, keys, context)
-        raise_failures("failed", problems, len(keys))
+        raise_failures("failed", list(problems.values()), len(keys))
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{blueprint.name}_submit",
@@ -119,7 +119,9 @@ def build_poll_sensor(blueprint: Blueprint, collect_job: dg.JobDefinition) -> dg
         with blueprint.open(context.resources, context.instance) as shop:
             report = poll_due(shop, TICK_BUDGET_SECONDS)
             request, words = _collect_request(shop)
-            events: list[Any] = [ended_event(task) for task in report.ended]
+            events: list[Any] = [
+                ended_event(task, asset=asset) for task in report.ended for asset in ("tasks", "clips")
+            ]
             if any(task.state is TaskState.UNKNOWN for task in report.ended):
                 report_unknown(shop, events.append)
         if request is None:

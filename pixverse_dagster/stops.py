@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.clip import PENDING, TaskState
+from pixverse_dagster.lineage import task_cost
 from pixverse_dagster.pipeline import Workshop
 
 _LOOK_SECONDS = 1.0
@@ -64,8 +65,8 @@ def _describe(shop: Workshop, *, cancelled: bool) -> str:
     name, run_id = shop.pipeline.name, shop.run_id
     dropped = shop.ledger.waiting.drop_run(run_id) if cancelled else 0
     mine = [task for task in shop.ledger.find(name, (*PENDING, TaskState.UNKNOWN)) if task.run_id == run_id]
-    cost = sum(task.cost_usd or task.estimate_usd or 0 for task in mine)
-    unpriced = sum(task.cost_usd is None and task.estimate_usd is None for task in mine)
+    costs = [task_cost(task).usd for task in mine]
+    cost, unpriced = sum(usd or 0 for usd in costs), costs.count(None)
     money = f"about {cost:.3f} USD" + (f" and {unpriced} tasks whose price is not public" if unpriced else "")
     words = (
         f"{'Cancelled' if cancelled else 'Interrupted'}: nothing further is submitted. {len(mine)} tasks that this run "

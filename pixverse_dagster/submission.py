@@ -52,35 +52,37 @@ def submit_rows(shop: Workshop, keys: Sequence[str]) -> Generator[Submission]:
     """
     name, ledger = shop.pipeline.name, shop.ledger
     rows = {row.id: row for row in sorted(ledger.rows(name, keys).values(), key=lambda row: row.line)}
-    known = ledger.current(name, keys)
     yield from _unknown_rows(shop, [key for key in keys if key not in rows])
     by_provider: dict[str, list[PlanLine]] = {}
+    over: list[str] = []
     for line in plan_rows(shop, rows.values()).lines:
         if line.verdict is Verdict.OVER_BUDGET:
-            ledger.waiting.drop(name, [line.row])
+            over.append(line.row)
             yield Submission(line.row, None, problem=f"row {line.row!r} {line.note}. Nothing was sent")
         else:
             by_provider.setdefault(rows[line.row].request.provider(), []).append(line)
     desks = [_Desk(shop, provider) for provider in by_provider]
     pools = [ThreadPoolExecutor(desk.concurrency) for desk in desks]
     waiting: list[Future[Submission]] = []
-    over: list[str] = []
     finished = False
     try:
         for desk, pool in zip(desks, pools, strict=True):
             lines = by_provider[desk.provider]
-            waiting += [pool.submit(desk.submit, rows[line.row], line, known.get(line.row)) for line in lines]
+            waiting += [pool.submit(desk.submit, rows[line.row], line) for line in lines]
         for done in as_completed(waiting):
             submission = done.result()
             over += [] if submission.waits else [submission.row]
             yield submission
         finished = True
     finally:
-        # Whoever waited and has a task, or needs a person now, is not offered to another run.
-        ledger.waiting.drop(name, over)
-        for desk, pool in zip(desks, pools, strict=True):
+        # First nothing further leaves, whatever becomes of the ledger; then it is written down who waits, and that
+        # whoever has a task, or needs a person now, is not offered to another run.
+        for desk in desks:
             desk.close(stop=not finished)
+        for pool in pools:
             pool.shutdown(cancel_futures=True)
+        ledger.waiting.drop(name, over)
+        ledger.waiting.add(name, [entry for desk in desks for entry in desk.waiting], shop.clock())
 
 
 def plan_rows(shop: Workshop, rows: Iterable[Row], problems: Iterable[Problem] = ()) -> Plan:
@@ -98,22 +100,21 @@ def ask_for_new_rows(shop: Workshop, limit: int) -> tuple[list[str], Plan]:
 
     Returns their ids, and the plan that says why others were left.
     """
-    name, now = shop.pipeline.name, shop.clock()
+    name = shop.pipeline.name
     # Those that wait come first: what is left of the budget is theirs.
     waiting = shop.ledger.rows(name, [entry.row for entry in shop.ledger.waiting.find(name)])
     rows = shop.ledger.rows(name, shop.ledger.unsubmitted(name, limit))
     lines = plan_rows(shop, [*waiting.values(), *rows.values()]).lines
     plan = Plan(tuple(line for line in lines if line.row not in waiting))
     wanted = [line.row for line in plan.lines if line.verdict in SUBMITTED]
-    shop.ledger.waiting.add(
-        name,
-        [
-            Waiting(key, rows[key].digest, shop.account_name(rows[key].request.provider()), shop.run_id, _NEW, now)
-            for key in wanted
-        ],
-        now,
-    )
+    shop.ledger.waiting.add(name, [wait(shop, rows[key], _NEW) for key in wanted], shop.clock())
     return wanted, plan
+
+
+def wait(shop: Workshop, row: Row, reason: str) -> Waiting:
+    """A row's place on the waiting list, as from now."""
+    account = shop.account_name(row.request.provider())
+    return Waiting(row.id, row.digest, account, shop.run_id, reason, shop.clock())
 
 
 def find_room(shop: Workshop) -> dict[str, float]:
@@ -149,10 +150,11 @@ class _Desk:
         self._hold = shop.ledger.waiting.held(self._name)
         if shop.clock() < self._hold.until:
             self._busy = self._hold.reason
-        self._waiting: list[Waiting] = []
+        self.waiting: list[Waiting] = []
         self._lock = threading.Lock()
 
-    def submit(self, row: Row, line: PlanLine, known: Task | None) -> Submission:
+    def submit(self, row: Row, line: PlanLine) -> Submission:
+        known = line.task
         if line.verdict in SUBMITTED:
             return self._submit_anew(row, known)
         if known is not None and known.state in {TaskState.CLAIMED, TaskState.UNKNOWN}:
@@ -160,13 +162,11 @@ class _Desk:
         return Submission(row.id, known, problem=describe_trouble(known) if known else "")
 
     def close(self, *, stop: bool) -> None:
-        """Send nothing further, and remember who waits; `stop` also wakes those that stand in line to send."""
+        """Send nothing further; `stop` also wakes those that stand in line to send."""
         if stop:
             self._closed = self._closed or "the run was stopped"
             if self._account:
                 self._account.wire.stop()
-        if self._waiting:
-            self._shop.ledger.waiting.add(self._shop.pipeline.name, self._waiting, self._shop.clock())
 
     def _submit_anew(self, row: Row, known: Task | None) -> Submission:
         shop, account = self._shop, self._account
@@ -228,10 +228,9 @@ class _Desk:
         return Submission(row.id, task, sent=True, problem=describe_trouble(task))
 
     def _wait(self, row: Row, task: Task | None, why: str) -> Submission:
-        shop = self._shop
         with self._lock:
             self._busy = self._busy or why
-            self._waiting.append(Waiting(row.id, row.digest, self._name, shop.run_id, self._busy, shop.clock()))
+            self.waiting.append(wait(self._shop, row, self._busy))
         return Submission(row.id, task, waits=self._busy)
 
     def _slow_down(self, error: RateLimited) -> None:

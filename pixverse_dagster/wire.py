@@ -25,6 +25,7 @@ T = TypeVar("T")
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 # Raised before any byte of the request can have left this machine.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Call(Enum):
@@ -191,6 +192,11 @@ class Account:
     provider: Provider
     wire: Wire
     max_open_tasks: int | None = None
+
+    @property
+    def costs_money(self) -> bool:
+        """Whether this is a provider, and not the simulator on this machine."""
+        return httpx.URL(self.provider.base_url).host not in _THIS_MACHINE
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
         """The paid call.

@@ -1,33 +1,24 @@
-"""Dagster's own pages for a test: its webserver and daemon on a home, and a Chromium that reaches nothing but them."""
+"""A person in front of Dagster's pages: a Chromium that reaches nothing but them."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import dagster as dg
-import httpx
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
-
-from pixverse_dagster_tests.servers import free_ports
-from pixverse_dagster_tests.soak_stage import Crew
-from pixverse_dagster_tests.test_pipeline import wait_until
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "reel"
 SIZE = (1400, 900)
 PAGE_SECONDS = 30.0
 RUN_SECONDS = 90.0
-# `nux`: the first page would otherwise have an invitation to Dagster's community over it.
-_DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 _CHROMIUM = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -38,39 +29,6 @@ _CHROMIUM = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
-
-
-@contextmanager
-def open_dagster(home: Path, environment: Mapping[str, str]) -> Generator[str]:
-    """The webserver and the daemon on a home of their own; yields the address of the pages."""
-    (home / "dagster.yaml").write_text(_DAGSTER_YAML)
-    workspace = home / "workspace.yaml"
-    # The project's own definitions, with a reel downstream of them.
-    example = {"relative_path": str(EXAMPLE / "reel.py"), "working_directory": str(EXAMPLE)}
-    workspace.write_text(json.dumps({"load_from": [{"python_file": example}]}))
-    # Its tables are made here: two processes that make them at the same time stand in each other's way.
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert instance.get_runs_count() == 0
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    given = {**os.environ, **environment, "DAGSTER_HOME": str(home)}
-    crew = Crew(home)
-    try:
-        words = ("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace))
-        crew.start("webserver", given, *words)
-        crew.start("daemon", given, "dagster._daemon", "run", "-w", str(workspace))
-        wait_until(lambda: _answers(f"{url}/server_info") or not crew.alive("webserver"), 60, "the webserver answers")
-        assert crew.alive("webserver"), "\n".join(log.read_text() for log in crew.logs.glob("*-webserver.log"))
-        yield url
-    finally:
-        crew.end()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def output_folder() -> Path:

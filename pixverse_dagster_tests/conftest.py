@@ -1,12 +1,18 @@
 """Fixtures that every test module may ask for. A server starts once per run, when the first test needs it."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pixverse_dagster.ledger import Ledger
+from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster_tests.commands import PACE, Home
 from pixverse_dagster_tests.servers import (
     S3Server,
     ServerName,
@@ -33,6 +39,16 @@ Tell = Callable[[str, object], None]
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """A function that has figures printed below the summary of the whole run."""
     return lambda what, figures: record_property(f"figures of {what}", str(figures))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with one at the end; the others in their order."""
+
+    def patience(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return -float(marker.args[0]) if marker else 0
+
+    items.sort(key=patience)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -123,3 +139,39 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulat
             return running.enter_context(started)
 
         yield start
+
+
+@pytest.fixture
+def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., Home]:
+    """A function that makes a Dagster home, a table and a simulator, and the environment that joins them."""
+
+    def make(table: Path, **options: Any) -> Home:
+        running = simulator(**options)
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        environment = {
+            "DAGSTER_HOME": str(home),
+            "PIXVERSE_PROMPTS": str(table),
+            "PIXVERSE_SIMULATOR_URL": running.url,
+            "PIXVERSE_PACE": json.dumps(PACE),
+        }
+        return home, environment, running
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new ledger's URL, on each database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "ledger.db")
+    return request.getfixturevalue("postgres_database")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A new ledger, on each database."""
+    engine = open_engine(ledger_url)
+    yield Ledger(engine)
+    engine.dispose()

@@ -231,4 +231,4 @@ def deliver(
 ) -> tuple[list[Collected], list[str]]:
     """See rows through: what was reported on the way, and what is wrong in the end."""
     delivery = Delivery(shop, store, lambda rows: submit_rows(shop, rows))
-    return list(delivery.run(keys, deadline_seconds)), delivery.problems
+    return list(delivery.run(keys, deadline_seconds)), list(delivery.problems.values())

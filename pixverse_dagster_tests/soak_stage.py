@@ -25,6 +25,7 @@ from pixverse_dagster.simulator import KINDS
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.commands import write_table
 from pixverse_dagster_tests.servers import (
     Simulator,
     new_bucket,
@@ -34,7 +35,6 @@ from pixverse_dagster_tests.servers import (
     running_simulator,
     tied_to_us,
 )
-from pixverse_dagster_tests.test_pipeline import write_table
 
 NAME = "demo"
 MODULE = "pixverse_dagster.definitions"

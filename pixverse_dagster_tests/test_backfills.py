@@ -1,30 +1,22 @@
 """Backfills with the real backfill daemon, launched by the webserver's own API: which rows fail, and what is paid."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import httpx
 import pytest
 
-from pixverse_dagster_tests.servers import Simulator, free_ports
-from pixverse_dagster_tests.test_pipeline import (
+from pixverse_dagster_tests.commands import (
     charges_per_reference,
-    finish,
     materialize,
     pixverse,
-    project,
+    tasks_of,
     wait_until,
     write_table,
 )
-
-__all__ = ["project"]
+from pixverse_dagster_tests.servers import Simulator
+from pixverse_dagster_tests.webserver import Webserver, open_dagster
 
 CLIPS = dg.AssetKey(["demo", "clips"])
 SECONDS = 200
@@ -38,17 +30,8 @@ _STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { .
   { numPartitionsMaterialized numPartitionsFailed } } } } } }"""
 
 
-class Web:
-    """Dagster's webserver, as its pages use it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        answer = httpx.post(
-            f"{self._url}/graphql", json={"query": query, "variables": variables}, timeout=60, trust_env=False
-        )
-        return answer.json()["data"]
+class Web(Webserver):
+    """Dagster's backfills, as its pages launch them."""
 
     def backfill(self, rows: list[str]) -> str:
         """What the partition dialog does: these rows of `clips`, in one backfill."""
@@ -73,39 +56,12 @@ class Web:
         return found["status"], counts.get("numPartitionsMaterialized", 0), counts.get("numPartitionsFailed", 0)
 
 
-@contextmanager
-def dagster_servers(home: Path, environment: dict[str, str]) -> Generator[Web]:
-    """The webserver and the daemon, on one workspace."""
-    workspace = home / "workspace.yaml"
-    workspace.write_text("load_from:\n  - python_module: pixverse_dagster.definitions\n")
-    (port,) = free_ports(1)
-    commands = [
-        ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)],
-        ["dagster._daemon", "run", "-w", str(workspace)],
-    ]
-    logs = [(home / f"server-{n}.log").open("w") for n in range(2)]
-    servers = [
-        subprocess.Popen(
-            [sys.executable, "-m", *command], env=os.environ | environment, cwd=home, stdout=log, stderr=log, text=True
-        )
-        for command, log in zip(commands, logs, strict=True)
-    ]
-    try:
-        wait_until(lambda: answers(port), 90, "the webserver answers")
-        yield Web(f"http://127.0.0.1:{port}")
-    finally:
-        for server in servers:
-            server.terminate()
-        for server, log in zip(servers, logs, strict=True):
-            finish(server, 60)
-            log.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/server_info", timeout=5, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+def told_of(home: Path, row: str) -> str:
+    """What the page of a row's clip says happened last, where it has none."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        records = instance.fetch_observations(dg.AssetRecordsFilter(CLIPS, asset_partitions=[row]), limit=1).records
+    observation = records[0].asset_observation if records else None
+    return (observation.description if observation else None) or ""
 
 
 def materialized(home: Path) -> set[str]:
@@ -123,7 +79,8 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
     environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 15}})
     materialize(environment, "demo/prompts")
     scattered, block = ["r001", "r003", "r004", "r009"], [f"r{n:03}" for n in range(12, 24)]
-    with dagster_servers(home, environment) as web:
+    with open_dagster(home, environment) as webserver:
+        web = Web(webserver.url)
         some, many = web.backfill(scattered), web.backfill(block)
         in_block = {f"@cat looks up, frame {int(row[1:])}" for row in block}
         wait_until(
@@ -137,6 +94,7 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
         ledger = {task["row"]: task["state"] for task in tasks_of(home, environment)}
         failed = [row for row in scattered if ledger[row] == "failed"]
         assert web.status(some)[1:] == (len(scattered) - len(failed), len(failed))
+        assert all("ended: failed" in told_of(home, row) for row in failed), [told_of(home, row) for row in failed]
         assert {row for row in scattered if row in materialized(home)} == set(scattered) - set(failed)
         again = [web.backfill_again(some)] if failed else []
         again.append(web.backfill(block))
@@ -151,8 +109,3 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
     assert set(ended.values()) <= {"stored", "failed"}
     assert materialized(home) == {row for row, state in ended.items() if state == "stored"}
     assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout
-
-
-def tasks_of(home: Path, environment: dict[str, str]) -> list[dict[str, Any]]:
-    """Every task in the ledger."""
-    return json.loads(pixverse("tasks", "list", "--json", home=home, environment=environment).stdout)

@@ -15,10 +15,11 @@ import dagster as dg
 import pytest
 from playwright.sync_api import expect
 
-from pixverse_dagster_tests.browser import EXAMPLE, RUN_SECONDS, Browser, open_browser, open_dagster
+from pixverse_dagster_tests.browser import EXAMPLE, RUN_SECONDS, Browser, open_browser
+from pixverse_dagster_tests.commands import PACE, wait_until
 from pixverse_dagster_tests.conftest import Tell, require
 from pixverse_dagster_tests.servers import Simulator, StartSimulator
-from pixverse_dagster_tests.test_pipeline import PACE, wait_until
+from pixverse_dagster_tests.webserver import open_dagster
 
 PROMPTS = (
     "A red kite over a windy beach",
@@ -30,6 +31,8 @@ PROMPTS = (
     "A lighthouse at night, slow orbit",
     "Steam over a bowl of noodles",
 )
+# The project's own definitions, with a reel downstream of them.
+REEL = {"python_file": {"relative_path": str(EXAMPLE / "reel.py"), "working_directory": str(EXAMPLE)}}
 SCATTERED = ("r001", "r004", "r006")
 
 
@@ -78,7 +81,7 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
             "PIXVERSE_SIMULATOR_URL": running.url,
             "PIXVERSE_PACE": json.dumps(PACE),
         }
-        with open_dagster(home, environment) as url, open_browser(url) as browser:
+        with open_dagster(home, environment, REEL) as web, open_browser(web.url) as browser:
             made = Scene(home, table, environment, running, browser, tell)
             made.add_rows(*((f"r{n:03}", prompt, "360p") for n, prompt in enumerate(PROMPTS)))
             yield made

@@ -4,9 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from pixverse_dagster.budget import Budget, Spent
 from pixverse_dagster.clip import Finished, TaskState
 from pixverse_dagster.errors import OverBudget
 from pixverse_dagster.ledger import Intent, Ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.ledger.database import open_engine
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.plan import Verdict
 from pixverse_dagster.prices import PUBLISHED, Price, estimate_usd, missing_line
@@ -26,21 +24,6 @@ from pixverse_dagster_tests.servers import StartSimulator
 NAME = "films"
 NOW = 1_800_000_000.0
 V6 = "highway/pixverse-v6-i2v"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL, on each database."""
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ledger.db")
-    return request.getfixturevalue("postgres_database")
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    engine = open_engine(ledger_url)
-    yield Ledger(engine)
-    engine.dispose()
 
 
 def with_budget(shop: Workshop, *prices: Price, **limits: float) -> Workshop:

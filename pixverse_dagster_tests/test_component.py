@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 from dagster.components.testing import create_defs_folder_sandbox
 
@@ -17,6 +17,7 @@ from pixverse_dagster import (
     InvalidTable,
     LedgerResource,
     LocalClipIOManager,
+    NotSent,
     PipelineOptions,
     PixverseClipsComponent,
     RunwareResource,
@@ -24,6 +25,7 @@ from pixverse_dagster import (
 )
 from pixverse_dagster.ledger import open_ledger
 from pixverse_dagster.ledger.database import sqlite_url
+from pixverse_dagster.resources import default_ledger_url
 from pixverse_dagster_tests.servers import Simulator
 
 # Dagster marks much of what it does here itself as beta.
@@ -285,17 +287,105 @@ def test_an_asset_downstream_of_clips_is_requested_when_its_clip_lands(
     assert after.get_requested_partitions(thumbnail.key) == {"r1"}
 
 
+@pytest.mark.parametrize("home", ["ephemeral", ".tmp_dagster_home_x1"])
+def test_no_money_is_spent_on_a_ledger_that_will_be_deleted(tmp_path: Path, home: str) -> None:
+    """`dagster dev` without DAGSTER_HOME: its storage goes in the end, and with it who was paid for what."""
+    folder = tmp_path / home
+    folder.mkdir()
+    live = build_clips_definitions(
+        "films",
+        ROWS,
+        providers=[RunwareResource(api_key="a-key", base_url="http://provider.invalid")],
+        clips=LocalClipIOManager(base_dir=str(tmp_path / "clips"), ledger=LedgerResource()),
+    )
+    with ephemeral(folder) if home == "ephemeral" else dg.DagsterInstance.from_config(str(folder)) as instance:
+        dagster = Freshness(live, instance)
+        dagster.run("prompts")
+        with pytest.raises(NotSent, match=r"Nothing was sent\. Set DAGSTER_HOME to a directory that stays"):
+            dagster.run("tasks", row="r0")
+        assert not open_ledger(default_ledger_url(instance)).find("films")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_row_that_left_the_table_stays_a_partition_unless_the_options_say_otherwise(
+    server: Simulator, tmp_path: Path, instance: dg.DagsterInstance, *, keep: bool
+) -> None:
+    """Either way nothing is forgotten: a task under way keeps its partition, and a row that comes back its clip."""
+    table = write_rows(tmp_path / "rows.csv", ROWS)
+    dagster = Freshness(build("films", table, server.url, tmp_path, keep_removed_partitions=keep), instance)
+    dagster.run("prompts")
+    dagster.run("tasks", "clips", row="r0")
+    dagster.run("tasks", row="r1")
+    write_rows(table, [ROWS[2] | {"resolution": "4k"}])
+    dagster.run("prompts")
+    left = ["r0", "r1", "r2"] if keep else ["r1", "r2"]
+    assert instance.get_dynamic_partitions("films_rows") == left, "r1 is under way, r2 is invalid and in the table"
+    write_rows(table, ROWS)
+    dagster.run("prompts")
+    assert set(instance.get_dynamic_partitions("films_rows")) == {"r0", "r1", "r2"}
+    assert dagster.of("r0") == ("FRESH", "FRESH")
+    assert len(server.tasks()) == 2
+
+
+class Freshness:
+    """Dagster's own verdict on the rows of a pipeline called films."""
+
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._definitions, self._instance = definitions, instance
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+
+    def run(self, *parts: str, row: str | None = None) -> None:
+        """Materialise these assets, of one row or of none."""
+        keys = [dg.AssetKey(["films", part]) for part in parts]
+        assert self._job.execute_in_process(instance=self._instance, asset_selection=keys, partition_key=row).success
+
+    def of(self, row: str) -> tuple[str, str]:
+        """Of the row's task and its clip."""
+        graph = self._definitions.resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(self._instance, graph, LoadingContextForTest(self._instance))
+        task, clip = (resolver.get_status(dg.AssetKey(["films", part]), row).value for part in ("tasks", "clips"))
+        return task, clip
+
+
 def test_reading_the_table_again_makes_no_row_out_of_date(
     server: Simulator, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """Dagster's own staleness: a stored row stays up to date whatever else changes; one without a clip is missing."""
-    definitions = build("films", ROWS, server.url, tmp_path)
-    job = definitions.resolve_implicit_global_asset_job_def()
-    prompts, tasks, clips = (dg.AssetKey(["films", part]) for part in ("prompts", "tasks", "clips"))
-    job.execute_in_process(instance=instance, asset_selection=[prompts])
-    job.execute_in_process(instance=instance, asset_selection=[tasks, clips], partition_key="r0")
-    job.execute_in_process(instance=instance, asset_selection=[prompts])
-    resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
-    assert [resolver.get_status(key, row) for key in (tasks, clips) for row in ("r0", "r1")] == [
-        StaleStatus.FRESH, StaleStatus.MISSING, StaleStatus.FRESH, StaleStatus.MISSING,
-    ]  # fmt: skip
+    dagster = Freshness(build("films", ROWS, server.url, tmp_path), instance)
+    dagster.run("prompts")
+    dagster.run("tasks", "clips", row="r0")
+    dagster.run("prompts")
+    assert dagster.of("r0") == ("FRESH", "FRESH")
+    assert dagster.of("r1") == ("MISSING", "MISSING")
+
+
+def test_of_a_changed_row_the_task_is_out_of_date_then_the_clip_and_no_other_row(
+    server: Simulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """A change goes down the graph as Dagster would have it, and a row that is again what it was costs nothing."""
+    table = write_rows(tmp_path / "rows.csv", ROWS)
+    dagster = Freshness(build("films", table, server.url, tmp_path), instance)
+    dagster.run("prompts")
+    for row in ("r0", "r1"):
+        dagster.run("tasks", "clips", row=row)
+    write_rows(table, [ROWS[0] | {"prompt": "the kite falls"}, *ROWS[1:]])
+    dagster.run("prompts")
+    assert dagster.of("r0") == ("STALE", "FRESH"), "its clip is that of the only task there is"
+    assert dagster.of("r1") == ("FRESH", "FRESH")
+    (event,) = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(["films", "tasks"]), asset_partitions=["r0"]), limit=1
+    ).records
+    assert event.asset_materialization
+    assert event.asset_materialization.description == (
+        "out of date: the row's prompt changed since this task was submitted"
+    )
+    dagster.run("tasks", row="r0")
+    assert dagster.of("r0") == ("FRESH", "STALE")
+    dagster.run("clips", row="r0")
+    assert dagster.of("r0") == ("FRESH", "FRESH")
+    write_rows(table, ROWS)
+    dagster.run("prompts")
+    assert dagster.of("r0") == ("FRESH", "STALE"), "the task of the old words stands again, the clip is of the new"
+    dagster.run("clips", row="r0")
+    assert dagster.of("r0") == ("FRESH", "FRESH")
+    assert len(server.tasks()) == 3

@@ -17,8 +17,8 @@ import pytest
 from av.error import FFmpegError
 
 from pixverse_dagster.simulator.media import Shape, render
+from pixverse_dagster_tests.commands import demo, pixverse
 from pixverse_dagster_tests.servers import Simulator
-from pixverse_dagster_tests.test_pipeline import demo, pixverse
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FAKE_KEYS = {"HIGHWAY_API_KEY": "hw-not-a-key", "RUNWARE_API_KEY": "rw-not-a-key", "PIXWITH_API_KEY": "pw-not-a-key"}

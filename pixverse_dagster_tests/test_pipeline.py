@@ -1,16 +1,12 @@
 """The whole product as a user runs it: the command line, real Dagster runs, the simulator's audit as the judge."""
 
-import csv
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,160 +15,24 @@ import pytest
 
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.simulator import KINDS
-from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator
+from pixverse_dagster_tests.commands import (
+    MODELS,
+    charges_per_reference,
+    dagster,
+    demo,
+    finish,
+    materialize,
+    pixverse,
+    run_job,
+    run_on,
+    states,
+    wait_until,
+    write_table,
+)
+from pixverse_dagster_tests.servers import S3Server
 
 DATA = Path(__file__).parent / "data"
 ENDS = {"stored", "failed", "unknown", "refused"}
-PACE = {
-    "first_poll_seconds": 0.3,
-    "max_poll_seconds": 1,
-    "collect_after_seconds": 0.5,
-    "collect_retry_seconds": 0.5,
-    "claim_lease_seconds": 5,
-}
-MODELS = (
-    "highway/pixverse-v4.5-i2v",
-    "highway/pixverse-v6-i2v",
-    "highway/pixverse-c1-reference-to-video",
-    "runware/pixverse-v4.5",
-    "pixwith/pixverse-v5",
-)
-
-
-def pixverse(
-    *arguments: str, home: Path, environment: dict[str, str] | None = None, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "pixverse_dagster.cli", *arguments, "--home", str(home)]
-    done = subprocess.run(
-        command,
-        env=os.environ | (environment or {}),
-        cwd=home.parent,
-        text=True,
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-def demo(home: Path, *arguments: str, check: bool = True) -> dict[str, Any]:
-    """Run the demo and return what it reports."""
-    done = pixverse("demo", "--json", *arguments, home=home, check=check)
-    assert done.returncode in {0, 1}, done.stderr[-3000:]
-    return json.loads(done.stdout)
-
-
-def write_table(path: Path, count: int, models: tuple[str, ...] = MODELS, **extra: str) -> Path:
-    """A table of `count` rows over these models, at the smallest size."""
-    names = ["id", "model", "prompt", "image", "references", "resolution", *extra]
-    reference = json.dumps([{"type": "subject", "name": "cat", "image": "chelsea.png"}])
-    with path.open("w", newline="") as file:
-        rows = csv.DictWriter(file, names, restval="")
-        rows.writeheader()
-        for n in range(count):
-            model = models[n % len(models)]
-            row = {
-                "id": f"r{n:03}",
-                "model": model,
-                "prompt": f"@cat looks up, frame {n}",
-                "resolution": "360p",
-                **extra,
-            }
-            if model.endswith("reference-to-video"):
-                row["references"] = reference
-            elif model.startswith("highway"):
-                row["image"] = "coffee.png"
-            rows.writerow(row)
-    return path
-
-
-@pytest.fixture
-def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., tuple[Path, dict[str, str], Simulator]]:
-    """A function that makes a Dagster home, a table and a simulator, and the environment that joins them."""
-
-    def make(table: Path, **options: Any) -> tuple[Path, dict[str, str], Simulator]:
-        running = simulator(**options)
-        home = tmp_path / "home"
-        home.mkdir(exist_ok=True)
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        environment = {
-            "DAGSTER_HOME": str(home),
-            "PIXVERSE_PROMPTS": str(table),
-            "PIXVERSE_SIMULATOR_URL": running.url,
-            "PIXVERSE_PACE": json.dumps(PACE),
-        }
-        return home, environment, running
-
-    return make
-
-
-def dagster(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    """Start one of Dagster's own commands on the project's definitions."""
-    command = [sys.executable, "-m", "dagster", *arguments]
-    cwd = environment["DAGSTER_HOME"]
-    return subprocess.Popen(
-        command, env=os.environ | environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> subprocess.Popen[str]:
-    """Start a run of one of the pipeline's op jobs, as the run launcher would: a process of its own."""
-    config = Path(environment["DAGSTER_HOME"]) / f"{job}.json"
-    config.write_text(json.dumps({"ops": {op: {"config": {"rows": rows}}}}))
-    return dagster(environment, "job", "execute", "-m", "pixverse_dagster.definitions", "-j", job, "-c", str(config))
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
-    """Wait for a process and return what it printed."""
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, _ = process.communicate()
-        pytest.fail(f"not done after {timeout} s: {output[-3000:]}")
-    return output
-
-
-def materialize(
-    environment: dict[str, str],
-    select: str,
-    *more: str,
-    module: str = "pixverse_dagster.definitions",
-    fails: bool = False,
-) -> str:
-    """Materialise assets in a real run and return its log."""
-    process = dagster(environment, "asset", "materialize", "-m", module, "--select", select, *more)
-    log = finish(process)
-    assert bool(process.returncode) == fails, log[-4000:]
-    return log
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll a condition for a bounded time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        threading.Event().wait(0.05)
-
-
-def states(home: Path, environment: dict[str, str]) -> Counter[str]:
-    """How many tasks the ledger has in each state."""
-    found = json.loads(pixverse("tasks", "list", "--json", home=home, environment=environment).stdout)
-    return Counter(task["state"] for task in found)
-
-
-def run_on(environment: dict[str, str], rows: int) -> None:
-    """Run on as a person would: materialise `clips` of every row."""
-    materialize(environment, "demo/clips", "--partition-range", f"r000...r{rows - 1:03}")
-
-
-def charges_per_reference(running: Simulator) -> Counter[str]:
-    """Charged tasks per row: the prompt is the row's own."""
-    bodies = [task["request"] for task in running.tasks()]
-    return Counter(str(body.get("prompt") or body.get("positivePrompt")).strip() for body in bodies)
 
 
 def test_the_demo_stores_every_sample_row_and_a_second_run_charges_nothing(tmp_path: Path) -> None:

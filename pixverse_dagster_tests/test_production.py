@@ -13,10 +13,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from pixverse_dagster_tests.commands import pixverse, wait_until, write_table
 from pixverse_dagster_tests.conftest import Tell
 from pixverse_dagster_tests.servers import S3Server, Simulator, StartSimulator, drop_database, new_database
-from pixverse_dagster_tests.test_pipeline import pixverse, write_table
-from pixverse_dagster_tests.topology import PRODUCTION, Topology, documented, started, wait_for
+from pixverse_dagster_tests.topology import PRODUCTION, Topology, documented, started
 
 ROWS = 300
 # Short waits, and submits slow enough that two workers are at it at the same time for a while.
@@ -77,22 +77,22 @@ def test_300_rows_pass_through_with_one_worker_killed_on_the_way(
         assert web.asset("trailers", "clips")["partitionStats"]["numPartitions"] == ROWS
         submits = _launch_submits(topology)
         both = time.monotonic()
-        wait_for(lambda: len(running.tasks()) >= 40, 120, "40 submitted rows")
+        wait_until(lambda: len(running.tasks()) >= 40, 120, "40 submitted rows")
         assert [web.run(run)["status"] for run in submits] == ["STARTED"] * 2, "both are at it at the same moment"
         workers = [web.worker(run) for run in submits]
         assert {worker.pid for worker in workers} <= {part.pid for part in topology.crew.parts("worker")}
         workers[0].send_signal(signal.SIGKILL)
         killed, charged = time.monotonic(), len(running.tasks())
-        wait_for(lambda: web.run(submits[0])["status"] == "FAILURE", 90, "the death is noticed")
+        wait_until(lambda: web.run(submits[0])["status"] == "FAILURE", 90, "the death is noticed")
         noticed = time.monotonic()
         assert charged < ROWS / 2, "killed too late to prove anything"
 
         def all_materialised() -> bool:
             return web.asset("trailers", "clips")["partitionStats"]["numMaterialized"] == ROWS
 
-        wait_for(all_materialised, 240, f"{ROWS} clips materialised")
+        wait_until(all_materialised, 240, f"{ROWS} clips materialised")
         done = time.monotonic()
-        runs = wait_for(lambda: _at_rest(topology), 60, "every run has ended")
+        runs = wait_until(lambda: _at_rest(topology), 60, "every run has ended")
         tasks = json.loads(_ask(topology, "tasks", "list", "--json"))
         assert Counter(task["state"] for task in tasks) == {"stored": ROWS}
         assert len(running.tasks()) == len({task["client_reference"] for task in running.tasks()}) == ROWS
@@ -119,16 +119,16 @@ def test_runs_that_died_with_their_code_server_are_run_again(
         web = topology.webserver
         _read_table(topology)
         run = _submit(topology, range(30), **{"dagster/max_runtime": "20"})
-        wait_for(lambda: len(running.tasks()) >= 5, 120, "5 submitted rows")
+        wait_until(lambda: len(running.tasks()) >= 5, 120, "5 submitted rows")
         topology.kill_code()
         died, charged = time.monotonic(), len(running.tasks())
         topology.start_code()
         assert web.run(run)["status"] == "STARTED", "so it would stay for ever"
-        wait_for(lambda: web.run(run)["status"] == "FAILURE", 150, "the run is given up")
+        wait_until(lambda: web.run(run)["status"] == "FAILURE", 150, "the run is given up")
         noticed = time.monotonic()
-        wait_for(lambda: web.asset("trailers", "clips")["partitionStats"]["numMaterialized"] == 30, 200, "30 clips")
+        wait_until(lambda: web.asset("trailers", "clips")["partitionStats"]["numMaterialized"] == 30, 200, "30 clips")
         done = time.monotonic()
-        runs = wait_for(lambda: _at_rest(topology), 60, "every run has ended")
+        runs = wait_until(lambda: _at_rest(topology), 60, "every run has ended")
         assert charged < 30
         assert len(running.tasks()) == 30
         assert "exceeding maximum runtime of 20 seconds" in web.log(run)
@@ -144,7 +144,7 @@ def test_runs_that_died_with_their_code_server_are_run_again(
 def _read_table(topology: Topology) -> None:
     web = topology.webserver
     prompts = web.launch("__ASSET_JOB", {}, assets=[["trailers", "prompts"]])
-    wait_for(lambda: web.run(prompts)["status"] == "SUCCESS", 120, "the table is read")
+    wait_until(lambda: web.run(prompts)["status"] == "SUCCESS", 120, "the table is read")
 
 
 def _submit(topology: Topology, rows: range, **tags: str) -> str:
@@ -157,7 +157,7 @@ def _launch_submits(topology: Topology) -> list[str]:
     """Two runs for one half of the rows each, both with a worker."""
     web = topology.webserver
     runs = [_submit(topology, half) for half in (range(ROWS // 2), range(ROWS // 2, ROWS))]
-    wait_for(lambda: {web.run(run)["status"] for run in runs} == {"STARTED"}, 120, "two workers")
+    wait_until(lambda: {web.run(run)["status"] for run in runs} == {"STARTED"}, 120, "two workers")
     return runs
 
 

@@ -3,7 +3,6 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from pixverse_dagster.clip import TaskState
 from pixverse_dagster.collection import collect_tasks
 from pixverse_dagster.ledger import Ledger, open_ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.polling import poll_due
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.submission import submit_rows
@@ -34,21 +32,6 @@ from pixverse_dagster_tests.servers import Simulator
 
 ROWS = 200
 MODELS = (HIGHWAY, RUNWARE, PIXWITH)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL, on each database."""
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ledger.db")
-    return request.getfixturevalue("postgres_database")
-
-
-@pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    engine = open_engine(database)
-    yield Ledger(engine)
-    engine.dispose()
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ def work(job: Job) -> Done:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("processes", [2, 8])
 def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
-    ledger: Ledger, database: str, server: Simulator, tmp_path: Path, processes: int, tell: Tell
+    ledger: Ledger, ledger_url: str, server: Simulator, tmp_path: Path, processes: int, tell: Tell
 ):
     """Submits of the same rows, ticks at once, overlapping collects and a backfill during them: each row once."""
     table = [make_row(f"r{n:03}", MODELS[n % 3], prompt=f"kite {n}") for n in range(ROWS)]
@@ -104,7 +87,7 @@ def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
     began = time.monotonic()
 
     def race(*jobs: tuple[str, tuple[str, ...]]) -> list[Done]:
-        done = at_once(work, [Job(what, database, server.url, tmp_path / "clips", rows) for what, rows in jobs])
+        done = at_once(work, [Job(what, ledger_url, server.url, tmp_path / "clips", rows) for what, rows in jobs])
         assert not [problem for one in done for problem in one.problems]
         return done
 
@@ -120,7 +103,7 @@ def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
     assert len(server.tasks()) == ROWS
     result = verify(ledger, LocalStore(tmp_path / "clips"), NAME)
     assert (result.clips, list(result.disagreements)) == (ROWS, [])
-    kind = database.partition(":")[0].partition("+")[0]
+    kind = ledger_url.partition(":")[0].partition("+")[0]
     tell(
         f"races, {kind}, {processes} processes",
         f"rows={ROWS} charges={len(server.tasks())} duplicate_charges=0 stored={result.clips} "

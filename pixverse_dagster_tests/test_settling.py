@@ -10,12 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pixverse_dagster_tests.servers import Simulator
-from pixverse_dagster_tests.test_pipeline import finish, materialize, pixverse, project, run_job, states, write_table
-
-__all__ = ["project"]
-
-Home = tuple[Path, dict[str, str], Simulator]
+from pixverse_dagster_tests.commands import Home, finish, materialize, pixverse, run_job, states, tasks_of, write_table
 
 
 @pytest.fixture
@@ -120,7 +115,7 @@ def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
     home, environment, running = made
     materialize(environment, "demo/prompts")
     materialize(environment, "demo/clips", "--partition-range", "r000...r007", fails=True)
-    ended = {task["state"]: task["row"] for task in tasks_of(made)}
+    ended = {task["state"]: task["row"] for task in tasks_of(*made[:2])}
     failed, stored = ended["failed"], ended["stored"]
     assert "has nothing to retry: its task is stored" in resolve(made, "retry", stored, code=2)
     assert "not in the table" in resolve(made, "retry", "nobody", code=2)
@@ -132,11 +127,6 @@ def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
     assert len(running.tasks()) == 8
     finish(run_job(environment, "demo_submit", "demo_submit_rows", [failed, stored]))
     assert len(running.tasks()) == 10
-
-
-def tasks_of(home: Home) -> list[dict[str, Any]]:
-    """Every task, the oldest first."""
-    return json.loads(pixverse("tasks", "list", "--json", home=home[0], environment=home[1]).stdout)
 
 
 def test_a_row_that_waits_can_be_given_up(tmp_path: Path, project: Callable[..., Home]) -> None:

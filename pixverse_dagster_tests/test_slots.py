@@ -1,6 +1,6 @@
 """Slots, retries, takes and stops: who may submit when, over every process, and what a person can decide."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 
 from pixverse_dagster.clip import FailureKind, TaskState
 from pixverse_dagster.ledger import Ledger, Waiting, open_ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.pace import Pace
 from pixverse_dagster.pipeline import Workshop
 from pixverse_dagster.plan import Verdict
@@ -37,22 +36,6 @@ from pixverse_dagster_tests.factories import (
     submit_all,
 )
 from pixverse_dagster_tests.servers import Simulator, StartSimulator
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL, on each database."""
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ledger.db")
-    return request.getfixturevalue("postgres_database")
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    engine = open_engine(ledger_url)
-    yield Ledger(engine)
-    engine.dispose()
-
 
 ONE_BY_ONE = Limits(max_concurrency=1)
 

@@ -10,21 +10,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pixverse_dagster_tests.servers import Simulator
-from pixverse_dagster_tests.test_pipeline import (
+from pixverse_dagster_tests.commands import (
     dagster,
     finish,
     materialize,
     pixverse,
-    project,
     run_job,
     run_on,
     states,
     wait_until,
     write_table,
 )
-
-__all__ = ["project"]
+from pixverse_dagster_tests.servers import Simulator
 
 ROWS = 40
 KEYS = [f"r{n:03}" for n in range(ROWS)]
@@ -32,10 +29,10 @@ KEYS = [f"r{n:03}" for n in range(ROWS)]
 
 @pytest.fixture
 def home(tmp_path: Path, project: Callable[..., Any]) -> tuple[Path, dict[str, str], Simulator]:
-    """A home with forty rows, of which two a second can be submitted."""
+    """A home with forty rows, of which five in two seconds can be submitted."""
     table = write_table(tmp_path / "t.csv", ROWS, ("runware/pixverse-v4.5",))
     made = project(table, generation_seconds=0.5)
-    made[1]["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 240}})
+    made[1]["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 150}})
     materialize(made[1], "demo/prompts")
     return made
 

@@ -11,27 +11,26 @@ import re
 import shutil
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
 import yaml
 
+from pixverse_dagster_tests.commands import wait_until
 from pixverse_dagster_tests.servers import free_ports
 from pixverse_dagster_tests.soak_stage import Crew
+from pixverse_dagster_tests.webserver import Webserver
 
 PRODUCTION = Path(__file__).parent.parent / "examples" / "production"
 LOCATION = "pixverse"
 _FILES = ("dagster.yaml", "workspace.yaml", "definitions.py")
 _PROGRAMS = {"dagster": "dagster", "dagster-daemon": "dagster._daemon", "dagster-webserver": "dagster_webserver"}
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
-T = TypeVar("T")
 
 _LAUNCH = """mutation($run: ExecutionParams!) { launchRun(executionParams: $run) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -46,18 +45,8 @@ _ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ...
   assetMaterializations(limit: 1) { partition runId metadataEntries { label } } } } }"""
 
 
-@dataclass(frozen=True)
-class Webserver:
-    """Dagster's webserver, asked as its UI asks it."""
-
-    url: str
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        """The data that a GraphQL query or mutation answers with."""
-        sent = {"query": query, "variables": variables}
-        answer = httpx.post(f"{self.url}/graphql", json=sent, trust_env=False, timeout=60).json()
-        assert not answer.get("errors"), answer
-        return answer["data"]
+class Production(Webserver):
+    """The example's webserver, asked as its pages ask it."""
 
     def loaded(self) -> bool:
         """Whether it shows the code location."""
@@ -121,13 +110,13 @@ class Topology:
     home: Path
     environment: Mapping[str, str]
     crew: Crew
-    webserver: Webserver
+    webserver: Production
 
     def start_code(self) -> None:
         """Start the code server, as its container's restart does."""
         port = int(self.environment["CODE_SERVER_PORT"])
         self._start("code")
-        wait_for(lambda: _listens(port), 90, "the code server")
+        wait_until(lambda: _listens(port), 90, "the code server")
 
     def kill_code(self) -> None:
         """SIGKILL to the code server and the runs that it has started: the end of a container."""
@@ -139,7 +128,7 @@ class Topology:
         """Start daemon and webserver."""
         self._start("daemon")
         self._start("webserver")
-        wait_for(self.webserver.loaded, 90, "the webserver has the code location")
+        wait_until(self.webserver.loaded, 90, "the webserver has the code location")
 
     def _start(self, service: str) -> None:
         """A container's command as a process; where it listens for everybody, only this machine is meant."""
@@ -166,7 +155,7 @@ def started(home: Path, settings: Mapping[str, str]) -> Generator[Topology]:
         "WEBSERVER_PORT": str(web),
         **settings,
     }
-    topology = Topology(home, environment, Crew(home), Webserver(f"http://127.0.0.1:{web}"))
+    topology = Topology(home, environment, Crew(home), Production(f"http://127.0.0.1:{web}"))
     try:
         topology.start_code()
         topology.start_others()
@@ -181,15 +170,6 @@ def documented() -> dict[str, str]:
     """What .env.example sets."""
     lines = (PRODUCTION / ".env.example").read_text().splitlines()
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals and name[0] != "#"}
-
-
-def wait_for(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Ask until the answer is true, for a bounded time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        threading.Event().wait(0.2)
-    return answer
 
 
 def _filled(word: str, environment: Mapping[str, str]) -> str:

@@ -8,9 +8,11 @@ import click
 from pixverse_dagster.cli.project import Project, enter_home, open_project, project_options
 from pixverse_dagster.clip import Accepted, TaskState
 from pixverse_dagster.events import ended_event, judge_unknown
-from pixverse_dagster.ledger import Task, Waiting
+from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import iso
 from pixverse_dagster.prices import estimate_usd
+from pixverse_dagster.readings import report_changes
+from pixverse_dagster.submission import wait
 
 _ABANDONABLE = (TaskState.UNKNOWN, TaskState.SUBMITTED)
 _GIVEN_UP = "given up by hand; perhaps paid"
@@ -93,6 +95,7 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
         if another_take:
             asked = ledger.raise_take(name, row)
             words = f"take {asked.take} was asked for by hand"
+            report_changes(shop, {row: ("take",)}, project.instance.report_runless_asset_event)
         else:
             task = ledger.current(name, [row]).get(row)
             if task is None or task.state not in {TaskState.FAILED, TaskState.ABANDONED}:
@@ -103,8 +106,7 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
             words = f"attempt {task.attempt + 1} was allowed by hand"
             after = ledger.release(task, settled=_by_hand(now, "another attempt allowed"))
             project.instance.report_runless_asset_event(ended_event(after, words))
-        account = shop.account_name(asked.request.provider())
-        ledger.waiting.add(name, [Waiting(row, asked.digest, account, "", words, now)], now)
+        ledger.waiting.add(name, [wait(shop, asked, words)], now)
         price = estimate_usd(asked.request, shop.pipeline.prices)
     cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
     who = f"The {name}_continue sensor submits it at its next tick, or a run of {name}_submit"
@@ -127,8 +129,8 @@ def _report(project: Project, before: Task, after: Task) -> None:
     if after.state is before.state:
         raise click.ClickException(f"row {after.row!r} is {after.state}: somebody else settled it at the same moment")
     project.instance.report_runless_asset_event(ended_event(after, f"settled by hand: {before.state} → {after.state}"))
-    unknown = [task for task in project.ledger.find(project.name, (TaskState.UNKNOWN,)) if not task.settling]
-    project.instance.report_runless_asset_event(judge_unknown(project.name, unknown))
+    judged = judge_unknown(project.name, project.ledger.undecided(project.name))
+    project.instance.report_runless_asset_event(judged)
     following = {
         TaskState.SUBMITTED: "It is polled and collected like any other; nothing is charged.",
         TaskState.REFUSED: "The next submission of the row makes a new, paid attempt.",

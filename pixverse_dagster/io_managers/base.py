@@ -1,8 +1,9 @@
 """What the IO managers share: they move clips into a store and hand them to downstream assets."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, get_origin
 
 import dagster as dg
 
@@ -71,7 +72,8 @@ class ClipIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
         """The stored clip of the partition, or a dict of those of several, without the rows that have none.
 
-        A clip that fails a blocking check counts as none.
+        An input that is annotated as a dict gets one also where there is only one row. A clip that fails a blocking
+        check counts as none.
 
         Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
         """
@@ -84,7 +86,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         withheld = withheld_rows(context.instance, pipeline, stored)
         stored = {row: task for row, task in stored.items() if row not in withheld}
         clips = {row: self._load(store, stored[row]) for row in wanted if row in stored}
-        if keys is None or len(wanted) != 1:
+        if keys is None or len(wanted) != 1 or _is_mapping(context.dagster_type.typing_type):
             return clips
         if wanted[0] not in clips:
             task = ledger.current(pipeline, wanted).get(wanted[0])
@@ -97,3 +99,9 @@ class ClipIOManager(dg.ConfigurableIOManager):
 
     def _load(self, store: ClipStore, task: Task) -> Clip:
         return Clip(read_manifest(store, manifest_key(task_folder(task))), store)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Whether an input's annotation asks for clips by row."""
+    kind = get_origin(annotation) or annotation
+    return isinstance(kind, type) and issubclass(kind, Mapping)

@@ -305,6 +305,10 @@ class Ledger:
         query = query.where(tasks.c.state.in_(states)) if states else query
         return self._tasks(query, keys=keys)
 
+    def undecided(self, pipeline: str) -> list[Task]:
+        """Tasks of unknown outcome that will not settle by themselves: a person has to look."""
+        return [task for task in self.find(pipeline, (TaskState.UNKNOWN,)) if not task.settling]
+
     def counts(self, pipeline: str) -> dict[TaskState, int]:
         """How many tasks are in each state."""
         query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)

@@ -49,6 +49,8 @@ class WaitingList:
 
     def add(self, pipeline: str, entries: Sequence[Waiting], next_submit_at: float) -> None:
         """Put rows on the list; a row that is there for the same request keeps its place."""
+        if not entries:
+            return
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             query = sa.select(waiting.c.row, waiting.c.digest, waiting.c.since).where(waiting.c.pipeline == pipeline)
@@ -103,8 +105,11 @@ class WaitingList:
             return connection.execute(sa.delete(waiting).where(waiting.c.run_id == run_id)).rowcount
 
     def _each(self, statement: sa.Update | sa.Delete, pipeline: str, keys: Iterable[str]) -> None:
+        wanted = list(keys)
+        if not wanted:
+            return  # a tick with nothing to say takes no writer's lock
         with self._engine.begin() as connection:
-            for chunk in chunked(keys, _CHUNK):
+            for chunk in chunked(wanted, _CHUNK):
                 connection.execute(statement.where(waiting.c.pipeline == pipeline, waiting.c.row.in_(chunk)))
 
     # Accounts

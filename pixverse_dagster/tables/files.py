@@ -75,10 +75,9 @@ class FileTable:
         if self._scheme == "s3":
             from botocore.exceptions import ClientError  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
-            bucket, _, key = self._source[len("s3://") :].partition("/")
             try:
                 with closing(self._s3()) as client:
-                    return str(client.head_object(Bucket=bucket, Key=key)["ETag"])
+                    return str(client.head_object(**self._object())["ETag"])
             except ClientError:
                 return None
         try:
@@ -86,6 +85,11 @@ class FileTable:
         except OSError:
             return None
         return f"{found.st_mtime_ns}-{found.st_size}"
+
+    def _object(self) -> dict[str, str]:
+        """Which object an `s3://` address means."""
+        bucket, _, key = self._source[len("s3://") :].partition("/")
+        return {"Bucket": bucket, "Key": key}
 
     def read(self) -> Iterator[RawRow]:
         """The rows in file order. Raises InvalidTable if the file cannot be read or is of another kind."""
@@ -145,10 +149,9 @@ class FileTable:
             ClientError,
         )
 
-        bucket, _, key = self._source[len("s3://") :].partition("/")
         try:
             with closing(self._s3()) as client:
-                found = client.get_object(Bucket=bucket, Key=key)
+                found = client.get_object(**self._object())
                 with closing(found["Body"]) as body:
                     if not seekable:
                         yield cast("BinaryIO", io.BufferedReader(body, READ_AHEAD_BYTES))
