@@ -14,6 +14,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster.components.testing import create_defs_folder_sandbox
 
 from pixverse_dagster import (
+    Clip,
     InvalidTable,
     LedgerResource,
     LocalClipIOManager,
@@ -334,9 +335,9 @@ class Freshness:
         self._definitions, self._instance = definitions, instance
         self._job = definitions.resolve_implicit_global_asset_job_def()
 
-    def run(self, *parts: str, row: str | None = None) -> None:
+    def run(self, *parts: str | dg.AssetKey, row: str | None = None) -> None:
         """Materialise these assets, of one row or of none."""
-        keys = [dg.AssetKey(["films", part]) for part in parts]
+        keys = [dg.AssetKey(["films", part]) if isinstance(part, str) else part for part in parts]
         assert self._job.execute_in_process(instance=self._instance, asset_selection=keys, partition_key=row).success
 
     def of(self, row: str) -> tuple[str, str]:
@@ -345,6 +346,25 @@ class Freshness:
         resolver = CachingStaleStatusResolver(self._instance, graph, LoadingContextForTest(self._instance))
         task, clip = (resolver.get_status(dg.AssetKey(["films", part]), row).value for part in ("tasks", "clips"))
         return task, clip
+
+
+def test_clips_of_a_table_of_one_row_are_still_a_dict(
+    server: Simulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """What a downstream asset gets is decided by its annotation, and not by how long the table is today."""
+    rows = dg.AllPartitionMapping()
+    taken: dict[str, type] = {}
+
+    @dg.asset(ins={"clips": dg.AssetIn(["films", "clips"], partition_mapping=rows)})
+    def reel(clips: dict[str, Clip]) -> None:
+        taken.update({row: type(clip) for row, clip in clips.items()})
+
+    pipeline = build("films", ROWS[:1], server.url, tmp_path)
+    dagster = Freshness(dg.Definitions.merge(pipeline, dg.Definitions(assets=[reel])), instance)
+    dagster.run("prompts")
+    dagster.run("clips", row="r0")
+    dagster.run(reel.key)
+    assert taken == {"r0": Clip}
 
 
 def test_reading_the_table_again_makes_no_row_out_of_date(
