@@ -1,6 +1,7 @@
 """A pipeline in YAML, in Python, several side by side, and what reads or submits its table by itself."""
 
 import csv
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run:DeprecationWarning"),
 ]
 
+README = Path(__file__).parent.parent / "README.md"
 QUICK: dict[str, Any] = {"first_poll_seconds": 0.05, "max_poll_seconds": 0.1, "collect_after_seconds": 0}
 ROWS = [
     {"id": f"r{n}", "model": "runware/pixverse-v4.5", "prompt": f"kite {n}", "resolution": "360p"} for n in range(3)
@@ -51,12 +53,14 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 @contextmanager
-def sandbox(attributes: dict[str, Any], files: dict[str, list[dict[str, str]]]) -> Generator[dg.Definitions]:
+def sandbox(
+    attributes: dict[str, Any], files: dict[str, list[dict[str, str]]], **more: Any
+) -> Generator[dg.Definitions]:
     """The definitions of a project with one component of these attributes."""
     with create_defs_folder_sandbox() as project:
         folder = project.scaffold_component(PixverseClipsComponent, defs_path="trailers")
         (folder / "defs.yaml").write_text(
-            yaml.safe_dump({"type": "pixverse_dagster.PixverseClipsComponent", "attributes": attributes})
+            yaml.safe_dump({"type": "pixverse_dagster.PixverseClipsComponent", "attributes": attributes, **more})
         )
         for name, rows in files.items():
             write_rows(folder / name, rows)
@@ -113,6 +117,19 @@ def test_a_component_runs_end_to_end(server: Simulator, tmp_path: Path) -> None:
         assert instance.get_materialized_partitions(clips) == {"r0", "r1", "r2"}
     assert len(server.tasks()) == 3
     assert len(list((tmp_path / "clips").rglob("manifest.json"))) == 3
+
+
+def test_conditions_owners_and_tags_may_be_given_in_the_yaml_by_dagsters_own_means() -> None:
+    """What the README shows: the prompts are read again every morning, and the team is named."""
+    attributes = {"name": "trailers", "prompts": {"path": "rows.csv"}, "simulator": "http://127.0.0.1:1"}
+    attributes |= {"store": {"local": {"base_dir": "clips"}}}
+    (shown,) = re.findall(r"```yaml\n(post_processing:.*?)```", README.read_text(), re.DOTALL)
+    with sandbox(attributes, {"rows.csv": ROWS}, **yaml.safe_load(shown)) as definitions:
+        specs: dict[str, Any] = {spec.key.path[-1]: spec for spec in definitions.resolve_all_asset_specs()}
+    assert {tuple(spec.owners) for spec in specs.values()} == {("team:media",)}
+    condition: Any = dg.AutomationCondition.on_cron("0 6 * * *")
+    assert specs["prompts"].automation_condition == condition
+    assert specs["clips"].automation_condition is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import yaml
 
@@ -35,8 +34,6 @@ _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 _LAUNCH = """mutation($run: ExecutionParams!) { launchRun(executionParams: $run) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } ... on PipelineNotFoundError { message } } }"""
-_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename
-  ... on PythonError { message } } } } } }"""
 _RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value }
   eventConnection(limit: 1000) { events { ... on MessageEvent { message } } } } } }"""
 _RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
@@ -47,16 +44,6 @@ _ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ...
 
 class Production(Webserver):
     """The example's webserver, asked as its pages ask it."""
-
-    def loaded(self) -> bool:
-        """Whether it shows the code location."""
-        try:
-            entries = self.ask(_LOCATIONS)["workspaceOrError"]["locationEntries"]
-        except httpx.TransportError:
-            return False
-        return [(entry["name"], entry["locationOrLoadError"]["__typename"]) for entry in entries] == [
-            (LOCATION, "RepositoryLocation")
-        ]
 
     def launch(
         self,
@@ -128,7 +115,7 @@ class Topology:
         """Start daemon and webserver."""
         self._start("daemon")
         self._start("webserver")
-        wait_until(self.webserver.loaded, 90, "the webserver has the code location")
+        wait_until(lambda: self.webserver.loaded() == [LOCATION], 90, "the webserver has the code location")
 
     def _start(self, service: str) -> None:
         """A container's command as a process; where it listens for everybody, only this machine is meant."""

@@ -17,6 +17,8 @@ from pixverse_dagster_tests.commands import wait_until
 from pixverse_dagster_tests.servers import free_ports
 from pixverse_dagster_tests.soak_stage import Crew
 
+_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename
+  ... on PythonError { message } } } } } }"""
 PROJECT = {"python_module": "pixverse_dagster.definitions"}
 # `nux`: the first page would otherwise have an invitation to Dagster's community over it.
 _DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
@@ -34,6 +36,16 @@ class Webserver:
         answer = httpx.post(f"{self.url}/graphql", json=sent, trust_env=False, timeout=60).json()
         assert not answer.get("errors"), answer
         return answer["data"]
+
+    def loaded(self) -> list[str]:
+        """The code locations that it shows; one that cannot be loaded fails the test, with the reason."""
+        try:
+            entries = self.ask(_LOCATIONS)["workspaceOrError"]["locationEntries"]
+        except httpx.TransportError:
+            return []
+        found: dict[str, dict[str, str]] = {one["name"]: one["locationOrLoadError"] or {} for one in entries}
+        assert not any(one.get("message") for one in found.values()), found
+        return [name for name, one in found.items() if one.get("__typename") == "RepositoryLocation"]
 
     def answers(self) -> bool:
         """Whether it is up."""
@@ -64,6 +76,7 @@ def open_dagster(
         crew.start("daemon", given, "dagster._daemon", "run", "-w", str(workspace))
         wait_until(lambda: webserver.answers() or not crew.alive("webserver"), 90, "the webserver answers")
         assert crew.alive("webserver"), "\n".join(log.read_text() for log in crew.logs.glob("*-webserver.log"))
+        wait_until(webserver.loaded, 90, "the code location is loaded")
         yield webserver
     finally:
         crew.end()
