@@ -100,6 +100,8 @@ def clip_event(
         "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
         "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(manifest_key(folder))),
     }
+    if page := store.page(first.key):
+        metadata["pixverse/clip"] = dg.MetadataValue.url(page)
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,

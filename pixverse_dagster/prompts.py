@@ -315,7 +315,7 @@ def _quoted(value: Any) -> str:
 def _validation_complaints(error: ValidationError, model: type[Request]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for item in error.errors(include_url=False, include_context=False)[:_MAX_COMPLAINTS]:
-        message = item["msg"].removeprefix("Value error, ")
+        message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         column, *inner = [str(part) for part in item["loc"]] or [""]
         # A rule over several columns starts its message with the column that a person would change.
         if not column and (head := message.split(":", 1)[0].split(" ", 1)[0]) in model.model_fields:

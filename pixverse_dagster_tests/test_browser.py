@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -209,15 +206,16 @@ def see_a_wrong_clip_fail_its_check(scene: Scene) -> None:
     browser.screenshot("clip-check-failed")
 
 
-def see_the_reel(scene: Scene) -> None:
-    """Downstream of all clips: a film of those that are there, cut by a run of its own."""
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-f", "reel.py", "--select", "demo/reel"]
-    environment = os.environ | scene.environment | {"DAGSTER_HOME": str(scene.home)}
-    subprocess.run(command, cwd=EXAMPLE, env=environment, check=True, capture_output=True, timeout=RUN_SECONDS)
+def cut_the_reel(scene: Scene) -> None:
+    """Downstream of all clips, by a click: a film of those that are there, and free."""
     browser = scene.browser
     browser.open_asset("demo/reel", "events")
-    expect(browser.metadata("clips")).to_have_text("3")
+    browser.button("Materialize").click()
+    expect(browser.metadata("clips")).to_have_text("3", timeout=RUN_SECONDS * 1000)
+    expect(browser.page.get_by_text("Launched run")).to_have_count(0)
     browser.screenshot("reel")
+    (film,) = scene.home.glob("films/reels/*.mp4")
+    assert film.read_bytes()[4:8] == b"ftyp"
 
 
 def see_the_graph_filled(scene: Scene) -> None:
@@ -241,6 +239,11 @@ def backfill_a_row_that_is_in_no_table(scene: Scene) -> None:
     assert len(scene.simulator.tasks()) == 4
     browser.open_asset("demo/clips", "partitions", partition="r099")
     browser.sees("failed, and did not materialize this asset")
+    browser.button("View all historical events").click()
+    browser.page.get_by_role("dialog").get_by_text("r099", exact=True).click()
+    browser.sees("row 'r099' is not in the prompt table as it was last read. Nothing was sent")
+    browser.screenshot("row-failed-history")
+    browser.page.keyboard.press("Escape")
     browser.screenshot("row-failed")
     browser.page.get_by_role("link", name="View logs").or_(browser.button("View logs")).first.click()
     browser.sees("1 of 2 rows failed; the others are done")
@@ -269,7 +272,7 @@ STEPS = (
     see_a_clip_and_its_cost,
     see_that_every_outcome_is_known,
     see_a_wrong_clip_fail_its_check,
-    see_the_reel,
+    cut_the_reel,
     see_the_graph_filled,
     backfill_a_row_that_is_in_no_table,
     see_runs_and_sensors,

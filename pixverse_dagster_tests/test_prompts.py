@@ -119,7 +119,7 @@ def test_a_problem_reads_as_one_sentence_with_its_place():
     """Line, row, column, what is wrong: as text."""
     found = read(PLAIN, 7, seed=-1)
     assert isinstance(found, list)
-    assert str(found[0]) == "line 7, row 'r1', column 'seed': Input should be greater than or equal to 0"
+    assert str(found[0]) == "line 7, row 'r1', column 'seed': must be greater than or equal to 0, not -1"
     assert str(Problem(3, "a", "", "is not JSON")) == "line 3, row 'a': is not JSON"
 
 
@@ -496,3 +496,12 @@ def test_a_rows_own_size_or_image_takes_the_place_of_a_default_size():
         assert isinstance(parsed, Draft), parsed
         body = parsed.request.body(str)
         assert {name: body[name] for name in ("width", "height", "resolution") if name in body} == expected
+
+
+def test_a_message_quotes_a_short_value_and_never_a_permission():
+    """What is wrong is easier to find with the value; a webhook's token is nobody's business."""
+    found = read(PLAIN, 7, resolution="4k", webhook_url="token-4711")
+    assert isinstance(found, list)
+    told = {problem.column: problem.message for problem in found}
+    assert told["resolution"].endswith("not '4k'")
+    assert "4711" not in told["webhook_url"]

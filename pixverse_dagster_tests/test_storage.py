@@ -148,6 +148,21 @@ class TestEveryStore:
         assert store.uri(CLIP).endswith(CLIP)
         assert store.uri(CLIP).startswith(("/", "s3://"))
 
+    def test_no_page_is_claimed_where_nobody_knows_one(self, store: ClipStore):
+        """A file, and an S3 server of one's own, have none."""
+        assert store.page(CLIP) is None
+
+
+def test_at_aws_a_clip_has_its_page_in_the_console():
+    """Without a permission in it: who may not see the bucket sees nothing."""
+    s3 = S3Resource(region_name="eu-central-1")
+    client: Any = s3.get_client()
+    page = S3Store(client, "media", "teams").page("films/clips/a%20b/1.mp4")
+    assert page == (
+        "https://console.aws.amazon.com/s3/object/media"
+        "?region=eu-central-1&prefix=teams%2Ffilms%2Fclips%2Fa%2520b%2F1.mp4"
+    )
+
 
 # --- a directory
 

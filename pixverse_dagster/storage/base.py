@@ -33,6 +33,10 @@ class ClipStore(Protocol):
         """Where the object is, for a person and for `dagster/uri`."""
         ...
 
+    def page(self, key: str) -> str | None:
+        """The address of a web page that shows the object to whoever may see it, if there is one. No permission."""
+        ...
+
     def scratch(self) -> Path | None:
         """A folder for files on their way into the store, where one makes storing cheaper."""
         ...

@@ -65,6 +65,9 @@ class LocalStore:
         """The file's path."""
         return str(self._path(key))
 
+    def page(self, key: str) -> None:
+        """None: a web page may not open a file."""
+
     def scratch(self) -> Path:
         """A folder on the same file system, so that a finished download is stored without being copied."""
         folder = self._root / self.INCOMING

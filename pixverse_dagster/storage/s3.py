@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlencode, urlsplit
 
 from pixverse_dagster.errors import PixverseError
 
@@ -80,6 +81,13 @@ class S3Store:
     def uri(self, key: str) -> str:
         """The `s3://` address."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
+
+    def page(self, key: str) -> str | None:
+        """The object in AWS's console; None at other S3 servers, whose consoles are anywhere."""
+        if not (urlsplit(str(self._client.meta.endpoint_url)).hostname or "").endswith(".amazonaws.com"):
+            return None
+        query = urlencode({"region": self._client.meta.region_name, "prefix": self._prefix + key})
+        return f"https://console.aws.amazon.com/s3/object/{self._bucket}?{query}"
 
     def scratch(self) -> None:
         """None: downloads wait in the system's temporary folder."""
