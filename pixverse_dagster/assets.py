@@ -48,8 +48,8 @@ def build_prompts_asset(blueprint: Blueprint) -> dg.AssetsDefinition:
             reading = read_table(shop, *given)
             change = record(shop, reading)
             plan = plan_rows(shop, reading.rows, reading.problems)
-            report_changes(shop, change.changed, context.log_event)
             _update_partitions(blueprint, context.instance, shop, reading)
+            report_changes(shop, change.changed, change.new, context.instance, context.log_event)
         for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", problem)
         return dg.MaterializeResult(

@@ -11,6 +11,7 @@ from pixverse_dagster.ledger import SnapshotChange
 from pixverse_dagster.pipeline import Pipeline, Workshop
 from pixverse_dagster.plan import Plan
 from pixverse_dagster.prompts import Problem
+from pixverse_dagster.reporting import reported_version
 
 ROWS_SHOWN = 100
 """Of tables in metadata: more would weigh down every page that shows them."""
@@ -65,13 +66,24 @@ def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
     return metadata_table(("line", "row", "column", "message"), lines)
 
 
-def report_changes(shop: Workshop, changed: Mapping[str, Sequence[str]], report: Callable[[Any], None]) -> None:
-    """Tell Dagster whose task is out of date: of a row that changed, unless it became what it once was."""
-    name, ledger = shop.pipeline.name, shop.ledger
-    current = ledger.current(name, changed)
-    last = {task.row: task for task in ledger.find(name, keys=changed) if task.task_id}
-    for row, task in last.items():
-        if row not in current:
-            report(outdated_event(task, changed[row]))
-        elif current[row].task_id:
-            report(task_event(current[row], sent=False))
+def report_changes(
+    shop: Workshop,
+    changed: Mapping[str, Sequence[str]],
+    new: Sequence[str],
+    instance: dg.DagsterInstance,
+    report: Callable[[Any], None],
+) -> None:
+    """Tell Dagster whose task is out of date: of a row that changed, unless it became what it once was.
+
+    A new row has one too, if it was in the table before and came back as something else.
+    """
+    name, ledger, rows = shop.pipeline.name, shop.ledger, [*changed, *new]
+    current = ledger.current(name, rows)
+    known = {task.id: task for task in ledger.find(name, keys=rows) if task.task_id}
+    for row in {task.row: None for task in known.values()}:
+        standing = known.get(reported_version(instance, dg.AssetKey([name, "tasks"]), row))
+        if row in current:
+            if row in changed and current[row].task_id:
+                report(task_event(current[row], sent=False))
+        elif standing:
+            report(outdated_event(standing, changed.get(row, ("contents",))))

@@ -86,13 +86,20 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, rows: Iterable[st
     return found
 
 
+def reported_version(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -> str:
+    """The data version of a partition as Dagster has it; empty if it was never materialised."""
+    return next(map(_version, _materializations(instance, key, row, limit=1)), "")
+
+
 def _task_event_id(instance: dg.DagsterInstance, task: Task) -> int | None:
     """The newest event that tells of this task: a newer task of its row makes the clip out of date."""
-    for record in _materializations(instance, dg.AssetKey([task.pipeline, "tasks"]), task.row, limit=_EVENTS_READ):
-        event = record.asset_materialization
-        if event and event.tags and event.tags.get(DATA_VERSION_TAG) == task.id:
-            return record.storage_id
-    return None
+    events = _materializations(instance, dg.AssetKey([task.pipeline, "tasks"]), task.row, limit=_EVENTS_READ)
+    return next((event.storage_id for event in events if _version(event) == task.id), None)
+
+
+def _version(record: dg.EventLogRecord) -> str:
+    event = record.asset_materialization
+    return ((event.tags or {}) if event else {}).get(DATA_VERSION_TAG, "")
 
 
 def _materializations(

@@ -41,14 +41,14 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
     return lambda what, figures: record_property(f"figures of {what}", str(figures))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker is left alone with one at the end; the others in their order."""
-
-    def patience(item: pytest.Item) -> float:
-        marker = item.get_closest_marker("timeout")
-        return -float(marker.args[0]) if marker else 0
-
-    items.sort(key=patience)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long tests first, some for each worker, so that none is left alone with one at the end."""
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    long = [item for item in items if item.get_closest_marker("timeout")]
+    short = [item for item in items if not item.get_closest_marker("timeout")]
+    share = -(-len(short) // workers)
+    # xdist gives each worker a stretch of the list, and lets those who are done take from the ends of the others.
+    items[:] = [item for n in range(workers) for item in (*long[n::workers], *short[n * share : (n + 1) * share])]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

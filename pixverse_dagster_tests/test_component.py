@@ -426,3 +426,8 @@ def test_of_a_changed_row_the_task_is_out_of_date_then_the_clip_and_no_other_row
     dagster.run("clips", row="r0")
     assert dagster.of("r0") == ("FRESH", "FRESH")
     assert len(server.tasks()) == 3
+    write_rows(table, ROWS[1:])
+    dagster.run("prompts")
+    write_rows(table, [ROWS[0] | {"prompt": "the kite rests"}, ROWS[1] | {"prompt": "and the other"}, ROWS[2]])
+    dagster.run("prompts")
+    assert (dagster.of("r0"), dagster.of("r1")) == (("STALE", "FRESH"), ("STALE", "FRESH")), "also one that was away"

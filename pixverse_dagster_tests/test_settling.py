@@ -121,6 +121,11 @@ def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
     assert "not in the table" in resolve(made, "retry", "nobody", code=2)
     assert "attempt 2 was allowed by hand, for about 0.112 USD" in resolve(made, "retry", failed)
     assert "take 2 was asked for by hand" in resolve(made, "retry", stored, "--take")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        asked = dg.AssetRecordsFilter(dg.AssetKey(["demo", "tasks"]), asset_partitions=[stored])
+        (record,) = instance.fetch_materializations(asked, limit=1).records
+    assert record.asset_materialization
+    assert str(record.asset_materialization.description).startswith("out of date: the row's take changed")
     planned = json.loads(pixverse("plan", "--json", home=home, environment=environment).stdout)
     verdicts = {line["row"]: line["verdict"] for line in planned["rows"]}
     assert (verdicts[failed], verdicts[stored]) == ("retry", "changed")

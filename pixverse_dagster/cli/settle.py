@@ -95,7 +95,8 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
         if another_take:
             asked = ledger.raise_take(name, row)
             words = f"take {asked.take} was asked for by hand"
-            report_changes(shop, {row: ("take",)}, project.instance.report_runless_asset_event)
+            instance = project.instance
+            report_changes(shop, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
         else:
             task = ledger.current(name, [row]).get(row)
             if task is None or task.state not in {TaskState.FAILED, TaskState.ABANDONED}:
