@@ -18,6 +18,7 @@ from typing import Literal
 import dagster as dg
 
 from pixverse_dagster.clip import TaskState
+from pixverse_dagster_tests.commands import ask_until
 from pixverse_dagster_tests.crash_home import (
     DATABASES,
     MODELS,
@@ -28,7 +29,6 @@ from pixverse_dagster_tests.crash_home import (
     Site,
     StoreKind,
     make_home,
-    wait_until,
 )
 from pixverse_dagster_tests.crash_judge import Figures, check_end, count, total
 from pixverse_dagster_tests.servers import running_simulator
@@ -101,14 +101,14 @@ def run_case(site: Site, case: Case) -> tuple[list[str], Figures]:
             "PIXVERSE_TEST_KILL_MARKER": str(marker),
         }
         with _daemon(home, "first", kill) as first:
-            died = wait_until(marker.exists if scenario.point else lambda: _at_work(home), _DEATH_SECONDS)
+            died = ask_until(marker.exists if scenario.point else lambda: _at_work(home), _DEATH_SECONDS)
             wrong = [] if died else [f"nothing died: {_log(home, 'first')}"]
             os.killpg(first.pid, signal.SIGKILL) if scenario.also == "all" else first.kill()
             first.wait()
             wrong += ["everything was stored before the kill"] if _stored(home) == len(home.rows()) else []
             figures.kills += died
             with _daemon(home, "second", {}):
-                if not wait_until(lambda: _stored(home) == len(home.rows()), _END_SECONDS):
+                if not ask_until(lambda: _stored(home) == len(home.rows()), _END_SECONDS):
                     wrong.append(f"not all stored: {_log(home, 'second')}")
         wrong += check_end(home, set(), "")
         count(home, figures)

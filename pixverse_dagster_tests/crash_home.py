@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -208,14 +207,6 @@ def make_home(
     finally:
         for url in databases:
             drop_database(url)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true within this time."""
-    deadline = time.monotonic() + seconds
-    while not (true := condition()) and time.monotonic() < deadline:
-        threading.Event().wait(0.1)
-    return true
 
 
 def _s3_settings(site: Site, prefix: str) -> dict[str, str]:

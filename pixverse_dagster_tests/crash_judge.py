@@ -15,7 +15,8 @@ from pixverse_dagster.ledger import Task
 from pixverse_dagster.lineage import clip_folder, manifest_key
 from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.verification import verify
-from pixverse_dagster_tests.crash_home import Home, Ran, wait_until
+from pixverse_dagster_tests.commands import ask_until
+from pixverse_dagster_tests.crash_home import Home, Ran
 from pixverse_dagster_tests.killpoints import Left
 
 _ARRIVAL_SECONDS = 5.0
@@ -79,7 +80,7 @@ def _compare_left(home: Home, row: str, left: Left) -> Iterator[str]:
     if (task and task.state) != state:
         yield f"the ledger says {task and task.state}, not {state}"
     # What has left this machine arrives in its own time.
-    wait_until(lambda: len(home.charges()[row]) >= charged, _ARRIVAL_SECONDS)
+    ask_until(lambda: len(home.charges()[row]) >= charged, _ARRIVAL_SECONDS)
     if len(home.charges()[row]) != charged:
         yield f"{len(home.charges()[row])} charges, not {charged}"
     found = _files(home, row)

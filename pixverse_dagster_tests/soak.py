@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from random import Random
 import psutil
 
 from pixverse_dagster.clip import TaskState
+from pixverse_dagster_tests.commands import ask_until
 from pixverse_dagster_tests.soak_stage import NAME, PACE, Options, Part, Stage, open_stage
 from pixverse_dagster_tests.soak_verdict import Verdict, describe, judge
 
@@ -66,7 +67,7 @@ def _soak(options: Options, folder: Path) -> Outcome:
     started = time.monotonic()
     with open_stage(options, folder) as stage:
         reading = stage.read_table()
-        if not _wait(lambda: reading.poll() is not None, _SETUP_SECONDS) or reading.returncode:
+        if not ask_until(lambda: reading.poll() is not None, _SETUP_SECONDS) or reading.returncode:
             raise RuntimeError(f"the table was not read: {(stage.crew.logs / '001-worker.log').read_text()[-3000:]}")
         storm = _Storm(stage)
         storm.rage(options.seconds * _CHAOS_SHARE)
@@ -173,10 +174,10 @@ def _come_to_rest(stage: Stage) -> None:
             break
         if left.unsent and not stage.crew.alive("worker"):
             stage.submit(left.unsent)
-        threading.Event().wait(0.5)
+        threading.Event().wait(2)
     for daemon in stage.crew.alive("daemon"):
         daemon.terminate()
-    _wait(lambda: not stage.crew.alive("daemon"), 20)
+    ask_until(lambda: not stage.crew.alive("daemon"), 20)
     stage.crew.end()
     left = _open_rows(stage)
     _run_on(stage, left.waiting, PACE)
@@ -223,7 +224,7 @@ def _run_on(stage: Stage, rows: Sequence[str], pace: Mapping[str, float]) -> Non
     while left and time.monotonic() < deadline:
         for row in left[:_MAX_WORKERS]:
             stage.take([row], pace=pace)
-        if not _wait(lambda: not stage.crew.alive("person"), _FINISH_SECONDS):
+        if not ask_until(lambda: not stage.crew.alive("person"), _FINISH_SECONDS):
             break
         done = {TaskState.STORED, TaskState.FAILED, TaskState.UNKNOWN}
         current = stage.ledger.current(NAME, left)
@@ -247,16 +248,6 @@ def _settle_by_hand(stage: Stage, verdict: Verdict) -> dict[str, bool]:
         list(pool.map(resolve, sample))
     _run_on(stage, list(sample), {**PACE, "task_deadline_seconds": 60})
     return sample
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        threading.Event().wait(0.1)
-    return True
 
 
 def random_seed() -> int:
