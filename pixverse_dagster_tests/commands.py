@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from pixverse_dagster_tests import forked
+from pixverse_dagster_tests.forked import Ran, pixverse_dagster, run_forked
 from pixverse_dagster_tests.servers import Simulator
 
 T = TypeVar("T")
@@ -39,19 +42,19 @@ def pixverse(
     *arguments: str, home: Path, environment: dict[str, str] | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "pixverse_dagster.cli", *arguments, "--home", str(home)]
-    done = subprocess.run(
-        command,
-        env=os.environ | (environment or {}),
-        cwd=home.parent,
-        text=True,
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
+    words = [*arguments, "--home", str(home)]
+    ran = _run(pixverse_dagster, words, environment or {}, cwd=home.parent, timeout_seconds=600)
     if check:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
+        assert ran.code == 0, ran.output[-3000:] + ran.errors[-3000:]
+    return subprocess.CompletedProcess(words, ran.code, ran.output, ran.errors)
+
+
+def _run(
+    program: Callable[[], None], words: list[str], environment: dict[str, str], *, cwd: Path, timeout_seconds: float
+) -> Ran:
+    with tempfile.TemporaryDirectory() as folder:
+        given = os.environ | environment
+        return run_forked(program, words, given, Path(folder) / "run", cwd=cwd, timeout_seconds=timeout_seconds)
 
 
 def demo(home: Path, *arguments: str, check: bool = True) -> dict[str, Any]:
@@ -120,10 +123,10 @@ def materialize(
     fails: bool = False,
 ) -> str:
     """Materialise assets in a real run and return its log."""
-    process = dagster(environment, "asset", "materialize", "-m", module, "--select", select, *more)
-    log = finish(process)
-    assert bool(process.returncode) == fails, log[-4000:]
-    return log
+    words = ["asset", "materialize", "-m", module, "--select", select, *more]
+    ran = _run(forked.dagster, words, environment, cwd=Path(environment["DAGSTER_HOME"]), timeout_seconds=120)
+    assert bool(ran.code) == fails, ran.log[-4000:]
+    return ran.log
 
 
 def ask_until(condition: Callable[[], T], seconds: float) -> T:

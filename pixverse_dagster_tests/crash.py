@@ -31,13 +31,12 @@ from pixverse_dagster_tests.crash_home import (
     STORES,
     Database,
     Home,
-    Ran,
-    RunHung,
     Site,
     StoreKind,
     make_home,
 )
 from pixverse_dagster_tests.crash_judge import Figures, check_end, check_kill, count, open_rows, total
+from pixverse_dagster_tests.forked import Ran, RunHung
 from pixverse_dagster_tests.killpoints import POINTS
 from pixverse_dagster_tests.servers import (
     Simulator,
@@ -82,13 +81,15 @@ class Verdict:
 
 
 def cover() -> list[Chain]:
-    """Two chains for each point: both databases, both stores, both ways, and every provider in each."""
+    """Two chains for each point: both databases, both stores and both ways, and between them every provider."""
     chains: list[Chain] = []
     for n, point in enumerate(POINTS):
+        models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
+        models = [*models[n % 3 :], *models[: n % 3]]
         ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
         chains += [
-            Chain(point, "sqlite", "local", (_HIGHWAYS[n % 3], *_OTHERS), ways[0]),
-            Chain(point, "postgres", "s3", (*_OTHERS[::-1], _HIGHWAYS[(n + 1) % 3]), ways[1]),
+            Chain(point, "sqlite", "local", tuple(models[: 1 + n % 2]), ways[0]),
+            Chain(point, "postgres", "s3", tuple(models[1 + n % 2 :]), ways[1]),
         ]
     return chains
 

@@ -1,15 +1,12 @@
 """A pipeline's whole world for one crash test: home, table, ledger, store, simulator; and runs in it that may die.
 
-A run is Dagster's own command in a process of its own, on real definitions. It is forked from a server that has done
-the imports, which are nine tenths of what a small run costs.
+A run is Dagster's own command in a process of its own, on real definitions.
 """
 
 import csv
 import itertools
 import json
-import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -27,6 +24,7 @@ from pixverse_dagster.ledger import Ledger, Task
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster_tests.forked import Ran, dagster, pixverse_dagster, run_forked
 from pixverse_dagster_tests.servers import S3Server, Simulator, drop_database, new_database
 
 Database = Literal["sqlite", "postgres"]
@@ -61,20 +59,6 @@ CELLS: Mapping[str, Mapping[str, str]] = {
 MODELS = tuple(CELLS)
 
 _LENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
-_FORK = multiprocessing.get_context("forkserver")
-_FORK.set_forkserver_preload(["dagster._cli", "dagster_postgres", "psycopg2", __name__])
-
-
-class RunHung(Exception):
-    """A run did not end in time. It was killed; the message has the end of its log."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A run that has ended: its exit code, negative where a signal ended it, and what it printed."""
-
-    code: int
-    log: str
 
 
 @dataclass(frozen=True)
@@ -136,20 +120,14 @@ class Home:
 
     def run(self, program: str, *arguments: str, kill: Mapping[str, str] | None = None) -> Ran:
         """Run a program of `_PROGRAMS` to its end, in a process of its own."""
-        log = self.folder / f"{next(_number):05}-{program}.log"
-        child = _FORK.Process(target=_child, args=(dict(self.environment) | dict(kill or {}), log, program, arguments))
-        child.start()
-        child.join(RUN_SECONDS)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-            raise RunHung(f"{program} {' '.join(arguments)} was not done: {log.read_text()[-2000:]}")
-        # The fork server may lose an exit code (255) when several children end at once: what the child says counts, and
-        # a child that could say nothing was killed.
-        said = log.with_suffix(".code")
-        code = int(said.read_text()) if said.exists() else -signal.SIGKILL
-        child.close()
-        return Ran(code, log.read_text(errors="replace"))
+        return run_forked(
+            _PROGRAMS[program],
+            arguments,
+            dict(self.environment) | dict(kill or {}),
+            self.folder / f"{next(_number):05}-{program}",
+            cwd=self.folder,
+            timeout_seconds=RUN_SECONDS,
+        )
 
     def materialize(self, select: str, rows: Sequence[str] = (), kill: Mapping[str, str] | None = None) -> Ran:
         """`dagster asset materialize`, for these rows where the asset has rows; they stand together in the table."""
@@ -234,37 +212,6 @@ def _write_table(path: Path, rows: Mapping[str, str]) -> None:
 # --- in the process of a run
 
 
-def _child(environment: dict[str, str], log: Path, program: str, arguments: Sequence[str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(environment["DAGSTER_HOME"])
-    output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.argv = [program, *arguments]
-    code: Any = 1
-    try:
-        _PROGRAMS[program]()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-        raise
-    finally:
-        log.with_suffix(".code").write_text(str(code if isinstance(code, int) else 1))
-
-
-def _dagster() -> None:
-    from dagster._cli import main  # noqa: PLC0415 - preloaded
-
-    main()
-
-
-def _command_line() -> None:
-    from pixverse_dagster.cli import main  # noqa: PLC0415 - reads the environment
-
-    main()
-
-
 def _tick() -> None:
     """What the code server does for the daemon, until nothing is under way any more."""
     with open_project(MODULE, None) as project:
@@ -279,4 +226,8 @@ def _tick() -> None:
             threading.Event().wait(0.1)
 
 
-_PROGRAMS: Mapping[str, Callable[[], None]] = {"dagster": _dagster, "pixverse-dagster": _command_line, "tick": _tick}
+_PROGRAMS: Mapping[str, Callable[[], None]] = {
+    "dagster": dagster,
+    "pixverse-dagster": pixverse_dagster,
+    "tick": _tick,
+}

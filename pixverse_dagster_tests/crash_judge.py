@@ -16,7 +16,8 @@ from pixverse_dagster.lineage import clip_folder, manifest_key
 from pixverse_dagster.settlement import describe_trouble
 from pixverse_dagster.verification import verify
 from pixverse_dagster_tests.commands import ask_until
-from pixverse_dagster_tests.crash_home import Home, Ran
+from pixverse_dagster_tests.crash_home import Home
+from pixverse_dagster_tests.forked import Ran
 from pixverse_dagster_tests.killpoints import Left
 
 _ARRIVAL_SECONDS = 5.0
