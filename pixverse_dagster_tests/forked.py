@@ -86,6 +86,8 @@ def _child(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    # The interpreter read this when the server started.
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     for number, end in ((1, "out"), (2, "err")):
         os.dup2(os.open(_beside(files, end), os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     sys.argv = [program.__name__.replace("_", "-"), *arguments]

@@ -129,7 +129,8 @@ class Reader:
         found = re.search(rf"<!-- command: {name} -->\n```bash\n(.*?)```", text, re.DOTALL)
         assert found, name
         words = found.group(1).replace("8765", str(self.simulator)).replace("dg dev", f"dg dev --port {self.pages}")
-        activate = "" if folder == self.clone else f". {self.folder}/studio/bin/activate"
+        # A new shell has no environment; the pages are opened in the one that the project was made in.
+        activate = f". {self.folder}/studio/bin/activate" if name == "project pages" else ""
         return [*tied_to_us(signal.SIGKILL), "bash", "-euo", "pipefail", "-c", f"cd {folder}\n{activate}\n{words}"]
 
     @property
@@ -141,11 +142,10 @@ class Reader:
         pip = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         return {**os.environ, **pip, "PATH": path, "COLUMNS": "200"}
 
-    def does(self, name: str, folder: Path, **environment: str) -> None:
+    def does(self, name: str, folder: Path) -> None:
         done = subprocess.run(
-            self.types(name, folder), env=self.environment | environment, capture_output=True, text=True, timeout=200,
-            check=False,
-        )  # fmt: skip
+            self.types(name, folder), env=self.environment, capture_output=True, text=True, timeout=200, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     @contextmanager
@@ -184,7 +184,7 @@ def test_the_readmes_way_to_a_new_project(tmp_path: Path, tell: Tell) -> None:
     with reader.opens_pages() as web:
         tell("the README's way to a new project", f"{time.monotonic() - started:.0f} s to Dagster's pages")
         for _ in range(2):  # the second time nothing is paid for
-            reader.does("project launch", reader.films, DAGSTER_HOME=str(reader.films / ".dagster"))
+            reader.does("project launch", reader.films)
             (clips,) = web.ask(STATS, keys=[{"path": ["trailers", "clips"]}])["assetNodes"]
             assert clips["partitionStats"] == {"numMaterialized": 4, "numFailed": 0, "numPartitions": 12}
             audit = httpx.get(f"http://127.0.0.1:{reader.simulator}/_simulator/tasks", trust_env=False).json()
