@@ -19,7 +19,7 @@ import pixverse_dagster
 from benchmarks.table import read_table
 
 SAMPLE_TABLE = Path(pixverse_dagster.__file__).parent / "samples" / "prompts.csv"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 _READY = "simulator ready on "
 
 

@@ -12,15 +12,14 @@ import pytest
 
 from pixverse_dagster.ledger import Ledger
 from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster_tests.commands import PACE, Home
-from pixverse_dagster_tests.servers import (
+from pixverse_dagster_tests.harness.commands import PACE, Home
+from pixverse_dagster_tests.harness.fixtures import Tell, require
+from pixverse_dagster_tests.harness.servers import (
     S3Server,
-    ServerName,
     Simulator,
     StartSimulator,
     delete_bucket,
     drop_database,
-    missing,
     new_bucket,
     new_database,
     postgres,
@@ -30,9 +29,6 @@ from pixverse_dagster_tests.servers import (
 
 # What the environment must not lend to a test: accounts, keys, other installations, proxies.
 _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
-
-
-Tell = Callable[[str, object], None]
 
 
 @pytest.fixture
@@ -69,15 +65,6 @@ def clean_environment() -> Iterator[None]:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
         yield
-
-
-def require(server: ServerName) -> None:
-    """Skip what needs an absent server on a developer's machine; fail it in CI, where nothing may be left out."""
-    reason = missing(server)
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,348 @@
+"""Both stores keep the same contract: complete or absent, created once, never changed."""
+
+import base64
+import hashlib
+import itertools
+import multiprocessing
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingTypeStubs]
+from dagster_aws.s3 import S3Resource
+
+from pixverse_dagster.lineage import clip_folder
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
+
+CLIP = "films/clips/kite/0123456789ab-t1/1.mp4"
+FIRST, SECOND = b"first" * 1000, b"second" * 2000
+
+Put = Callable[[str, bytes], bool]
+
+
+def s3_client(server: S3Server) -> Any:
+    """The client that dagster-aws's resource makes, as users configure it."""
+    return S3Resource(
+        endpoint_url=server.endpoint_url,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    ).get_client()
+
+
+@pytest.fixture(scope="module")
+def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
+    """A client, and a bucket in which each test has a prefix of its own: making buckets is slow."""
+    client, bucket = s3_client(s3_server), new_bucket(s3_server)
+    yield client, bucket
+    client.close()
+    delete_bucket(s3_server, bucket)
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ClipStore:
+    if request.param == "local":
+        return LocalStore(tmp_path / "store")
+    client, bucket = request.getfixturevalue("shared_bucket")
+    return S3Store(client, bucket, f"/teams/{uuid.uuid4().hex}/")
+
+
+def putting(store: ClipStore, folder: Path) -> Put:
+    """A function that stores bytes under a key: by turns from the store's own scratch folder and from elsewhere."""
+    places = itertools.cycle([store.scratch() or folder, folder])
+
+    def put(key: str, data: bytes) -> bool:
+        path = next(places) / uuid.uuid4().hex
+        path.write_bytes(data)
+        return store.put_new(key, path, sha256=hashlib.sha256(data).hexdigest(), content_type="video/mp4")
+
+    return put
+
+
+@pytest.fixture
+def put(store: ClipStore, tmp_path: Path) -> Put:
+    return putting(store, tmp_path)
+
+
+def read(store: ClipStore, key: str) -> bytes:
+    with store.open(key) as file:
+        return file.read()
+
+
+class TestEveryStore:
+    def test_what_was_put_is_what_is_read(self, store: ClipStore, put: Put):
+        """An object has exactly the bytes that were put, all at once or in pieces, and says how many they are."""
+        data = os.urandom(3_000_001)
+        assert put(CLIP, data) is True
+        assert read(store, CLIP) == data
+        assert store.size_bytes(CLIP) == len(data)
+        with store.open(CLIP) as file:
+            assert file.read(5) + file.read(7) == data[:12]
+
+    def test_a_taken_key_keeps_its_first_bytes(self, store: ClipStore, put: Put):
+        """A second put of the same key says False and changes nothing."""
+        assert put(CLIP, FIRST) is True
+        assert put(CLIP, SECOND) is False
+        assert put(CLIP, FIRST) is False
+        assert read(store, CLIP) == FIRST
+
+    def test_of_racing_writers_exactly_one_wins_with_all_its_bytes(self, store: ClipStore, put: Put):
+        """Sixteen writers of one key at the same moment: one True, and the object is that writer's, whole."""
+        together = Barrier(16)
+        contents = [bytes([number]) * (200_000 + number) for number in range(16)]
+
+        def write(number: int) -> bool:
+            together.wait()
+            return put(CLIP, contents[number])
+
+        with ThreadPoolExecutor(16) as pool:
+            won = list(pool.map(write, range(16)))
+        assert sum(won) == 1
+        assert read(store, CLIP) == contents[won.index(True)]
+
+    def test_a_missing_object_is_a_file_not_found_error(self, store: ClipStore, put: Put):
+        """Absence has the same error everywhere, for reading and for asking the size."""
+        put(CLIP, FIRST)
+        for key in (CLIP + "x", "films/clips/other/1.mp4", "posters/1.jpg"):
+            with pytest.raises(FileNotFoundError):
+                store.open(key)
+            with pytest.raises(FileNotFoundError):
+                store.size_bytes(key)
+
+    def test_keys_lists_what_is_below_a_prefix_and_nothing_else(self, store: ClipStore, put: Put):
+        """A pipeline's listing holds nothing of another whose name merely begins alike."""
+        mine = {"films/clips/a/1.mp4", "films/clips/a/manifest.json", "films/clips/b/1.mp4"}
+        for key in (*mine, "films2/clips/a/1.mp4", "films/clipsy/1.mp4", "posters/clips/a/1.mp4"):
+            put(key, key.encode())
+        assert set(store.keys("films/clips/")) == mine
+        assert set(store.keys("films/clips/a/")) == {key for key in mine if "/a/" in key}
+        assert list(store.keys("nothing/here/")) == []
+
+    def test_more_objects_are_listed_than_one_page_holds(self, store: ClipStore, put: Put):
+        """A listing is complete when it is long."""
+        keys = {f"films/clips/r{number:04}/1.jpg" for number in range(1010)}
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(put, keys, itertools.repeat(b".")))
+        assert set(store.keys("films/clips/")) == keys
+
+    @pytest.mark.parametrize("row", ["a b", "Привет 世界", "..", ".", "50%", "a%20b", "x" * 100, "~tilde&+=#?;:@'"])
+    def test_any_row_name_is_a_folder_of_its_own(self, store: ClipStore, put: Put, row: str):
+        """Spaces, other scripts, dots and percent signs in a row's name come back from the listing as they went in."""
+        key = f"{clip_folder('films', row, '0' * 64, 1)}/1.mp4"
+        assert put(key, FIRST) is True
+        assert list(store.keys("films/clips/")) == [key]
+        assert read(store, key) == FIRST
+
+    def test_a_uri_names_the_object_for_a_person(self, store: ClipStore):
+        """The address ends in the key, and has no credentials."""
+        assert store.uri(CLIP).endswith(CLIP)
+        assert store.uri(CLIP).startswith(("/", "s3://"))
+
+    def test_no_page_is_claimed_where_nobody_knows_one(self, store: ClipStore):
+        """A file, and an S3 server of one's own, have none."""
+        assert store.page(CLIP) is None
+
+
+def test_at_aws_a_clip_has_its_page_in_the_console():
+    """Without a permission in it: who may not see the bucket sees nothing."""
+    s3 = S3Resource(region_name="eu-central-1")
+    client: Any = s3.get_client()
+    page = S3Store(client, "media", "teams").page("films/clips/a%20b/1.mp4")
+    assert page == (
+        "https://console.aws.amazon.com/s3/object/media"
+        "?region=eu-central-1&prefix=teams%2Ffilms%2Fclips%2Fa%2520b%2F1.mp4"
+    )
+
+
+# --- a directory
+
+
+def test_nothing_partial_is_visible_while_a_file_is_stored(tmp_path: Path):
+    """Whoever lists the store while it is written to sees each file whole, or not at all."""
+    store = LocalStore(tmp_path / "store")
+    put, size, over, seen = putting(store, tmp_path), 8_000_000, Event(), list[int]()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.extend(store.size_bytes(key) for key in store.keys("films/clips/"))
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        for number in range(30):
+            assert put(f"films/clips/r{number}/1.mp4", b"x" * size)
+        over.set()
+        watching.result()
+    assert set(seen) == {size}
+
+
+def test_files_on_their_way_are_in_no_pipelines_listing(tmp_path: Path):
+    """What a killed process left in `.incoming` is not a clip of anybody's."""
+    store = LocalStore(tmp_path / "store")
+    (store.scratch() / "leftover").write_bytes(FIRST)
+    putting(store, tmp_path)(CLIP, FIRST)
+    assert list(store.keys("films/clips/")) == [CLIP]
+
+
+@pytest.mark.parametrize("key", ["../out", "films/../../out", "/etc/passwd", "films/clips/../../../out"])
+def test_no_key_leaves_the_root(tmp_path: Path, key: str):
+    """A key that leads out of the store is refused, for writing and for reading, and nothing is written."""
+    store = LocalStore(tmp_path / "store")
+    path = tmp_path / "clip"
+    path.write_bytes(FIRST)
+    with pytest.raises(ValueError, match="leads out of the store"):
+        store.put_new(key, path, sha256="", content_type="video/mp4")
+    for call in (store.open, store.size_bytes, store.uri):
+        with pytest.raises(ValueError, match="leads out of the store"):
+            call(key)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_inside_the_store_does_not_lead_out_of_it(tmp_path: Path):
+    """A symbolic link that somebody put into the store is not followed to elsewhere."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "films").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="leads out of the store"):
+        putting(LocalStore(tmp_path / "store"), tmp_path)(CLIP, FIRST)
+
+
+def test_a_file_from_elsewhere_is_copied_and_left(tmp_path: Path):
+    """A file that is not the store's own is stored by copy: another file system cannot be linked to."""
+    store = LocalStore(tmp_path / "store")
+    path = tmp_path / "clip"
+    path.write_bytes(FIRST)
+    assert store.put_new(CLIP, path, sha256="", content_type="video/mp4")
+    assert (read(store, CLIP), path.read_bytes()) == (FIRST, FIRST)
+    assert list(store.scratch().iterdir()) == []
+
+
+def put_for_ever(root: Path, ready: Connection) -> None:
+    put = putting(LocalStore(root), root.parent)
+    for number in range(1_000_000):
+        put(f"films/clips/r{number}/1.mp4", b"x" * 300_000)
+        if number == 20:
+            ready.send("under way")
+
+
+def test_a_kill_leaves_only_complete_files(tmp_path: Path):
+    """However a process ends in the middle of storing many clips, each one that is there is whole."""
+    context, root = multiprocessing.get_context("spawn"), tmp_path / "store"
+    for _ in range(2):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=put_for_ever, args=(root, theirs))
+        process.start()
+        assert ours.recv() == "under way"
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        ours.close()
+        theirs.close()
+        store = LocalStore(root)
+        sizes = {store.size_bytes(key) for key in store.keys("films/clips/")}
+        assert sizes == {300_000}
+        root = root.with_name(root.name + "+")
+
+
+# --- S3
+
+
+def test_an_s3_object_carries_its_digest_and_content_type(s3_bucket: tuple[S3Server, str], tmp_path: Path):
+    """The digest that was computed while downloading stands in the object's metadata, for any other reader."""
+    server, bucket = s3_bucket
+    client = s3_client(server)
+    store = S3Store(client, bucket)
+    putting(store, tmp_path)(CLIP, FIRST)
+    assert (list(store.keys("films/clips/")), store.uri(CLIP)) == ([CLIP], f"s3://{bucket}/{CLIP}")
+    head = client.head_object(Bucket=bucket, Key=CLIP)
+    client.close()
+    assert head["Metadata"]["sha256"] == hashlib.sha256(FIRST).hexdigest()
+    assert head["ContentType"] == "video/mp4"
+
+
+class Answer(list[bytes]):
+    """The body of a canned answer, as botocore reads it."""
+
+    @classmethod
+    def of(cls, request: Any, status: int, *body: bytes) -> AWSResponse:
+        headers: dict[str, str] = {}
+        return AWSResponse(request.url, status, headers, cls(body))
+
+    def stream(self) -> Iterator[bytes]:
+        return iter(self)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "payload"),
+    [
+        ("https://s3.example.org", "UNSIGNED-PAYLOAD"),
+        ("http://s3.example.org", hashlib.sha256(FIRST).hexdigest()),
+    ],
+)
+def test_s3_is_given_the_digest_and_over_tls_hashes_nothing_twice(tmp_path: Path, endpoint: str, payload: str):
+    """The one put is conditional and carries our sha256 as checksum; over TLS the payload is not signed as well."""
+    client, sent = s3_client(S3Server(endpoint, "key", "secret")), list[Any]()
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        sent.append(request)
+        return Answer.of(request, 200)
+
+    client.meta.events.register("before-send.s3.PutObject", answer)
+    assert putting(S3Store(client, "bucket"), tmp_path)(CLIP, FIRST) is True
+    client.close()
+    (request,) = sent
+    headers = {
+        name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
+    }
+    assert headers["x-amz-checksum-sha256"] == base64.b64encode(hashlib.sha256(FIRST).digest()).decode()
+    assert headers["x-amz-content-sha256"] == payload
+    assert headers["if-none-match"] == "*"
+    assert headers["content-length"] == str(len(FIRST))
+    assert "secret" not in str(headers)
+
+
+@pytest.mark.parametrize(("status", "puts"), [(409, 5), (412, 1)])
+def test_a_race_that_s3_calls_off_is_run_again_and_a_taken_key_is_not(tmp_path: Path, status: int, puts: int):
+    """409 means that two writers met and neither may have won: put again. 412 means that the key is taken."""
+    client, sent = s3_client(S3Server("http://s3.example.org", "key", "secret")), list[Any]()
+    code = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}[status]
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        sent.append(request)
+        if len(sent) == puts and status == 409:
+            return Answer.of(request, 200)
+        return Answer.of(request, status, f"<Error><Code>{code}</Code></Error>".encode())
+
+    client.meta.events.register("before-send.s3.PutObject", answer)
+    assert putting(S3Store(client, "bucket"), tmp_path)(CLIP, FIRST) is (status == 409)
+    client.close()
+    assert len(sent) == puts
+
+
+def test_a_refused_put_is_an_error_and_not_a_taken_key(s3_bucket: tuple[S3Server, str], tmp_path: Path):
+    """A wrong secret or a missing bucket is never taken for a clip that is there already."""
+    server, bucket = s3_bucket
+    wrong = S3Server(server.endpoint_url, server.access_key, server.secret_key[::-1])
+    for account, place, code in ((wrong, bucket, "SignatureDoesNotMatch"), (server, f"{bucket}-not", "NoSuchBucket")):
+        client = s3_client(account)
+        with pytest.raises(client.exceptions.ClientError, match=code):
+            putting(S3Store(client, place), tmp_path)(CLIP, FIRST)
+        client.close()
+
+
+def test_what_a_killed_download_left_is_swept_after_a_day(tmp_path: Path):
+    """Today's scratch files may be somebody's; yesterday's are nobody's."""
+    store = LocalStore(tmp_path)
+    old, new = store.scratch() / "pixverse-old", store.scratch() / "pixverse-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "1.part").write_bytes(b"half a clip")
+    os.utime(old, (0, 0))
+    assert [left.name for left in store.scratch().iterdir()] == ["pixverse-new"]

@@ -1,0 +1,111 @@
+"""Backfills with the real backfill daemon, launched by the webserver's own API: which rows fail, and what is paid."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pixverse_dagster_tests.harness.commands import (
+    charges_per_reference,
+    materialize,
+    pixverse,
+    tasks_of,
+    wait_until,
+    write_table,
+)
+from pixverse_dagster_tests.harness.servers import Simulator
+from pixverse_dagster_tests.harness.webserver import Webserver, open_dagster
+
+CLIPS = dg.AssetKey(["demo", "clips"])
+SECONDS = 200
+_LAUNCH = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params)
+  { __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_CANCEL = "mutation($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }"
+_AGAIN = """mutation($params: ReexecutionParams!) { reexecutePartitionBackfill(reexecutionParams: $params)
+  { __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status
+  assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts
+  { numPartitionsMaterialized numPartitionsFailed } } } } } }"""
+
+
+class Web(Webserver):
+    """Dagster's backfills, as its pages launch them."""
+
+    def backfill(self, rows: list[str]) -> str:
+        """What the partition dialog does: these rows of `clips`, in one backfill."""
+        params = {"assetSelection": [{"path": CLIPS.path}], "partitionNames": rows, "tags": []}
+        made = self.ask(_LAUNCH, params=params)["launchPartitionBackfill"]
+        return str(made["backfillId"])
+
+    def backfill_again(self, backfill: str) -> str:
+        """What the button for re-execution from failure does."""
+        params = {"parentRunId": backfill, "strategy": "FROM_FAILURE"}
+        made = self.ask(_AGAIN, params=params)["reexecutePartitionBackfill"]
+        return str(made["backfillId"])
+
+    def cancel(self, backfill: str) -> None:
+        self.ask(_CANCEL, id=backfill)
+
+    def status(self, backfill: str) -> tuple[str, int, int]:
+        """Its status, and how many partitions are materialised and failed."""
+        found = self.ask(_STATUS, id=backfill)["partitionBackfillOrError"]
+        none: dict[str, int] = {}
+        counts = next(iter(found["assetBackfillData"]["assetBackfillStatuses"]), none)
+        return found["status"], counts.get("numPartitionsMaterialized", 0), counts.get("numPartitionsFailed", 0)
+
+
+def told_of(home: Path, row: str) -> str:
+    """What the page of a row's clip says happened last, where it has none."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        records = instance.fetch_observations(dg.AssetRecordsFilter(CLIPS, asset_partitions=[row]), limit=1).records
+    observation = records[0].asset_observation if records else None
+    return (observation.description if observation else None) or ""
+
+
+def materialized(home: Path) -> set[str]:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return set(instance.get_materialized_partitions(CLIPS))
+
+
+@pytest.mark.timeout(600)
+def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
+    tmp_path: Path, project: Callable[..., tuple[Path, dict[str, str], Simulator]]
+) -> None:
+    """Scattered rows of which some fail, a contiguous range that is cancelled half-way, and both re-executed."""
+    table = write_table(tmp_path / "t.csv", 24, ("runware/pixverse-v4.5",))
+    home, environment, running = project(table, generation_seconds=8, seed=5, faults={"task.failed": 0.3})
+    environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 15}})
+    materialize(environment, "demo/prompts")
+    scattered, block = ["r001", "r003", "r004", "r009"], [f"r{n:03}" for n in range(12, 24)]
+    with open_dagster(home, environment) as webserver:
+        web = Web(webserver.url)
+        some, many = web.backfill(scattered), web.backfill(block)
+        in_block = {f"@cat looks up, frame {int(row[1:])}" for row in block}
+        wait_until(
+            lambda: len(in_block & set(charges_per_reference(running))) >= 3, SECONDS, "3 rows of the block submitted"
+        )
+        web.cancel(many)
+        wait_until(lambda: web.status(many)[0] == "CANCELED", SECONDS, "the block's backfill is cancelled")
+        wait_until(lambda: web.status(some)[0].startswith("COMPLETED"), SECONDS, "the scattered backfill has ended")
+        sent_by_then = len(in_block & set(charges_per_reference(running)))
+        assert sent_by_then < len(block), "cancelled too late to prove anything"
+        ledger = {task["row"]: task["state"] for task in tasks_of(home, environment)}
+        failed = [row for row in scattered if ledger[row] == "failed"]
+        assert web.status(some)[1:] == (len(scattered) - len(failed), len(failed))
+        assert all("failed at the provider" in told_of(home, row) for row in failed)
+        assert {row for row in scattered if row in materialized(home)} == set(scattered) - set(failed)
+        again = [web.backfill_again(some)] if failed else []
+        again.append(web.backfill(block))
+        for backfill in again:
+            wait_until(
+                lambda one=backfill: web.status(one)[0].startswith("COMPLETED"), SECONDS, "re-execution has ended"
+            )
+    assert set(charges_per_reference(running).values()) == {1}, "something was paid for twice"
+    # The last attempt of each row: what stood in line when its run was stopped is a refused one, and free.
+    ended = {task["row"]: task["state"] for task in tasks_of(home, environment)}
+    assert ended.keys() == {*scattered, *block}
+    assert set(ended.values()) <= {"stored", "failed"}
+    assert materialized(home) == {row for row, state in ended.items() if state == "stored"}
+    assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout

@@ -1,0 +1,78 @@
+"""Killed at any named point and simply run on, the pipeline pays for no row twice, loses none, stores each rightly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
+from pixverse_dagster_tests.harness.crash.home import DATABASES, MODELS, STORES, Site
+from pixverse_dagster_tests.harness.crash.judge import total
+from pixverse_dagster_tests.harness.crash.killpoints import ALL_POINTS, POINTS, PointMissing, resolve
+from pixverse_dagster_tests.harness.crash.matrix import all_wrong, cover, full_product, run_chains
+from pixverse_dagster_tests.harness.fixtures import Tell
+from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
+
+JOBS = 3
+"""More than the two cores of CI: a chain waits for leases and polls as well."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, postgres_url: str, s3_server: S3Server) -> Iterator[Site]:
+    bucket = new_bucket(s3_server)
+    yield Site(tmp_path, postgres_url, s3_server, bucket)
+    delete_bucket(s3_server, bucket)
+
+
+@pytest.mark.parametrize("name", ALL_POINTS)
+def test_every_point_is_a_function_of_the_code(name: str) -> None:
+    """A point whose function was renamed or is gone fails here, by its name."""
+    point = ALL_POINTS[name]
+    for where in (point.where, point.inside):
+        assert not where or callable(resolve(where)[2])
+
+
+def test_a_point_that_is_gone_is_named() -> None:
+    """What no longer exists is an error, never a kill that does not happen."""
+    with pytest.raises(PointMissing, match=r"pixverse_dagster\.ledger:Ledger\.claim_row is not in the code"):
+        resolve("pixverse_dagster.ledger:Ledger.claim_row")
+
+
+def test_in_the_cover_every_point_meets_every_database_store_and_provider() -> None:
+    """CI leaves out combinations, never a point, a database, a store, a provider or a model."""
+    chains = cover()
+    for point in POINTS:
+        mine = [chain for chain in chains if chain.point == point]
+        assert {chain.database for chain in mine} == set(DATABASES)
+        assert {chain.store for chain in mine} == set(STORES)
+        assert {chain.way for chain in mine} == {"assets", "jobs"}
+        assert {m.split("/")[0] for chain in mine for m in chain.models} == {"highway", "runware", "pixwith"}
+    for database in DATABASES:
+        assert {model for chain in chains if chain.database == database for model in chain.models} == set(MODELS)
+    whole = {(chain.point, model, chain.database, chain.store) for chain in full_product() for model in chain.models}
+    assert len(whole) == len(POINTS) * len(MODELS) * len(DATABASES) * len(STORES)
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_killed_at_any_point_is_run_on_with_one_charge_and_one_clip_for_each_row(site: Site, tell: Tell) -> None:
+    """The cover of the crash matrix: real runs die by SIGKILL; the audit, the store and every record then agree."""
+    chains = cover()
+    verdicts = run_chains(site, chains, JOBS, lambda _: None)
+    figures = total(verdict.figures for verdict in verdicts)
+    tell("crash cover", figures)
+    assert not all_wrong(verdicts), "\n".join(all_wrong(verdicts))
+    assert figures.points == set(POINTS)
+    assert figures.kills == figures.cells == sum(len(chain.models) for chain in chains)
+    assert figures.rows == figures.charges == figures.stored
+    assert figures.duplicates == figures.lost == 0
+    assert figures.unknown, "no kill left an outcome that only a person can know: not killed where it matters"
+
+
+@pytest.mark.timeout(900)
+def test_when_the_daemon_or_its_code_server_dies_a_new_one_stores_every_row(site: Site, tell: Tell) -> None:
+    """In the tick, before the launch, after it, or all at once: the next daemon goes on by itself."""
+    wrong, figures = run_cases(site, daemon_cases(full=False), JOBS)
+    tell("daemon", figures)
+    assert not wrong, "\n".join(wrong)
+    assert figures.kills == figures.cells
+    assert figures.rows == figures.charges == figures.stored

@@ -1,0 +1,159 @@
+"""A person settles by hand what nobody else can know."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pixverse_dagster_tests.harness.commands import (
+    Home,
+    finish,
+    materialize,
+    pixverse,
+    run_job,
+    states,
+    tasks_of,
+    write_table,
+)
+
+
+@pytest.fixture
+def unknown(tmp_path: Path, project: Callable[..., Home]) -> Home:
+    """A home whose single row was submitted to a provider that never answered."""
+    table = write_table(tmp_path / "t.csv", 1, ("highway/pixverse-v6-i2v",))
+    home, environment, running = project(table, generation_seconds=0.2, faults={"submit.lost_response": 1.0})
+    materialize(environment, "demo/prompts")
+    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
+    assert "tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon" in log
+    assert states(home, environment) == {"unknown": 1}
+    return home, environment, running
+
+
+def resolve(home: Home, *arguments: str, code: int = 0) -> str:
+    """Run a settling command."""
+    done = pixverse("tasks", *arguments, home=home[0], environment=home[1], check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def shown(home: Home) -> list[dict[str, Any]]:
+    """The row's tasks."""
+    return json.loads(pixverse("tasks", "show", "r000", "--json", home=home[0], environment=home[1]).stdout)
+
+
+def latest_check(home: Path) -> dg.AssetCheckEvaluation:
+    """What the check on unknown outcomes said last."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        key = dg.AssetCheckKey(dg.AssetKey(["demo", "tasks"]), "outcomes_known")
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert record.event is not None
+        assert record.event.dagster_event is not None
+        return record.event.dagster_event.asset_check_evaluation_data
+
+
+def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(unknown: Home) -> None:
+    """Whoever looks at the asset sees what is at stake, and what to run."""
+    check = latest_check(unknown[0])
+    assert not check.passed
+    assert "1 rows were perhaps paid for" in (check.description or "")
+    table = check.metadata["pixverse/unknown"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert table.records[0].data["row"] == "r000"
+    command = "pixverse-dagster tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon"
+    assert table.records[0].data["settle"] == command
+    materialize(unknown[1], "demo/tasks,demo/clips", "--partition", "r000", fails=True)
+    again = latest_check(unknown[0])
+    assert not again.passed
+    assert again.metadata["pixverse/unknown_rows"].value == 1
+
+
+def test_an_adopted_task_is_collected_without_another_charge(unknown: Home) -> None:
+    """The console shows it: its id is all that was missing."""
+    home, environment, running = unknown
+    task_id = running.tasks()[0]["task_id"]
+    assert "unknown → submitted" in resolve(unknown, "resolve", "r000", "--adopt", task_id)
+    materialize(environment, "demo/clips", "--partition", "r000")
+    assert states(home, environment) == {"stored": 1}
+    assert len(running.tasks()) == 1
+    (manifest,) = (home / "clips").rglob("manifest.json")
+    (attempt,) = json.loads(manifest.read_text())["attempts"]
+    assert attempt["settled"].startswith("by hand, 20")
+    assert attempt["settled"].endswith(f"adopted as {task_id}")
+    assert latest_check(home).passed
+
+
+def test_what_was_not_accepted_is_attempted_again_and_both_attempts_are_recorded(unknown: Home) -> None:
+    """The console shows nothing: the next submission makes a second attempt, which the lineage shows."""
+    _, environment, running = unknown
+    assert "unknown → refused" in resolve(unknown, "resolve", "r000", "--not-accepted")
+    assert len(running.tasks()) == 1
+    finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
+    assert [(task["attempt"], task["state"]) for task in shown(unknown)] == [(1, "refused"), (2, "unknown")]
+    assert "a person found that it was not accepted" in shown(unknown)[0]["reason"]
+
+
+def test_an_abandoned_task_is_never_submitted_again(unknown: Home) -> None:
+    """It stays spent, and a submission says so."""
+    _, environment, running = unknown
+    resolve(unknown, "resolve", "r000", "--abandon")
+    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
+    assert "was abandoned" in log
+    assert len(running.tasks()) == 1
+    assert "has no task that is unknown" in resolve(unknown, "resolve", "r000", "--not-accepted", code=2)
+    assert "has no task that is unknown or submitted" in resolve(unknown, "abandon", "r000", code=2)
+
+
+def test_settling_takes_exactly_one_answer(unknown: Home) -> None:
+    """None, or two at once, is bad usage and changes nothing."""
+    assert "exactly one of" in resolve(unknown, "resolve", "r000", code=2)
+    assert "exactly one of" in resolve(unknown, "resolve", "r000", "--abandon", "--adopt", "x", code=2)
+    assert states(*unknown[:2]) == {"unknown": 1}
+
+
+def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
+    tmp_path: Path, project: Callable[..., Home]
+) -> None:
+    """`tasks retry` allows one attempt more, `--take` one clip more; both wait for the next submission."""
+    table = write_table(tmp_path / "t.csv", 8, ("runware/pixverse-v4.5",))
+    made = project(table, generation_seconds=0.2, seed=5, faults={"task.failed": 0.5})
+    home, environment, running = made
+    materialize(environment, "demo/prompts")
+    materialize(environment, "demo/clips", "--partition-range", "r000...r007", fails=True)
+    ended = {task["state"]: task["row"] for task in tasks_of(*made[:2])}
+    failed, stored = ended["failed"], ended["stored"]
+    assert "has nothing to retry: its task is stored" in resolve(made, "retry", stored, code=2)
+    assert "not in the table" in resolve(made, "retry", "nobody", code=2)
+    assert "attempt 2 was allowed by hand, for about 0.112 USD" in resolve(made, "retry", failed)
+    assert "take 2 was asked for by hand" in resolve(made, "retry", stored, "--take")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        asked = dg.AssetRecordsFilter(dg.AssetKey(["demo", "tasks"]), asset_partitions=[stored])
+        (record,) = instance.fetch_materializations(asked, limit=1).records
+    assert record.asset_materialization
+    assert str(record.asset_materialization.description).startswith("out of date: the row's take changed")
+    planned = json.loads(pixverse("plan", "--json", home=home, environment=environment).stdout)
+    verdicts = {line["row"]: line["verdict"] for line in planned["rows"]}
+    assert (verdicts[failed], verdicts[stored]) == ("retry", "changed")
+    assert len(running.tasks()) == 8
+    finish(run_job(environment, "demo_submit", "demo_submit_rows", [failed, stored]))
+    assert len(running.tasks()) == 10
+
+
+def test_a_row_that_waits_can_be_given_up(tmp_path: Path, project: Callable[..., Home]) -> None:
+    """Nothing was sent for it and nothing will be."""
+    table = write_table(tmp_path / "t.csv", 3, ("runware/pixverse-v4.5",))
+    made = project(table, generation_seconds=60)
+    home, environment, running = made
+    environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"max_open_tasks": 1, "max_concurrency": 1}})
+    materialize(environment, "demo/prompts")
+    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000", "r001", "r002"]))
+    assert "2 of 3 rows wait for their turn; the sensor goes on: 1 of 1 slots at runware are taken" in log
+    assert "RUN_SUCCESS" in log
+    assert "waits no longer" in resolve(made, "abandon", "r002")
+    with closing(sqlite3.connect(home / "storage" / "pixverse" / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT row FROM pixverse_waiting").fetchall() == [("r001",)]
+    assert len(running.tasks()) == 1

@@ -1,0 +1,86 @@
+"""Stopping real runs: a person's wish ends the spending at once, a worker's death only detaches."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pixverse_dagster_tests.harness.commands import (
+    dagster,
+    finish,
+    materialize,
+    pixverse,
+    run_job,
+    run_on,
+    states,
+    wait_until,
+    write_table,
+)
+from pixverse_dagster_tests.harness.servers import Simulator
+
+ROWS = 40
+KEYS = [f"r{n:03}" for n in range(ROWS)]
+
+
+@pytest.fixture
+def home(tmp_path: Path, project: Callable[..., Any]) -> tuple[Path, dict[str, str], Simulator]:
+    """A home with forty rows, of which five in two seconds can be submitted."""
+    table = write_table(tmp_path / "t.csv", ROWS, ("runware/pixverse-v4.5",))
+    made = project(table, generation_seconds=0.5)
+    made[1]["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 150}})
+    materialize(made[1], "demo/prompts")
+    return made
+
+
+def running_run(home: Path) -> dg.DagsterRun:
+    """The run that is under way."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (record,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        return record
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_terminated_run_submits_nothing_more_and_says_what_goes_on(
+    home: tuple[Path, dict[str, str], Simulator],
+    interrupted: bool,  # noqa: FBT001 - a column of the table
+):
+    """CANCELING is enough, whether or not the launcher can reach the process with an interrupt."""
+    folder, environment, running = home
+    process = run_job(environment, "demo_submit", "demo_submit_rows", KEYS)
+    wait_until(lambda: len(running.tasks()) >= 5, 60, "5 submitted rows")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.report_run_canceling(running_run(folder))
+    if interrupted:
+        process.send_signal(signal.SIGINT)
+    log = finish(process, 60)
+    submitted = len(running.tasks())
+    assert submitted <= 25, "it went on submitting"
+    assert f"Cancelled: nothing further is submitted. {submitted} tasks that this run submitted go on" in log
+    assert f"about {submitted * 0.1121:.3f} USD" in log
+    run_on(environment, ROWS)
+    assert states(folder, environment)["stored"] == ROWS
+    assert len(running.tasks()) == ROWS
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_only_detaches_and_re_execution_adopts(home: tuple[Path, dict[str, str], Simulator], how: int):
+    """A worker that is told to go leaves its tasks to the next run, and says what goes on."""
+    folder, environment, running = home
+    process = dagster(
+        environment, "asset", "materialize", "-m", "pixverse_dagster.definitions", "--select", "demo/clips",
+        "--partition-range", f"{KEYS[0]}...{KEYS[-1]}",
+    )  # fmt: skip
+    wait_until(lambda: len(running.tasks()) >= 5, 60, "5 submitted rows")
+    os.kill(process.pid, how)
+    log = finish(process, 60)
+    assert len(running.tasks()) < ROWS
+    assert "Interrupted: nothing further is submitted." in log, log[-3000:]
+    run_on(environment, ROWS)
+    assert states(folder, environment)["stored"] == ROWS
+    assert len(running.tasks()) == ROWS
+    assert "0 disagreements" in pixverse("verify", home=folder, environment=environment).stdout

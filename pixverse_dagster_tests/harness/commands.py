@@ -1,0 +1,173 @@
+"""The project's commands and Dagster's own, each run in a process as a person or a launcher would."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from pixverse_dagster_tests.harness import forked
+from pixverse_dagster_tests.harness.forked import Ran, pixverse_dagster, run_forked
+from pixverse_dagster_tests.harness.servers import Simulator
+
+T = TypeVar("T")
+Home = tuple[Path, dict[str, str], Simulator]
+"""A Dagster home, the environment that joins it to its table and its simulator, and the simulator."""
+PACE = {
+    "first_poll_seconds": 0.3,
+    "max_poll_seconds": 1,
+    "collect_after_seconds": 0.5,
+    "collect_retry_seconds": 0.5,
+    "claim_lease_seconds": 5,
+}
+MODELS = (
+    "highway/pixverse-v4.5-i2v",
+    "highway/pixverse-v6-i2v",
+    "highway/pixverse-c1-reference-to-video",
+    "runware/pixverse-v4.5",
+    "pixwith/pixverse-v5",
+)
+
+
+def pixverse(
+    *arguments: str, home: Path, environment: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    words = [*arguments, "--home", str(home)]
+    ran = _run(pixverse_dagster, words, environment or {}, cwd=home.parent, timeout_seconds=600)
+    if check:
+        assert ran.code == 0, ran.output[-3000:] + ran.errors[-3000:]
+    return subprocess.CompletedProcess(words, ran.code, ran.output, ran.errors)
+
+
+def _run(
+    program: Callable[[], None], words: list[str], environment: dict[str, str], *, cwd: Path, timeout_seconds: float
+) -> Ran:
+    with tempfile.TemporaryDirectory() as folder:
+        given = os.environ | environment
+        return run_forked(program, words, given, Path(folder) / "run", cwd=cwd, timeout_seconds=timeout_seconds)
+
+
+def demo(home: Path, *arguments: str, check: bool = True) -> dict[str, Any]:
+    """Run the demo and return what it reports."""
+    done = pixverse("demo", "--json", *arguments, home=home, check=check)
+    assert done.returncode in {0, 1}, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def write_table(path: Path, count: int, models: tuple[str, ...] = MODELS, **extra: str) -> Path:
+    """A table of `count` rows over these models, at the smallest size."""
+    names = ["id", "model", "prompt", "image", "references", "resolution", *extra]
+    reference = json.dumps([{"type": "subject", "name": "cat", "image": "chelsea.png"}])
+    with path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, names, restval="")
+        rows.writeheader()
+        for n in range(count):
+            model = models[n % len(models)]
+            row = {
+                "id": f"r{n:03}",
+                "model": model,
+                "prompt": f"@cat looks up, frame {n}",
+                "resolution": "360p",
+                **extra,
+            }
+            if model.endswith("reference-to-video"):
+                row["references"] = reference
+            elif model.startswith("highway"):
+                row["image"] = "coffee.png"
+            rows.writerow(row)
+    return path
+
+
+def dagster(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Start one of Dagster's own commands on the project's definitions."""
+    command = [sys.executable, "-m", "dagster", *arguments]
+    cwd = environment["DAGSTER_HOME"]
+    return subprocess.Popen(
+        command, env=os.environ | environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> subprocess.Popen[str]:
+    """Start a run of one of the pipeline's op jobs, as the run launcher would: a process of its own."""
+    config = Path(environment["DAGSTER_HOME"]) / f"{job}.json"
+    config.write_text(json.dumps({"ops": {op: {"config": {"rows": rows}}}}))
+    return dagster(environment, "job", "execute", "-m", "pixverse_dagster.definitions", "-j", job, "-c", str(config))
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
+    """Wait for a process and return what it printed."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        pytest.fail(f"not done after {timeout} s: {output[-3000:]}")
+    return output
+
+
+def materialize(
+    environment: dict[str, str],
+    select: str,
+    *more: str,
+    module: str = "pixverse_dagster.definitions",
+    fails: bool = False,
+) -> str:
+    """Materialise assets in a real run and return its log."""
+    words = ["asset", "materialize", "-m", module, "--select", select, *more]
+    ran = _run(forked.dagster, words, environment, cwd=Path(environment["DAGSTER_HOME"]), timeout_seconds=120)
+    assert bool(ran.code) == fails, ran.log[-4000:]
+    return ran.log
+
+
+def ask_until(condition: Callable[[], T], seconds: float) -> T:
+    """Ask until the answer is true, for a bounded time; returns the last answer.
+
+    It asks for a fifth of the time at most: a webserver that is asked all the time leaves no core to what it is
+    asked about.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        asked_at = time.monotonic()
+        answer = condition()
+        now = time.monotonic()
+        if answer or now >= deadline:
+            return answer
+        threading.Event().wait(max(0.1, 4 * (now - asked_at)))
+
+
+def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
+    """As `ask_until`; an answer that is not true in the end fails the test."""
+    answer = ask_until(condition, seconds)
+    assert answer, f"not within {seconds} s: {what}"
+    return answer
+
+
+def tasks_of(home: Path, environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Every task in the ledger, the oldest first."""
+    return json.loads(pixverse("tasks", "list", "--json", home=home, environment=environment).stdout)
+
+
+def states(home: Path, environment: dict[str, str]) -> Counter[str]:
+    """How many tasks the ledger has in each state."""
+    return Counter(task["state"] for task in tasks_of(home, environment))
+
+
+def run_on(environment: dict[str, str], rows: int) -> None:
+    """Run on as a person would: materialise `clips` of every row."""
+    materialize(environment, "demo/clips", "--partition-range", f"r000...r{rows - 1:03}")
+
+
+def charges_per_reference(running: Simulator) -> Counter[str]:
+    """Charged tasks per row: the prompt is the row's own."""
+    bodies = [task["request"] for task in running.tasks()]
+    return Counter(str(body.get("prompt") or body.get("positivePrompt")).strip() for body in bodies)

@@ -1,0 +1,233 @@
+"""A pipeline's whole world for one crash test: home, table, ledger, store, simulator; and runs in it that may die.
+
+A run is Dagster's own command in a process of its own, on real definitions.
+"""
+
+import csv
+import itertools
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import dagster as dg
+
+from pixverse_dagster.cli.project import open_project
+from pixverse_dagster.clip import TaskState
+from pixverse_dagster.io_managers.s3 import S3Store
+from pixverse_dagster.ledger import Ledger, Task
+from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
+from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
+
+Database = Literal["sqlite", "postgres"]
+StoreKind = Literal["local", "s3"]
+DATABASES: tuple[Database, ...] = ("sqlite", "postgres")
+STORES: tuple[StoreKind, ...] = ("local", "s3")
+
+MODULE = "pixverse_dagster_tests.harness.killable"
+ROWS_OF_A_MODEL = 2
+RUN_SECONDS = 90.0
+PACE = {
+    "first_poll_seconds": 0.2,
+    "max_poll_seconds": 0.5,
+    "collect_after_seconds": 0.2,
+    "collect_retry_seconds": 0.3,
+    "collect_request_seconds": 2,
+    "collect_lease_seconds": 2,
+    "claim_lease_seconds": 2,
+    "replay_window_seconds": 600,
+}
+# The cheapest row of each model; of two outputs where the model has several.
+CELLS: Mapping[str, Mapping[str, str]] = {
+    "highway/pixverse-v4.5-i2v": {"image": "coffee.png"},
+    "highway/pixverse-v6-i2v": {"image": "coffee.png", "duration_seconds": "1"},
+    "highway/pixverse-c1-reference-to-video": {
+        "references": json.dumps([{"type": "subject", "name": "cat", "image": "chelsea.png"}]),
+        "duration_seconds": "1",
+    },
+    "runware/pixverse-v4.5": {"outputs": "2"},
+    "pixwith/pixverse-v5": {"outputs": "2"},
+}
+MODELS = tuple(CELLS)
+
+_LENT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The servers that homes are made on, and the folder they are made in."""
+
+    folder: Path
+    postgres_url: str
+    s3: S3Server
+    bucket: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """One pipeline: everything that a crash test looks at."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    simulator: Simulator
+    ledger_url: str
+    store: ClipStore
+    models: Mapping[str, str]
+    """Each row's model, in table order."""
+
+    def rows(self, model: str = "") -> list[str]:
+        """The rows of a model, or all."""
+        return [row for row, one in self.models.items() if one == model or not model]
+
+    def row_of(self, prompt: str) -> str:
+        """The row that has this prompt; empty if none has."""
+        return next((row for row, model in self.models.items() if prompt_of(row, model) == prompt.strip()), "")
+
+    @contextmanager
+    def ledger(self) -> Generator[Ledger]:
+        """The ledger, opened as any process opens it."""
+        engine = open_engine(self.ledger_url)
+        try:
+            yield Ledger(engine)
+        finally:
+            engine.dispose()
+
+    def tasks(self) -> dict[str, Task]:
+        """The newest task of each row that has one."""
+        with self.ledger() as ledger:
+            return ledger.current("demo")
+
+    def charges(self) -> dict[str, list[dict[str, Any]]]:
+        """What the simulator charged, by row."""
+        found: dict[str, list[dict[str, Any]]] = {row: [] for row in self.models}
+        for task in self.simulator.tasks():
+            body = task["request"]
+            found[self.row_of(str(body.get("prompt") or body.get("positivePrompt")))].append(task)
+        return found
+
+    def materialized(self) -> set[str]:
+        """The rows whose clips Dagster shows as materialised."""
+        with dg.DagsterInstance.from_config(str(self.folder)) as instance:
+            return set(instance.get_materialized_partitions(dg.AssetKey(["demo", "clips"])))
+
+    def run(self, program: str, *arguments: str, kill: Mapping[str, str] | None = None) -> Ran:
+        """Run a program of `_PROGRAMS` to its end, in a process of its own."""
+        return run_forked(
+            _PROGRAMS[program],
+            arguments,
+            dict(self.environment) | dict(kill or {}),
+            self.folder / f"{next(_number):05}-{program}",
+            cwd=self.folder,
+            timeout_seconds=RUN_SECONDS,
+        )
+
+    def materialize(self, select: str, rows: Sequence[str] = (), kill: Mapping[str, str] | None = None) -> Ran:
+        """`dagster asset materialize`, for these rows where the asset has rows; they stand together in the table."""
+        words = ["--partition-range", f"{rows[0]}...{rows[-1]}"] if rows else []
+        return self.run("dagster", "asset", "materialize", "-m", MODULE, "--select", select, *words, kill=kill)
+
+    def job(self, name: str, rows: Sequence[str], kill: Mapping[str, str] | None = None) -> Ran:
+        """`dagster job execute` of `submit` or `collect` for these rows."""
+        config = self.folder / f"{name}.json"
+        config.write_text(json.dumps({"ops": {f"demo_{name}_rows": {"config": {"rows": list(rows)}}}}))
+        return self.run("dagster", "job", "execute", "-m", MODULE, "-j", f"demo_{name}", "-c", str(config), kill=kill)
+
+
+_number = itertools.count(1)
+
+
+def prompt_of(row: str, model: str) -> str:
+    """A row's own words: by them the audit's charges are told apart."""
+    return f"@cat looks up, {row} of {model}"
+
+
+@contextmanager
+def make_home(
+    site: Site, simulator: Simulator, database: Database, store: StoreKind, models: Sequence[str]
+) -> Generator[Home]:
+    """A home of its own with an empty ledger and store, and a table with the rows of these models."""
+    folder = site.folder / f"home-{next(_number):05}"
+    (folder / "tmp").mkdir(parents=True)
+    environment = {name: os.environ[name] for name in _LENT if name in os.environ} | {
+        "DAGSTER_HOME": str(folder),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "TMPDIR": str(folder / "tmp"),
+        "PIXVERSE_PROMPTS": str(folder / "table.csv"),
+        "PIXVERSE_SIMULATOR_URL": simulator.url,
+        "PIXVERSE_PACE": json.dumps(PACE),
+    }
+    rows = {f"r{n:03}": model for n, model in enumerate(m for m in models for _ in range(ROWS_OF_A_MODEL))}
+    _write_table(folder / "table.csv", rows)
+    simulator.reset()
+    settings = "telemetry:\n  enabled: false\n"
+    ledger_url, clips = sqlite_url(folder / "storage" / "pixverse" / "ledger.db"), cast("ClipStore", None)
+    databases: list[str] = []
+    if database == "postgres":
+        databases = [new_database(site.postgres_url) for _ in range(2)]
+        settings += f"storage:\n  postgres:\n    postgres_url: {databases[0]}\n"
+        environment["PIXVERSE_LEDGER_URL"] = ledger_url = databases[1]
+    if store == "s3":
+        environment |= _s3_settings(site, folder.name)
+        clips = S3Store(site.s3.client(), site.bucket, folder.name)
+    else:
+        clips = LocalStore(folder / "clips")
+    (folder / "dagster.yaml").write_text(settings)
+    try:
+        yield Home(folder, environment, simulator, ledger_url, clips, rows)
+    finally:
+        for url in databases:
+            drop_database(url)
+
+
+def _s3_settings(site: Site, prefix: str) -> dict[str, str]:
+    return {
+        "PIXVERSE_S3_BUCKET": site.bucket,
+        "PIXVERSE_S3_PREFIX": prefix,
+        "AWS_ENDPOINT_URL_S3": site.s3.endpoint_url,
+        "AWS_ACCESS_KEY_ID": site.s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": site.s3.secret_key,
+        "AWS_REGION": site.s3.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _write_table(path: Path, rows: Mapping[str, str]) -> None:
+    columns = ["id", "model", "prompt", "resolution", "image", "references", "duration_seconds", "outputs"]
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, columns, restval="")
+        table.writeheader()
+        for row, model in rows.items():
+            words = {"id": row, "model": model, "prompt": prompt_of(row, model), "resolution": "360p"}
+            table.writerow(words | dict(CELLS[model]))
+
+
+# --- in the process of a run
+
+
+def _tick() -> None:
+    """What the code server does for the daemon, until nothing is under way any more."""
+    with open_project(MODULE, None) as project:
+        definitions: dg.Definitions = sys.modules[MODULE].defs
+        sensor = definitions.get_sensor_def("demo_poll")
+        while set(project.ledger.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
+            context = dg.build_sensor_context(
+                project.instance, resources=definitions.resources, definitions=definitions
+            )
+            with context:
+                sensor.evaluate_tick(context)
+            threading.Event().wait(0.1)
+
+
+_PROGRAMS: Mapping[str, Callable[[], None]] = {
+    "dagster": dagster,
+    "pixverse-dagster": pixverse_dagster,
+    "tick": _tick,
+}

@@ -1,0 +1,264 @@
+"""The crash matrix: every point of `killpoints` times every model, database and store, each killed and run on.
+
+The full product, and the daemon's crashes, are one command: `python -m pixverse_dagster_tests.harness.crash --full`.
+Without `--full` it is the cover that CI runs, in which every point meets every database, store and provider. `--help`
+shows how to run a part of either.
+
+A chain is a home with rows of several models. For each model in turn a run is killed at the point; the next
+model's run is the first thing that happens to what it left. At last everything is run on, and what only a person can
+know is settled.
+"""
+
+import argparse
+import itertools
+import queue
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from pixverse_dagster.clip import TaskState
+from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
+from pixverse_dagster_tests.harness.crash.home import (
+    DATABASES,
+    MODELS,
+    STORES,
+    Database,
+    Home,
+    Site,
+    StoreKind,
+    make_home,
+)
+from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, check_kill, count, open_rows, total
+from pixverse_dagster_tests.harness.crash.killpoints import POINTS
+from pixverse_dagster_tests.harness.forked import Ran, RunHung
+from pixverse_dagster_tests.harness.servers import (
+    Simulator,
+    delete_bucket,
+    new_bucket,
+    postgres,
+    rgw,
+    running_simulator,
+)
+
+Way = Literal["assets", "jobs"]
+"""What is killed: a run that materialises clips directly; or the submit job, the sensor's tick and the collect job."""
+
+GENERATION_SECONDS = 0.2
+_HIGHWAYS, _OTHERS = MODELS[:3], MODELS[3:]
+_RUN_ONS = 3
+_UNDER_WAY = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One point on one database and one store, for these models in turn: as many cells as models."""
+
+    point: str
+    database: Database
+    store: StoreKind
+    models: tuple[str, ...]
+    way: Way
+
+    def __str__(self) -> str:
+        return f"{self.point} {self.database} {self.store} {self.way}"
+
+
+@dataclass
+class Verdict:
+    """What became of a chain."""
+
+    chain: Chain
+    wrong: list[str] = field(default_factory=list[str])
+    figures: Figures = field(default_factory=Figures)
+    seconds: float = 0
+
+
+def cover() -> list[Chain]:
+    """Two chains for each point: both databases, both stores and both ways, and between them every provider."""
+    chains: list[Chain] = []
+    for n, point in enumerate(POINTS):
+        models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
+        models = [*models[n % 3 :], *models[: n % 3]]
+        ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
+        chains += [
+            Chain(point, "sqlite", "local", tuple(models[: 1 + n % 2]), ways[0]),
+            Chain(point, "postgres", "s3", tuple(models[1 + n % 2 :]), ways[1]),
+        ]
+    return chains
+
+
+def full_product() -> list[Chain]:
+    """Every point, database, store and way, with all models."""
+    ways: tuple[Way, ...] = get_args(Way)
+    product = itertools.product(POINTS, DATABASES, STORES, ways)
+    return [Chain(point, database, store, MODELS, way) for point, database, store, way in product]
+
+
+def run_chain(site: Site, simulator: Simulator, chain: Chain) -> Verdict:
+    """Kill, run on, judge."""
+    verdict, began = Verdict(chain), time.monotonic()
+    with make_home(site, simulator, chain.database, chain.store, chain.models) as home:
+        try:
+            _go_through(home, verdict)
+        except (RunHung, AssertionError) as error:
+            verdict.wrong.append(str(error))
+        count(home, verdict.figures)
+    if not verdict.wrong:
+        shutil.rmtree(home.folder)
+    verdict.seconds = time.monotonic() - began
+    return verdict
+
+
+def _go_through(home: Home, verdict: Verdict) -> None:
+    chain, figures = verdict.chain, verdict.figures
+    point = POINTS[chain.point]
+    _done(home.materialize("demo/prompts"))
+    if chain.way == "jobs" and point.step == "collect":
+        _done(home.job("submit", home.rows()))
+        _done(home.run("tick"))
+    excused: set[str] = set()
+    for n, model in enumerate(chain.models):
+        marker = home.folder / f"killed-{n}"
+        kill = {
+            "PIXVERSE_TEST_KILL": chain.point,
+            "PIXVERSE_TEST_KILL_MODEL": model,
+            "PIXVERSE_TEST_KILL_MARKER": str(marker),
+        }
+        ran = _kill(home, chain, model, kill)
+        figures.points.add(chain.point)
+        figures.cells += 1
+        figures.kills += marker.exists()
+        verdict.wrong += check_kill(home, chain.point, point.left, model, marker, ran)
+        excused |= open_rows(home)
+    verdict.wrong += _judge_run_on(home, excused)
+    unknown = [row for row, task in home.tasks().items() if task.state is TaskState.UNKNOWN]
+    figures.unknown += len(unknown)
+    if unknown:
+        _settle(home, unknown)
+        verdict.wrong += _judge_run_on(home, set())
+
+
+def _judge_run_on(home: Home, excused: set[str]) -> list[str]:
+    """Run on as a person would, materialising `clips` of every row; again where a row was still somebody's."""
+    log, code = "", 0
+    for _ in range(_RUN_ONS):
+        ran = home.materialize("demo/clips", home.rows())
+        log, code = log + ran.log, ran.code
+        if not any(task.state in _UNDER_WAY for task in home.tasks().values()):
+            break
+    wrong = list(check_end(home, excused, log))
+    if bool(code) != any(task.state is TaskState.UNKNOWN for task in home.tasks().values()):
+        wrong.append(f"the last run ended with {code}: {log[-1500:]}")
+    return wrong
+
+
+def _kill(home: Home, chain: Chain, model: str, kill: dict[str, str]) -> Ran:
+    """Start the run that comes by the point, for the rows of one model."""
+    rows = home.rows(model)
+    if chain.way == "assets":
+        return home.materialize("demo/clips", rows, kill)
+    step = POINTS[chain.point].step
+    if step == "poll":
+        _done(home.job("submit", rows))
+        return home.run("tick", kill=kill)
+    return home.job(step, rows, kill)
+
+
+def _settle(home: Home, rows: Sequence[str]) -> None:
+    """As a person who looks at the provider's console."""
+    charges = home.charges()
+    for row in rows:
+        answer = ["--adopt", charges[row][0]["task_id"]] if charges[row] else ["--not-accepted"]
+        _done(home.run("pixverse-dagster", "tasks", "resolve", row, *answer, "--home", str(home.folder)))
+
+
+def _done(ran: Ran) -> None:
+    assert ran.code == 0, f"exit code {ran.code}: {ran.log[-2000:]}"
+
+
+def run_chains(site: Site, chains: Sequence[Chain], jobs: int, report: Callable[[Verdict], None]) -> list[Verdict]:
+    """Run chains side by side, each with a simulator to itself."""
+    with ExitStack() as running:
+        idle: queue.SimpleQueue[Simulator] = queue.SimpleQueue()
+        for n in range(jobs):
+            folder = site.folder / f"simulator-{n}"
+            folder.mkdir()
+            idle.put(running.enter_context(running_simulator(folder, generation_seconds=GENERATION_SECONDS)))
+
+        def run(chain: Chain) -> Verdict:
+            simulator = idle.get()
+            try:
+                return run_chain(site, simulator, chain)
+            finally:
+                idle.put(simulator)
+
+        verdicts: list[Verdict] = []
+        with ThreadPoolExecutor(jobs) as pool:
+            for done in as_completed([pool.submit(run, chain) for chain in chains]):
+                verdicts.append(done.result())
+                report(verdicts[-1])
+        return verdicts
+
+
+def all_wrong(verdicts: Sequence[Verdict]) -> list[str]:
+    """Everything that is wrong, each with its chain."""
+    return [f"{verdict.chain}: {wrong}" for verdict in verdicts for wrong in verdict.wrong]
+
+
+def line(verdict: Verdict) -> str:
+    """A line of the table."""
+    chain, figures = verdict.chain, verdict.figures
+    ended = f"{figures.kills}/{figures.cells} killed, {figures.stored}/{figures.rows} stored, {figures.charges} charges"
+    words = f"{chain.point:20}{chain.database:10}{chain.store:7}{chain.way:8}{ended}  {verdict.seconds:5.1f} s"
+    return "\n".join([words, *(f"    WRONG: {wrong}" for wrong in verdict.wrong)])
+
+
+@contextmanager
+def _servers(folder: Path) -> Generator[Site]:
+    with postgres(folder) as postgres_url, rgw(folder) as s3:
+        bucket = new_bucket(s3)
+        yield Site(folder, postgres_url, s3, bucket)
+        delete_bucket(s3, bucket)
+
+
+def _chosen(options: argparse.Namespace) -> Iterator[Chain]:
+    for chain in full_product() if options.full else cover():
+        wanted = {"point": options.point, "database": options.database, "store": options.store}
+        if any(value and getattr(chain, name) not in value for name, value in wanted.items()):
+            continue
+        models = tuple(model for model in chain.models if not options.model or model in options.model)
+        if models:
+            yield replace(chain, models=models)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m pixverse_dagster_tests.harness.crash", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="the full product and the daemon, not the cover")
+    parser.add_argument("--point", action="append", choices=POINTS)
+    parser.add_argument("--database", action="append", choices=DATABASES)
+    parser.add_argument("--store", action="append", choices=STORES)
+    parser.add_argument("--model", action="append", choices=MODELS)
+    parser.add_argument("--daemon", action="store_true", help="the daemon's crashes alone")
+    parser.add_argument("--jobs", type=int, default=3, help="chains side by side (3)")
+    options = parser.parse_args(argv)
+
+    def show(text: object) -> None:
+        print(text, flush=True)  # noqa: T201 - a command line
+
+    with tempfile.TemporaryDirectory(prefix="pixverse-crash-") as folder, _servers(Path(folder)) as site:
+        chains = [] if options.daemon else list(_chosen(options))
+        verdicts = run_chains(site, chains, options.jobs, lambda verdict: show(line(verdict)))
+        wrong, figures = all_wrong(verdicts), total(verdict.figures for verdict in verdicts)
+        if options.daemon or chains == full_product():
+            found, more = run_cases(site, daemon_cases(full=options.full), options.jobs)
+            show("\n".join(found))
+            wrong, figures = wrong + found, total((figures, more))
+    show(f"{figures}; {len(wrong)} wrong")
+    return int(bool(wrong))

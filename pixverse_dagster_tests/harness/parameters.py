@@ -1,0 +1,81 @@
+"""Renders docs/parameters.md: `python -m pixverse_dagster_tests.harness.parameters > docs/parameters.md`."""
+
+import sys
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import AfterValidator
+from pydantic.fields import FieldInfo
+
+from pixverse_dagster.models import At, Request
+from pixverse_dagster.providers import MODELS
+
+LIMITS = ("ge", "le", "min_length", "max_length")
+HEAD = """# Parameters
+
+Every column that a row may have, model by model: its name here, the provider's own name for it, what it may be,
+and what an empty cell means. `id`, `model` and `take` belong to every row.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    return HEAD + "".join(_section(model) for model in MODELS.values())
+
+
+def _section(model: type[Request]) -> str:
+    lines = [_row(name, field) for name, field in model.model_fields.items()]
+    intro = " ".join((model.__doc__ or "").split())
+    head = "| column | at the provider | may be | default |\n|---|---|---|---|\n"
+    images = f"\nImages: {model.IMAGE_RULES.source}.\n"
+    return f"\n## `{model.MODEL}`\n\n{intro}\n\n{head}{''.join(lines)}{images}"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    at = next((item.path for item in field.metadata if isinstance(item, At)), "")
+    default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
+    return f"| `{name}` | {f'`{at}`' if at else ''} | {_kind(field)} | {default} |\n"
+
+
+def _kind(field: FieldInfo) -> str:
+    return _words(field.annotation, field.metadata)
+
+
+def _words(annotation: Any, metadata: Iterable[Any]) -> str:
+    limits = {name: value for item in metadata for name in LIMITS if (value := getattr(item, name, None)) is not None}
+    text = next(
+        (str(item.func.__doc__) for item in metadata if isinstance(item, AfterValidator) and item.func.__doc__), ""
+    )
+    if text.startswith(tuple("0123456789")):
+        return text
+    between = [str(limits[name]) for name in ("ge", "le", "min_length", "max_length") if name in limits]
+    unit = " characters" if {"min_length", "max_length"} & set(limits) and annotation is str else ""
+    low = "from" if {"ge", "min_length"} & set(limits) else "at most"
+    span = (
+        f"{low} {between[0]} to {between[1]}{unit}"
+        if len(between) > 1
+        else f"{low} {between[0]}{unit}"
+        if between
+        else ""
+    )
+    return ", ".join(part for part in (_type(annotation), span) if part)
+
+
+def _type(annotation: Any) -> str:
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return " or ".join(_type(option) for option in get_args(annotation) if option is not NoneType)
+    if hasattr(annotation, "__metadata__"):
+        found = [
+            m for item in annotation.__metadata__ for m in (item.metadata if isinstance(item, FieldInfo) else [item])
+        ]
+        return _words(annotation.__origin__, found)
+    if get_origin(annotation) is Literal:
+        return " ".join(f"`{option}`" for option in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "JSON list"
+    return {str: "text", int: "whole number", float: "number", bool: "true or false"}.get(annotation, str(annotation))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,263 @@
+"""What the soak plays on: a simulator with faults, a Dagster home, and real daemons and workers that can be killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import psutil
+
+from pixverse_dagster.ledger import Ledger, open_ledger
+from pixverse_dagster.ledger.database import sqlite_url
+from pixverse_dagster.resources import LEDGER_FILE
+from pixverse_dagster.simulator import KINDS
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.commands import write_table
+from pixverse_dagster_tests.harness.servers import (
+    Simulator,
+    new_bucket,
+    new_database,
+    postgres,
+    rgw,
+    running_simulator,
+    tied_to_us,
+)
+
+NAME = "demo"
+MODULE = "pixverse_dagster.definitions"
+PACE = {
+    "first_poll_seconds": 0.3,
+    "max_poll_seconds": 1,
+    "claim_lease_seconds": 5,
+    "collect_after_seconds": 0.5,
+    "collect_retry_seconds": 0.5,
+    "collect_request_seconds": 20,
+    "collect_lease_seconds": 10,
+}
+_HIGHEST_RATE = {"submit.lost_response": 0.05, "task.stuck": 0.02}
+_FOREIGN = ("PIXVERSE_", "DAGSTER_", "AWS_", "PG")
+# Dagster sees to a killed worker only while the code server that started it lives. Else its run stays STARTED for ever
+# and keeps its place in the queue, which is therefore without a limit.
+_DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  runs:\n    max_concurrent_runs: -1\n"
+_DAGSTER_ON_POSTGRES = "storage:\n  postgres:\n    postgres_url: {}\n"
+
+Role = Literal["daemon", "worker", "person", "launcher", "webserver"]
+Part = Literal["daemon", "worker", "code server"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for. `seconds` is about how long the whole takes."""
+
+    seed: int
+    seconds: float = 180
+    rows: int = 500
+    database: str = "sqlite"
+    store: str = "local"
+
+
+@dataclass(frozen=True)
+class _Started:
+    role: Role
+    process: subprocess.Popen[bytes]
+
+    def followers(self) -> Iterator[psutil.Process]:
+        """The other processes of its group: what it started, and what those started, its own death notwithstanding."""
+        for pid in psutil.pids():
+            with suppress(OSError, psutil.Error):
+                if pid != self.process.pid and os.getpgid(pid) == self.process.pid:
+                    process = psutil.Process(pid)
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        yield process
+
+
+class Crew:
+    """Every process that a soak or a test started, each with a process group of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.logs = home / "logs"
+        self._home = home
+        self._groups: list[_Started] = []
+        self._count = 0
+        self.logs.mkdir()
+
+    def start(self, role: Role, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a Python module, its output in a log of its own."""
+        self._count += 1
+        with (self.logs / f"{self._count:03}-{role}.log").open("wb") as log:
+            log.write(f"{' '.join(arguments)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(
+                [*tied_to_us(signal.SIGKILL), sys.executable, "-m", *arguments],
+                env=environment,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._groups.append(_Started(role, process))
+        return process
+
+    def alive(self, role: Role) -> list[subprocess.Popen[bytes]]:
+        """The processes of this role that were started here and run."""
+        return [group.process for group in self._groups if group.role == role and group.process.poll() is None]
+
+    def parts(self, part: Part) -> list[psutil.Process]:
+        """What can be killed: daemons, their code servers, and run workers, whoever started them."""
+        self._forget_the_gone()
+        if part == "daemon":
+            return [psutil.Process(process.pid) for process in self.alive("daemon")]
+        word = "grpc" if part == "code server" else "--multiprocessing-fork"
+        ours = [*self.alive("worker"), *self.alive("person")] if part == "worker" else []
+        found = [psutil.Process(process.pid) for process in ours]
+        for group in self._groups:
+            for process in group.followers() if group.role == "daemon" else ():
+                with suppress(psutil.Error):
+                    found += [process] if word in process.cmdline() else []
+        return found
+
+    def end(self) -> None:
+        """Kill what is left of every group."""
+        self._forget_the_gone()
+        for group in self._groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group.process.pid, signal.SIGKILL)
+            group.process.wait()
+        self._groups.clear()
+
+    def _forget_the_gone(self) -> None:
+        # An empty group's number may be given to somebody else's process.
+        self._groups = [one for one in self._groups if one.process.poll() is None or any(one.followers())]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One soak's home, servers and processes, and its rows: their ids by prompt."""
+
+    options: Options
+    home: Path
+    environment: Mapping[str, str]
+    simulator: Simulator
+    crew: Crew
+    ledger: Ledger
+    store: ClipStore
+    rows: Mapping[str, str]
+    rates: Mapping[str, float]
+
+    def start_daemon(self) -> None:
+        """Dagster's daemon, which polls, collects, and starts what stands in the queue."""
+        self.crew.start("daemon", self.environment, "dagster._daemon", "run", "-w", self._workspace())
+
+    def read_table(self) -> subprocess.Popen[bytes]:
+        """Materialise `prompts`."""
+        words = ("dagster", "asset", "materialize", "-m", MODULE, "--select", f"{NAME}/prompts")
+        return self.crew.start("worker", self.environment, *words)
+
+    def submit(self, rows: Sequence[str], *, queued: bool = False) -> subprocess.Popen[bytes]:
+        """A submit run: a process of ours, or one that the daemon starts when it comes by."""
+        config = self.crew.logs / f"{uuid.uuid4().hex}.json"
+        config.write_text(json.dumps({"ops": {f"{NAME}_submit_rows": {"config": {"rows": list(rows)}}}}))
+        words = ("-j", f"{NAME}_submit", "-c", str(config))
+        if queued:
+            return self.crew.start(
+                "launcher", self.environment, "dagster", "job", "launch", "-w", self._workspace(), *words
+            )
+        return self.crew.start("worker", self.environment, "dagster", "job", "execute", "-m", MODULE, *words)
+
+    def take(
+        self, rows: Sequence[str], *, select: Sequence[str] = ("clips",), pace: Mapping[str, float] = PACE
+    ) -> subprocess.Popen[bytes]:
+        """A person's own materialisation of consecutive rows: it adopts or submits, waits, and stores."""
+        assets = ",".join(f"{NAME}/{asset}" for asset in select)
+        words = ("--select", assets, "--partition-range", f"{rows[0]}...{rows[-1]}")
+        environment = {**self.environment, "PIXVERSE_PACE": json.dumps(pace)}
+        return self.crew.start("person", environment, "dagster", "asset", "materialize", "-m", MODULE, *words)
+
+    def ask(self, *arguments: str) -> str:
+        """What the project's command line prints."""
+        command = [sys.executable, "-m", "pixverse_dagster.cli", *arguments, "--home", str(self.home)]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.home, text=True, capture_output=True, timeout=120, check=False
+        )
+        if not done.stdout:
+            raise RuntimeError(f"{arguments}: exit code {done.returncode}: {done.stderr[-2000:]}")
+        return done.stdout
+
+    def _workspace(self) -> str:
+        path = self.home / "workspace.yaml"
+        path.write_text(f"load_from:\n  - python_module: {MODULE}\n")
+        return str(path)
+
+
+@contextmanager
+def open_stage(options: Options, folder: Path) -> Generator[Stage]:
+    """Start what the options ask for in a folder; everything ends with the context."""
+    home = folder / "home"
+    home.mkdir()
+    # Named, so that the rates do not depend on what else is drawn from the seed.
+    dice = Random(f"{options.seed}:rates")  # noqa: S311 - reproducible on purpose, guards nothing
+    rates = {kind: round(dice.uniform(0.005, _HIGHEST_RATE.get(kind, 0.12)), 4) for kind in KINDS}
+    prompts = write_table(folder / "prompts.csv", options.rows)
+    with prompts.open(newline="") as file:
+        rows = {row["prompt"]: row["id"] for row in csv.DictReader(file)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    environment |= {
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "PIXVERSE_NAME": NAME,
+        "PIXVERSE_PROMPTS": str(prompts),
+        "PIXVERSE_PACE": json.dumps(PACE),
+    }
+    with ExitStack() as running:
+        ledger = _open_ledger(options, folder, environment, running)
+        store = _open_store(options, folder, environment, running)
+        started = running_simulator(folder, generation_seconds=1, seed=options.seed, faults=rates)
+        simulator = running.enter_context(started)
+        environment["PIXVERSE_SIMULATOR_URL"] = simulator.url
+        crew = Crew(home)
+        running.callback(crew.end)
+        yield Stage(options, home, environment, simulator, crew, ledger, store, rows, rates)
+
+
+def _open_ledger(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> Ledger:
+    home = folder / "home"
+    (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    if options.database == "sqlite":
+        (home / "storage" / LEDGER_FILE).parent.mkdir(parents=True)
+        return open_ledger(sqlite_url(home / "storage" / LEDGER_FILE))
+    server = running.enter_context(postgres(folder))
+    (home / "dagster.yaml").write_text(_DAGSTER_YAML + _DAGSTER_ON_POSTGRES.format(new_database(server)))
+    environment["PIXVERSE_LEDGER_URL"] = new_database(server)
+    return open_ledger(environment["PIXVERSE_LEDGER_URL"])
+
+
+def _open_store(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> ClipStore:
+    if options.store == "local":
+        return LocalStore(folder / "home" / "clips")
+    server = running.enter_context(rgw(folder))
+    bucket = new_bucket(server)
+    environment |= {
+        "PIXVERSE_S3_BUCKET": bucket,
+        "AWS_ENDPOINT_URL_S3": server.endpoint_url,
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_REGION": server.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    client = server.client()
+    running.callback(client.close)
+    return S3Store(client, bucket)

@@ -1,0 +1,183 @@
+"""Money is reserved before it is spent, and any number of runs at once cannot pass a budget."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pixverse_dagster.budget import Budget, Spent
+from pixverse_dagster.clip import Finished, TaskState
+from pixverse_dagster.errors import OverBudget
+from pixverse_dagster.ledger import Intent, Ledger
+from pixverse_dagster.ledger.database import open_engine
+from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.plan import Verdict
+from pixverse_dagster.prices import PUBLISHED, Price, estimate_usd, missing_line
+from pixverse_dagster.submission import plan_rows, submit_rows
+from pixverse_dagster_tests.harness.factories import make_row, make_rows, make_workshop, record_rows
+from pixverse_dagster_tests.harness.servers import StartSimulator
+
+NAME = "films"
+NOW = 1_800_000_000.0
+V6 = "highway/pixverse-v6-i2v"
+
+
+def with_budget(shop: Workshop, *prices: Price, **limits: float) -> Workshop:
+    """The same workshop with a budget."""
+    return replace(shop, pipeline=replace(shop.pipeline, budget=Budget(**limits), prices=prices))
+
+
+@pytest.mark.parametrize(
+    ("cells", "usd"),
+    [
+        ({"resolution": "1080p"}, 0.299),
+        ({"resolution": "720p", "duration_seconds": 8}, 0.299),
+        ({"resolution": "360p", "motion_mode": "fast"}, 0.2242),
+        ({"resolution": "540p", "outputs": 4}, 0.4484),
+        ({"resolution": "", "width": 1920, "height": 1080, "outputs": 2}, 0.598),
+        ({"resolution": ""}, 0.1495),
+    ],
+)
+def test_published_prices_scale_as_their_source_says(cells: dict[str, Any], usd: float) -> None:
+    """0.299 for 5 s at 1080p; 45 : 60 : 120 by size, to four digits; double for 8 s or fast; times the outputs."""
+    assert estimate_usd(make_row(**cells).request) == pytest.approx(usd)
+
+
+def test_the_users_own_price_comes_first_and_may_be_per_second() -> None:
+    """The first line that fits counts; a price per second is times the seconds."""
+    row = make_row(model=V6, duration_seconds=8, audio=True)
+    assert estimate_usd(row.request) is None
+    book = (Price(model=V6, usd=0.09, per="second", audio=True), Price(model=V6, usd=0.05, per="second"))
+    assert estimate_usd(row.request, book) == pytest.approx(0.72)
+    assert estimate_usd(make_row(model=V6, duration_seconds=2).request, book) == pytest.approx(0.10)
+    assert estimate_usd(make_row().request, (Price(model="runware/pixverse-v4.5", usd=1),)) == 1
+
+
+def test_the_line_that_is_missing_can_be_pasted_into_the_price_book() -> None:
+    """The error's line fits the request that it was made for."""
+    request = make_row(model=V6, duration_seconds=8, audio=True).request
+    line = missing_line(request).replace("'…'", "0.5")
+    assert eval(line, {"Price": Price}).fits(request)  # noqa: S307 - our own text, in a test
+    assert not any(price.fits(request) for price in PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "room"),
+    [
+        ({}, Spent(1, 2, 3), float("inf")),
+        ({"per_run_usd": 5}, Spent(1, 9, 9), 4),
+        ({"per_day_usd": 5, "total_usd": 20}, Spent(0, 2, 18.5), 1.5),
+        ({"total_usd": 1}, Spent(0, 0, 3), 0),
+        ({"per_run_usd": 0}, Spent(), 0),
+    ],
+)
+def test_room_is_the_smallest_that_any_limit_leaves(limits: dict[str, float], spent: Spent, room: float) -> None:
+    """Per run, per day and in all; never below zero; without a limit there is no end."""
+    assert spent.room_usd(Budget(**limits)) == pytest.approx(room)
+
+
+def test_what_counts_as_spent(ledger: Ledger) -> None:
+    """Reserved and unknown count, refused does not; the provider's figure replaces the estimate."""
+
+    def claim(row: str, run: str, at: float):
+        return ledger.claim(NAME, make_row(row), Intent(run, at, 60, 1.0))[0]
+
+    yesterday = NOW - NOW % 86_400 - 1
+    claim("old", "run 0", yesterday)
+    claim("reserved", "run 1", NOW)
+    ledger.doubt(claim("unknown", "run 1", NOW), "lost", None)
+    ledger.refuse(claim("refused", "run 1", NOW), "no")
+    done = ledger.accept(claim("done", "run 2", NOW), accepted("t"), NOW, NOW)
+    ledger.finish(done, Finished(("https://v.example/1.mp4",), cost_usd=0.4), NOW)
+    assert ledger.spent(NAME, "run 1", NOW) == Spent(run_usd=2.0, day_usd=2.4, total_usd=3.4)
+    assert ledger.spent("another", "run 1", NOW) == Spent()
+
+
+def accepted(task_id: str) -> Any:
+    """The provider took it."""
+    from pixverse_dagster.clip import Accepted  # noqa: PLC0415 - keeps the import beside its only use
+
+    return Accepted(task_id)
+
+
+def test_a_claim_beyond_the_budget_claims_nothing(ledger: Ledger) -> None:
+    """Too dear, or of unknown price: an error that says what to do, and no task."""
+    budget = Budget(total_usd=1.0)
+    ledger.claim(NAME, make_row("a"), Intent("r", NOW, 60, 0.7, budget))
+    with pytest.raises(OverBudget, match=r"0\.700 USD and 0\.300 USD are left"):
+        ledger.claim(NAME, make_row("b"), Intent("r", NOW, 60, 0.7, budget))
+    with pytest.raises(OverBudget, match=r"add a line to the price book: Price\(model="):
+        ledger.claim(NAME, make_row("c", V6), Intent("r", NOW, 60, None, budget))
+    ledger.claim(NAME, make_row("d"), Intent("r", NOW, 60, 0.3, budget))
+    assert {task.row for task in ledger.find(NAME)} == {"a", "d"}
+
+
+def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledger, simulator: StartSimulator) -> None:
+    """What `plan` shows is what a submission does: the dear row is left, a later cheap one is taken."""
+    running = simulator(generation_seconds=0.2)
+    sizes = ["720p", "1080p", "720p", "360p", "720p"]
+    rows = [make_row(f"r{n}", resolution=size) for n, size in enumerate(sizes)]
+    rows = [replace(row, line=n + 2) for n, row in enumerate(rows)]
+    with make_workshop(ledger, running.url) as open_shop:
+        shop = with_budget(open_shop, per_run_usd=0.43)
+        record_rows(ledger, rows)
+        made = plan_rows(shop, rows)
+        assert [line.verdict for line in made.lines] == [
+            Verdict.NEW, Verdict.OVER_BUDGET, Verdict.NEW, Verdict.NEW, Verdict.OVER_BUDGET,
+        ]  # fmt: skip
+        settled = {submission.row: submission for submission in submit_rows(shop, [row.id for row in rows])}
+    assert {row for row, submission in settled.items() if submission.sent} == {"r0", "r2", "r3"}
+    assert "costs about 0.299 USD, and 0.280 USD are left of the budget" in settled["r1"].problem
+    assert len(running.tasks()) == 3
+    assert made.cost_usd == pytest.approx(sum(task["charged_usd"] for task in running.tasks())) == pytest.approx(0.4111)
+
+
+RUN = """
+import sys
+from dataclasses import replace
+from pixverse_dagster.budget import Budget
+from pixverse_dagster.ledger import open_ledger
+from pixverse_dagster.submission import submit_rows
+from pixverse_dagster_tests.harness.factories import make_workshop
+
+url, simulator, run, first = sys.argv[1:]
+with make_workshop(open_ledger(url), simulator) as shop:
+    shop = replace(shop, run_id=run, pipeline=replace(shop.pipeline, budget=Budget(total_usd=22.425)))
+    keys = [f"row{n:03}" for n in range(int(first), int(first) + 100)]
+    print(sum(submission.sent for submission in submit_rows(shop, keys)))
+"""
+
+
+def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulator: StartSimulator) -> None:
+    """Eight processes with a hundred rows each and a budget for 150 clips: exactly 150 charges."""
+    running = simulator(generation_seconds=60)
+    rows = [replace(row, id=f"row{n:03}", line=n + 2) for n, row in enumerate(make_rows(800, resolution="720p"))]
+    engine = open_engine(ledger_url)
+    record_rows(Ledger(engine), rows)
+    engine.dispose()
+    started = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, ledger_url, running.url, f"run {n}", str(100 * n)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(8)
+    ]
+    finished = [process.communicate(timeout=150) for process in processes]
+    assert all(process.returncode == 0 for process in processes), finished
+    assert sum(int(out) for out, _ in finished) == 150
+    assert len(running.tasks()) == 150
+    prompts = json.dumps(sorted(task["client_reference"] for task in running.tasks()))
+    assert len(set(json.loads(prompts))) == 150
+    engine = open_engine(ledger_url)
+    ledger = Ledger(engine)
+    assert ledger.counts(NAME) == {TaskState.SUBMITTED: 150}
+    assert ledger.spent(NAME, "", time.time()).total_usd == pytest.approx(22.425)
+    engine.dispose()
+    sys.stdout.write(f"eight runs, 150 charges, {time.monotonic() - started:.1f} s\n")

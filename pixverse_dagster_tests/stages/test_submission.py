@@ -1,0 +1,493 @@
+"""Every row is paid for once: whatever the provider, the network or a second process does meanwhile."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
+from pixverse_dagster.delivery import Delivery
+from pixverse_dagster.ledger import Intent, Ledger, Task
+from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.pace import Pace
+from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.polling import judge, poll_due
+from pixverse_dagster.prompts import Row
+from pixverse_dagster.sensors import choose_batch
+from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.submission import submit_rows
+from pixverse_dagster.wire import Limits
+from pixverse_dagster_tests.harness.factories import (
+    HIGHWAY,
+    NAME,
+    NOW,
+    PIXWITH,
+    QUICK,
+    RUNWARE,
+    Clock,
+    Setup,
+    deliver,
+    make_row,
+    make_rows,
+    make_task,
+    make_workshop,
+    poll_until,
+    record_rows,
+    submit_all,
+)
+from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
+
+MODELS = (HIGHWAY, RUNWARE, PIXWITH)
+UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def ledger(engine: sa.Engine) -> Ledger:
+    return Ledger(engine)
+
+
+Open = Callable[..., Workshop]
+
+
+@pytest.fixture
+def open_shop(ledger: Ledger) -> Iterator[Open]:
+    """A function that opens a workshop at a simulator; all close with the test."""
+    with ExitStack() as shops:
+
+        def start(url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time) -> Workshop:
+            return shops.enter_context(make_workshop(ledger, url, setup, clock))
+
+        yield start
+
+
+def rows_of_all(count: int) -> list[Row]:
+    """So many rows of each provider, each with words of its own."""
+    return [
+        make_row(f"{model.partition('/')[0]} {number}", model, prompt=f"kite {model} {number}")
+        for model in MODELS
+        for number in range(count)
+    ]
+
+
+def charges(server: Simulator) -> Counter[str]:
+    """How often each prompt was charged for, by the provider's own books."""
+    return Counter(task["request"].get("positivePrompt") or task["request"]["prompt"] for task in server.tasks())
+
+
+def each_once(rows: list[Row]) -> Counter[str]:
+    return Counter(row.request.model_dump()["prompt"] for row in rows)
+
+
+def sends(server: Simulator, provider: str) -> int:
+    """How many submits reached the provider, whatever it made of them."""
+    return sum(server.requests().get(provider, {}).get("submit", {}).values())
+
+
+def states(ledger: Ledger) -> dict[str, TaskState]:
+    return {row: task.state for row, task in ledger.current(NAME).items()}
+
+
+# --- once
+
+
+def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
+    """A row that has its task keeps it, in whatever state that is, and is not sent again."""
+    rows = rows_of_all(3)
+    shop = open_shop(server.url)
+    first = submit_all(shop, rows)
+    assert all(one.sent and not one.problem for one in first.values())
+    poll_until(shop, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
+    again = submit_all(shop, rows)
+    assert not any(one.sent or one.problem for one in again.values())
+    assert {one.task and one.task.id for one in again.values()} == {one.task and one.task.id for one in first.values()}
+    assert charges(server) == each_once(rows)
+    assert sum(sends(server, name) for name in ("highway", "runware", "pixwith")) == len(rows)
+
+
+def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator, open_shop: Open):
+    """Rows that the table no longer has, and rows without a provider resource, are problems of their own."""
+    shop = open_shop(server.url)
+    record_rows(shop.ledger, [make_row("here")])
+    found = {one.row: one for one in submit_rows(shop, ["here", "gone"])}
+    assert found["here"].sent
+    assert "'gone' is not in the prompt table" in found["gone"].problem
+    assert len(server.tasks()) == 1
+
+
+# --- outcomes that nobody knows
+
+
+def test_lost_answers_are_found_out_where_the_caller_chose_the_id(simulator: StartSimulator, open_shop: Open):
+    """On Runware a submit whose answer was lost is asked for and replayed: every row ends with its one paid task."""
+    server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
+    shop, rows = open_shop(server.url), [make_row(f"r{n}", prompt=f"kite {n}") for n in range(30)]
+    submit_all(shop, rows)
+    found = poll_until(shop, lambda tasks: all(task.state in UNDER_WAY for task in tasks))
+    assert server.requests()["runware"]["submit"]["dropped"] > 3
+    assert charges(server) == each_once(rows)
+    assert {task.task_id for task in found} == {task["task_id"] for task in server.tasks()}
+    assert {task.attempt for task in found} == {1}
+
+
+def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: StartSimulator, open_shop: Open):
+    """Elsewhere a lost answer is for a person: the row says what to do, and nothing is ever sent again."""
+    server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
+    rows = [row for row in rows_of_all(20) if row.request.MODEL != RUNWARE]
+    shop = open_shop(server.url)
+    found = submit_all(shop, rows)
+    lost = {key for key, one in found.items() if one.task and one.task.state is TaskState.UNKNOWN}
+    dropped = {provider: server.requests()[provider]["submit"]["dropped"] for provider in ("highway", "pixwith")}
+    assert Counter(key.partition(" ")[0] for key in lost) == dropped
+    for key, one in found.items():
+        if key in lost:
+            provider = key.partition(" ")[0]
+            assert re.search(
+                rf"row '{key}'.*counts as spent.*{provider}'s console.*tasks resolve '{key}' --adopt", one.problem
+            ), one.problem
+        else:
+            assert not one.problem
+    for _ in range(2):
+        again = submit_all(shop, rows)
+        assert {key for key, one in again.items() if one.problem} == lost
+        poll_due(shop, 10)
+    later = open_shop(server.url, clock=Clock(1_000_000))
+    submit_all(later, rows)
+    assert (sends(server, "highway"), sends(server, "pixwith")) == (20, 20)
+    assert charges(server) == each_once(rows)
+    assert {key for key, state in states(shop.ledger).items() if state is TaskState.UNKNOWN} == lost
+
+
+def test_a_server_error_is_an_unknown_outcome_and_never_two_charges(simulator: StartSimulator, open_shop: Open):
+    """A 500 may hide an accepted task: healed on Runware, unknown elsewhere, paid for at most once everywhere."""
+    server, rows = simulator(generation_seconds=0, seed=5, faults={"submit.server_error": 0.5}), rows_of_all(16)
+    shop = open_shop(server.url)
+    submit_all(shop, rows)
+    poll_until(shop, lambda tasks: all(task.state in UNDER_WAY for task in tasks if task.provider == "runware"))
+    submit_all(shop, rows)
+    found = shop.ledger.find(NAME)
+    assert max(charges(server).values()) == 1
+    assert sends(server, "highway") == sends(server, "pixwith") == 16
+    elsewhere = Counter(task.state for task in found if task.provider != "runware")
+    assert set(elsewhere) == {TaskState.UNKNOWN, *(set(elsewhere) & UNDER_WAY)}
+    runware = [row for row in rows if row.request.MODEL == RUNWARE]
+    assert each_once(runware) <= charges(server)
+    # What the ledger knows to be paid for, the provider has; what it does not know, it may have.
+    known = {task.task_id for task in found if task.state in UNDER_WAY}
+    assert known <= {task["task_id"] for task in server.tasks()}
+
+
+# --- refusals, which cost nothing
+
+
+@pytest.mark.parametrize(("fault", "count"), [("submit.refused_503", 8), ("submit.rate_limited", 1)])
+def test_a_refusal_for_the_pace_is_sent_again_and_charged_once(
+    simulator: StartSimulator, open_shop: Open, fault: str, count: int
+):
+    """An explicit "slow down" or "busy" was not accepted: the row is sent again until it is, and paid for once."""
+    server, rows = simulator(generation_seconds=0, seed=1, faults={fault: 0.5}), rows_of_all(count)
+    limits = Limits(backoff_seconds=0.02, max_attempts=50, max_concurrency=4)
+    found = submit_all(open_shop(server.url, Setup(limits=limits)), rows)
+    assert all(one.sent and not one.problem for one in found.values())
+    assert charges(server) == each_once(rows)
+    assert {one.task.attempt for one in found.values() if one.task} == {1}
+    assert sum(sends(server, name) for name in ("highway", "runware", "pixwith")) > len(rows)
+
+
+def test_a_wrong_key_closes_the_desk_and_a_right_one_submits_each_row_once(server: Simulator, open_shop: Open):
+    """A key that is refused is tried a few times, not once per row; the rows lose nothing by it."""
+    rows = rows_of_all(50)
+    found = submit_all(open_shop(server.url, Setup(key="wr0ng-key")), rows)
+    for provider in ("highway", "runware", "pixwith"):
+        assert 1 <= sends(server, provider) <= 4
+    assert server.tasks() == []
+    assert all(one.problem for one in found.values())
+    assert {one.task.state for one in found.values() if one.task} == {TaskState.REFUSED}
+    assert not any("wr0ng-key" in one.problem for one in found.values())
+    again = submit_all(open_shop(server.url), rows)
+    assert all(one.sent and not one.problem for one in again.values())
+    assert charges(server) == each_once(rows)
+
+
+def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open_shop: Open):
+    """What never left is refused, not unknown: with the provider back, the same rows are sent, once."""
+    limits = Limits(backoff_seconds=0.01, max_attempts=2)
+    found = submit_all(open_shop("http://127.0.0.1:9", Setup(limits=limits)), rows_of_all(6))
+    assert all("never left" in one.problem for one in found.values())
+    assert {one.task.state for one in found.values() if one.task} == {TaskState.REFUSED}
+    again = submit_all(open_shop(server.url), rows_of_all(6))
+    assert all(one.sent and not one.problem for one in again.values())
+    assert charges(server) == each_once(rows_of_all(6))
+
+
+# --- claims of processes that died
+
+
+def dead_claims(shop: Workshop, rows: list[Row]) -> list[Task]:
+    """Claims whose process never came back."""
+    record_rows(shop.ledger, rows)
+    intent = Intent("dead run", time.time(), QUICK.claim_lease_seconds)
+    return [shop.ledger.claim(NAME, row, intent)[0] for row in rows]
+
+
+def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_shop: Open):
+    """A second run leaves a row that is being sent alone, and says who has it: nothing is asked, nothing sent."""
+    shop, rows = open_shop(server.url), rows_of_all(1)
+    dead_claims(shop, rows)
+    found = submit_all(shop, rows)
+    poll_due(shop, 10)
+    assert all("is being submitted by run dead run" in one.problem for one in found.values())
+    assert set(states(shop.ledger).values()) == {TaskState.CLAIMED}
+    assert server.requests() == {}
+
+
+@pytest.mark.parametrize("way", ["submit", "poll"])
+def test_a_stale_claim_is_unknown_where_the_provider_cannot_tell(server: Simulator, open_shop: Open, way: str):
+    """Whether the dead process had sent it nobody knows: it counts as spent and is not sent."""
+    rows = [row for row in rows_of_all(1) if row.request.MODEL != RUNWARE]
+    shop = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    dead_claims(shop, rows)
+    if way == "submit":
+        assert all("has an unknown outcome" in one.problem for one in submit_all(shop, rows).values())
+    else:
+        assert len(poll_due(shop, 10).ended) == 2
+    assert set(states(shop.ledger).values()) == {TaskState.UNKNOWN}
+    assert server.requests() == {}
+    assert shop.ledger.due(NAME, time.time() + 1_000_000, 10) == []
+
+
+@pytest.mark.parametrize("way", ["submit", "poll"])
+def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator, open_shop: Open, way: str):
+    """Whether or not the dead process had sent it: on Runware the row ends with one paid task."""
+    rows = [make_row("arrived"), make_row("never left")]
+    shop = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    tasks = dead_claims(shop, rows)
+    shop.accounts["runware"].submit(rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
+    if way == "submit":
+        assert not any(one.problem for one in submit_all(shop, rows).values())
+    else:
+        poll_due(shop, 10)
+    assert states(shop.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
+    # Should the process not be dead after all, what it is told now changes nothing.
+    assert {shop.ledger.refuse(task, "busy").state for task in tasks} == {TaskState.SUBMITTED}
+    assert {one["client_reference"] for one in server.tasks()} == {task.client_reference for task in tasks}
+    assert len(server.tasks()) == 2
+
+
+def test_nothing_is_replayed_outside_the_window(server: Simulator, open_shop: Open):
+    """When the provider may have forgotten the id, a replay could be a second payment: it is not made."""
+    row = make_row()
+    shop = open_shop(server.url, clock=Clock(QUICK.replay_window_seconds + 1))
+    dead_claims(shop, [row])
+    poll_due(shop, 10)
+    assert "too late to replay" in submit_all(shop, [row])["kite"].problem
+    assert states(shop.ledger) == {"kite": TaskState.UNKNOWN}
+    assert (sends(server, "runware"), server.tasks()) == (0, [])
+
+
+# --- polls
+
+
+@pytest.mark.parametrize("fault", ["poll.server_error", "poll.dropped", "poll.unknown_status"])
+def test_a_poll_that_fails_never_ends_a_task(simulator: StartSimulator, open_shop: Open, fault: str):
+    """A broken or strange answer to a poll says nothing about the task, which is polled until it is done."""
+    server, rows = simulator(generation_seconds=0, seed=2, faults={fault: 0.5}), rows_of_all(6)
+    shop = open_shop(server.url)
+    submit_all(shop, rows)
+
+    def done(tasks: list[Task]) -> bool:
+        assert {task.state for task in tasks} <= UNDER_WAY
+        return all(task.state is TaskState.SUCCEEDED for task in tasks)
+
+    poll_until(shop, done)
+    assert charges(server) == each_once(rows)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kinds"),
+    [
+        ("task.failed", (FailureKind.PROVIDER_ERROR,) * 3),
+        ("task.moderated", (FailureKind.MODERATED, FailureKind.MODERATED, FailureKind.PROVIDER_ERROR)),
+    ],
+)
+def test_a_task_that_ended_without_a_clip_says_why(
+    simulator: StartSimulator, open_shop: Open, fault: str, kinds: tuple[FailureKind, ...]
+):
+    """A failure is of the kind that the provider gives, described with what to do, and not submitted again."""
+    server, rows = simulator(generation_seconds=0, faults={fault: 1}), rows_of_all(1)
+    shop = open_shop(server.url)
+    submit_all(shop, rows)
+    found = poll_until(shop, lambda tasks: all(task.state is TaskState.FAILED for task in tasks))
+    assert {task.provider: task.kind for task in found} == dict(
+        zip(("highway", "runware", "pixwith"), kinds, strict=True)
+    )
+    again = submit_all(shop, rows)
+    assert all("tasks retry" in one.problem for one in again.values())
+    assert len(server.tasks()) == 3
+
+
+def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: StartSimulator, open_shop: Open):
+    """A stuck task is polled until its deadline, and then given up without another payment."""
+    server, rows, clock = simulator(generation_seconds=0, faults={"task.stuck": 1}), rows_of_all(1), Clock()
+    shop = open_shop(server.url, Setup(pace=QUICK.model_copy(update={"task_deadline_seconds": 1000})), clock)
+    submit_all(shop, rows)
+    for clock.ahead_seconds in (100, 500, 900):
+        assert (poll_due(shop, 10).running, set(states(shop.ledger).values())) == (3, {TaskState.SUBMITTED})
+    clock.ahead_seconds = 1001
+    assert {task.kind for task in poll_due(shop, 10).ended} == {FailureKind.LOST}
+    assert set(states(shop.ledger).values()) == {TaskState.FAILED}
+    submit_all(shop, rows)
+    assert len(server.tasks()) == 3
+
+
+DONE = Finished(("https://results.example.org/1.mp4",))
+FAILED = Ended(FailureKind.MODERATED, "not allowed")
+PARTLY = Running("1 of 2", so_far=DONE)
+PACE = Pace(missing_seconds=100, partial_seconds=50, task_deadline_seconds=1000)
+
+
+@pytest.mark.parametrize(
+    ("fact", "age", "verdict"),
+    [
+        (DONE, 5000, DONE),
+        (FAILED, 0, FAILED),
+        (FAILED, 5000, FAILED),
+        (Running("eta 3 s"), 1000, Running("eta 3 s")),
+        (Running("eta 3 s"), 1001, FailureKind.LOST),
+        (PARTLY, 50, PARTLY),
+        (PARTLY, 51, DONE),
+        (Running("", so_far=FAILED), 51, FAILED),
+        (Missing(), 100, Missing()),
+        (Missing(), 101, FailureKind.LOST),
+    ],
+)
+def test_waiting_becomes_an_end_only_past_its_limit(fact: PollFact, age: float, verdict: PollFact | FailureKind):
+    """What the provider says counts at any age; silence, strangeness and absence only until their limits."""
+    aged = make_task(state=TaskState.SUBMITTED, note="the provider does not show the task")
+    for task in (aged, replace(aged, claimed_at=NOW - 30, submitted_at=NOW)):
+        found = judge(task, fact, NOW + age, PACE)
+        assert (found.kind if isinstance(found, Ended) and found != FAILED else found) == verdict
+    assert judge(replace(aged, note="running"), Missing(), NOW + 5000, PACE) == Missing(), "one answer is not enough"
+
+
+BATCHES = Pace(collect_batch=3, collect_after_seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("ages", "pending", "chosen"),
+    [
+        ([], 0, 0),
+        ([], 5, 0),
+        ([1], 0, 1),  # nothing else is under way
+        ([1, 19], 5, 0),  # company may come
+        ([1, 20], 5, 2),  # the oldest has waited long enough
+        ([1, 1, 1], 5, 3),  # a full batch
+        ([9, 8, 7, 6], 5, 3),  # no more than a batch
+    ],
+)
+def test_a_small_batch_waits_for_company_but_not_for_long(ages: list[float], pending: int, chosen: int):
+    """A collect run begins with a full batch, with an old result, or when nothing more will come."""
+    tasks = [make_task(id=str(n), state=TaskState.SUCCEEDED, finished_at=NOW - age) for n, age in enumerate(ages)]
+    assert choose_batch(tasks, pending, NOW, BATCHES) == tasks[:chosen]
+
+
+# --- waiting in person
+
+
+def test_past_the_deadline_a_task_is_adoptable_and_a_later_wait_stores_it(
+    simulator: StartSimulator, open_shop: Open, tmp_path: Path
+):
+    """A deadline ends the waiting, not the task: the next wait goes on with it and pays for nothing."""
+    server, rows = simulator(generation_seconds=1.5), rows_of_all(1)
+    shop, store = open_shop(server.url), LocalStore(tmp_path / "store")
+    keys = record_rows(shop.ledger, rows)
+    early, problems = deliver(shop, store, keys, deadline_seconds=0.2)
+    assert not early
+    assert len(problems) == len(rows)
+    assert all("Nothing is lost: run it again to adopt the task" in problem for problem in problems)
+    late, problems = deliver(shop, store, keys, deadline_seconds=30)
+    assert not problems
+    assert sorted(one.manifest.row for one in late if one.manifest) == sorted(row.id for row in rows)
+    assert set(states(shop.ledger).values()) == {TaskState.STORED}
+    assert charges(server) == each_once(rows)
+
+
+def test_waiting_ends_at_once_for_a_task_that_has_ended(simulator: StartSimulator, open_shop: Open, tmp_path: Path):
+    """A failed task is reported with its reason as soon as it is known, not at the deadline."""
+    server, rows = simulator(generation_seconds=0, faults={"task.failed": 1}), rows_of_all(1)
+    shop = open_shop(server.url)
+    start = time.monotonic()
+    found, problems = deliver(shop, LocalStore(tmp_path), record_rows(shop.ledger, rows), deadline_seconds=60)
+    assert time.monotonic() - start < 20
+    assert sorted(problems) == sorted(one.problem for one in found)
+    assert all("failed at the provider" in one.problem for one in found)
+    assert len(found) == 3
+
+
+class Jammed(Ledger):
+    """A ledger whose database refuses to record the first accepted tasks."""
+
+    def __init__(self, engine: sa.Engine, failures: int) -> None:
+        super().__init__(engine)
+        self.failures = failures
+
+    def accept(
+        self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
+    ) -> Task:
+        """Fail as the database driver would, then work."""
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OperationalError("UPDATE", None, Exception("disk I/O error"))
+        return super().accept(task, accepted, now, next_poll_at, settled)
+
+
+@pytest.mark.parametrize(("failures", "recorded"), [(2, True), (1000, False)])
+def test_a_paid_task_is_recorded_when_the_ledger_is_back_or_named_with_its_id(
+    engine: sa.Engine,
+    server: Simulator,
+    failures: int,
+    recorded: bool,  # noqa: FBT001 - a column of the table
+):
+    """The id of a paid task is not lost with a database that fails for a moment, nor with one that stays away."""
+    row = make_row("kite", "highway/pixverse-v6-i2v")
+    with make_workshop(Jammed(engine, failures), server.url, Setup(pace=Pace(record_seconds=0.5))) as shop:
+        record_rows(shop.ledger, [row])
+        submission = next(iter(submit_rows(shop, [row.id])))
+    (charged,) = server.tasks()
+    if recorded:
+        assert submission.task is not None
+        assert (submission.task.task_id, submission.problem) == (charged["task_id"], "")
+    else:
+        assert f"tasks resolve kite --adopt {charged['task_id']}" in submission.problem
+        assert states(shop.ledger) == {"kite": TaskState.CLAIMED}
+
+
+def test_what_is_finished_early_is_stored_while_others_are_still_being_submitted(
+    engine: sa.Engine, server: Simulator, tmp_path: Path
+):
+    """A slow submission never lets the first results expire."""
+    rows = make_rows(8)
+    setup = Setup(limits=Limits(submits_per_minute=120, max_concurrency=2), pace=QUICK)
+    with make_workshop(Ledger(engine), server.url, setup) as shop:
+        record_rows(shop.ledger, rows)
+        left = list[int]()
+        delivery = Delivery(shop, LocalStore(tmp_path / "clips"), lambda keys: submit_rows(shop, keys))
+        stored: list[str] = []
+        for collected in delivery.run([row.id for row in rows], 30):
+            stored.append(collected.task.row)
+            left.append(len(rows) - len(shop.ledger.find(NAME)))
+    assert sorted(stored) == [row.id for row in rows]
+    assert sum(unsubmitted > 0 for unsubmitted in left) >= 3, left

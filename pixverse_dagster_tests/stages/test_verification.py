@@ -1,0 +1,154 @@
+"""Whatever was done to the store or the ledger behind the pipeline's back, `verify` names it and its place."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pixverse_dagster.collection import collect_tasks
+from pixverse_dagster.ledger import Ledger, schema
+from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.lineage import clip_folder
+from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.verification import Verification, verify
+from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, make_row, shop_in, submit_all, succeeded_tasks
+from pixverse_dagster_tests.harness.servers import running_simulator
+
+ROWS = (make_row("kite", outputs=2), make_row("a b", HIGHWAY), make_row("boat", output_format="WEBM"))
+KITE, BOAT = (clip_folder(NAME, row.id, row.digest, row.take) for row in (ROWS[0], ROWS[2]))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ledger and a store of three rows, four clips; copied for each test."""
+    folder = tmp_path_factory.mktemp("stored")
+    store, place = LocalStore(folder / "store"), tmp_path_factory.mktemp("simulator")
+    with running_simulator(place, generation_seconds=0) as server, shop_in(folder, server.url) as shop:
+        for collected in collect_tasks(shop, store, succeeded_tasks(shop, ROWS)):
+            assert collected.manifest is not None, collected.problem
+        submit_all(shop, [make_row("under way")])
+    return folder
+
+
+@pytest.fixture
+def home(stored: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stored, tmp_path / "home"))
+
+
+@pytest.fixture
+def engine(home: Path) -> Iterator[sa.Engine]:
+    engine = open_engine(sqlite_url(home / "ledger.db"))
+    yield engine
+    engine.dispose()
+
+
+Check = Callable[..., Verification]
+
+
+@pytest.fixture
+def check(home: Path, engine: sa.Engine) -> Check:
+    def check(*, hash_bytes: bool = True) -> Verification:
+        return verify(Ledger(engine), LocalStore(home / "store"), NAME, hash_bytes=hash_bytes)
+
+    return check
+
+
+@pytest.mark.parametrize("hash_bytes", [True, False])
+def test_an_untouched_store_has_no_disagreement(check: Check, *, hash_bytes: bool):
+    """Four clips with posters and three manifests are counted, and nothing is found."""
+    assert check(hash_bytes=hash_bytes) == Verification(clips=3, files=11, disagreements=())
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("tamper", "where", "message", "seen_quickly"),
+    [
+        (flip, f"{KITE}/2.mp4", "sha256 is not the manifest's", False),
+        (truncate, f"{KITE}/2.mp4", r"holds \d+ bytes, the manifest says \d+", True),
+        (Path.unlink, f"{KITE}/2.mp4", "is missing", True),
+        (Path.unlink, f"{KITE}/2.jpg", "is missing", True),
+        (Path.unlink, f"{KITE}/manifest.json", "there is no manifest", True),
+        (truncate, f"{KITE}/manifest.json", "is not a manifest", True),
+    ],
+)
+def test_a_file_that_was_changed_or_deleted_is_named(
+    home: Path, check: Check, tamper: Callable[[Path], None], where: str, message: str, *, seen_quickly: bool
+):
+    """The row, the file and what is wrong with it; sizes and absence are seen without reading the bytes."""
+    place = home / "store" / where
+    tamper(place)
+    (found,) = (one for one in check().disagreements if one.where == str(place))
+    assert found.row == "kite"
+    assert re.search(message, found.message)
+    assert seen_quickly is bool(check(hash_bytes=False).disagreements)
+
+
+def test_every_disagreement_is_named_not_only_the_first(home: Path, check: Check):
+    """Several damages, in one row and in others, are several findings."""
+    damaged = [
+        home / "store" / where for where in (f"{KITE}/1.jpg", f"{KITE}/1.mp4", f"{KITE}/2.mp4", f"{BOAT}/1.webm")
+    ]
+    damaged[0].unlink()
+    for place in damaged[1:]:
+        flip(place)
+    assert {one.where for one in check().disagreements} == {str(place) for place in damaged}
+
+
+def test_the_manifest_of_another_row_is_named(home: Path, check: Check):
+    """A manifest that says it belongs elsewhere disagrees with the ledger on row, digest and task."""
+    place = home / "store" / KITE / "manifest.json"
+    shutil.copyfile(home / "store" / BOAT / "manifest.json", place)
+    found = [one.message for one in check().disagreements if one.where == str(place)]
+    for what in ("row is 'kite' in the ledger and 'boat' in the manifest", "digest is", "task id is"):
+        assert any(message.startswith(what) for message in found), found
+
+
+@pytest.mark.parametrize(
+    "extra", [f"{KITE}/3.mp4", f"{KITE}/notes.txt", f"{NAME}/clips/nobody/0123456789ab-t1/1.mp4", f"{NAME}/clips/stray"]
+)
+def test_a_file_that_no_task_has_is_named(home: Path, check: Check, extra: str):
+    """An extra file in a clip's folder and a folder of nobody are both found, and are nobody's row."""
+    place = home / "store" / extra
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"extra")
+    (found,) = check(hash_bytes=False).disagreements
+    assert (found.row, found.where) == ("", str(place))
+    assert "no stored task of the ledger has it" in found.message
+
+
+def test_clips_without_their_task_are_named(home: Path, check: Check, engine: sa.Engine):
+    """With a task gone from the ledger, every file of its clip is one that nobody knows."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.row == "boat"))
+    names = {one.where.removeprefix(str(home / "store" / BOAT)) for one in check().disagreements}
+    assert names == {"/1.webm", "/1.jpg", "/manifest.json"}
+
+
+def test_other_pipelines_and_clips_under_way_are_no_disagreement(home: Path, check: Check):
+    """What another pipeline stores, and what a task that is not done has stored so far, is left out."""
+    row = make_row("under way")
+    for folder in (clip_folder("posters", "kite", row.digest, 1), clip_folder(NAME, row.id, row.digest, 1)):
+        place = home / "store" / folder / "1.mp4"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"clip")
+    assert check().disagreements == ()
+
+
+def test_verifying_changes_nothing(home: Path, check: Check):
+    """Reading the store and the ledger leaves both as they were, whatever is found."""
+    flip(home / "store" / KITE / "1.mp4")
+    before = {path: path.read_bytes() for path in (home / "store").rglob("*") if path.is_file()}
+    assert check().disagreements
+    assert {path: path.read_bytes() for path in (home / "store").rglob("*") if path.is_file()} == before
