@@ -20,8 +20,8 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.pace import Pace
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.policy.timing import Pace
 
 _MODULE = "pixverse_dagster.definitions"
 _TICK_SECONDS = 1.0
@@ -83,7 +83,7 @@ def settings() -> dict[str, str]:
 
 def tick(definitions: dg.Definitions, project: Project) -> Sequence[dg.RunRequest]:
     """One tick of the poll sensor."""
-    resources = {key: getattr(project.resources, key) for key in project.blueprint.resource_keys}
+    resources = {key: getattr(project.resources, key) for key in project.spec.resource_keys}
     context = dg.build_sensor_context(instance=project.instance, resources=resources, definitions=definitions)
     found = definitions.resolve_sensor_def(f"{project.name}_poll").evaluate_tick(context)
     for event in found.asset_events or ():
@@ -99,9 +99,11 @@ def main() -> None:
         runs = Processes(project) if "--processes" in sys.argv else Inside(defs, project)
         name, ledger = project.name, project.ledger
         runs.prompts()
-        runs.rows(f"{name}_submit", {"ops": {f"{name}_submit_rows": {"config": {"rows": list(ledger.rows(name))}}}})
+        runs.rows(
+            f"{name}_submit", {"ops": {f"{name}_submit_rows": {"config": {"rows": list(ledger.rows.find(name))}}}}
+        )
         deadline = time.monotonic() + _DEADLINE_SECONDS
-        while any(ledger.counts(name).get(state) for state in _OPEN):
+        while any(ledger.tasks.counts(name).get(state) for state in _OPEN):
             if time.monotonic() > deadline:
                 sys.exit("not all rows were stored in time")
             for request in tick(defs, project):

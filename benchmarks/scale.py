@@ -26,10 +26,13 @@ import dagster as dg
 import psutil
 import sqlalchemy as sa
 
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.ledger import Intent, open_ledger
-from pixverse_dagster.ledger.database import chunked, open_engine, sqlite_url
-from pixverse_dagster.ledger.records import Task, task_values
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.values import chunked
+from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.codec import task_values
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import open_ledger
 from pixverse_dagster.ledger.schema import tasks
 
 NAME = "demo"
@@ -57,9 +60,9 @@ def write_table(path: Path, rows: int) -> None:
 def store_all(url: str) -> list[Task]:
     """Write a stored task for every row, in bulk."""
     ledger, now = open_ledger(url), time.time()
-    rows = ledger.rows(NAME)
+    rows = ledger.rows.find(NAME)
     first = next(iter(rows.values()))
-    task, _ = ledger.claim(NAME, first, Intent("bulk", now, 60, 0.1495))
+    task, _ = ledger.claim(NAME, first, ClaimTerms("bulk", now, 60, 0.1495))
     template = task_values(task) | {"state": TaskState.STORED, "stored_at": now, "next_poll_at": None}
     engine = open_engine(url)
     made: list[dict[str, Any]] = []
@@ -71,7 +74,7 @@ def store_all(url: str) -> list[Task]:
         for chunk in chunked(made, 500):
             connection.execute(sa.insert(tasks), chunk)
     engine.dispose()
-    return ledger.find(NAME)
+    return ledger.tasks.find(NAME)
 
 
 def main() -> None:

@@ -10,10 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pixverse_dagster.budget import Budget
-    from pixverse_dagster.clip import Clip, ClipManifest
-    from pixverse_dagster.component import PixverseClipsComponent
-    from pixverse_dagster.errors import (
+    from pixverse_dagster.core.clip import Clip
+    from pixverse_dagster.core.errors import (
         ClipInvalid,
         InvalidRow,
         InvalidTable,
@@ -32,23 +30,33 @@ if TYPE_CHECKING:
         TaskFailed,
         Unauthorized,
     )
-    from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
-    from pixverse_dagster.inspection import CheckRules
-    from pixverse_dagster.io_managers.local import LocalClipIOManager
-    from pixverse_dagster.io_managers.s3 import S3ClipIOManager
-    from pixverse_dagster.pace import Pace
-    from pixverse_dagster.prices import Price
-    from pixverse_dagster.resources import HighwayResource, LedgerResource, PixwithResource, RunwareResource
-    from pixverse_dagster.retry import RetryPolicy
+    from pixverse_dagster.core.manifest import ClipManifest
+    from pixverse_dagster.core.price import Price
+    from pixverse_dagster.orchestration.component import PixverseClipsComponent
+    from pixverse_dagster.orchestration.factory import build_clips_definitions
+    from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
+    from pixverse_dagster.orchestration.io_managers.s3 import S3ClipIOManager
+    from pixverse_dagster.orchestration.resources import (
+        HighwayResource,
+        LedgerResource,
+        PixwithResource,
+        RunwareResource,
+    )
+    from pixverse_dagster.policy.budget import Budget
+    from pixverse_dagster.policy.quality import CheckRules
+    from pixverse_dagster.policy.retry import RetryPolicy
+    from pixverse_dagster.policy.timing import Pace
+    from pixverse_dagster.stages.options import PipelineOptions
     from pixverse_dagster.tables import CallableTable, FileTable, SqlTable, ValueTable
 
 __version__ = version("pixverse-dagster")
 
 _HOMES = {
-    "budget": ("Budget",),
-    "clip": ("Clip", "ClipManifest"),
-    "component": ("PixverseClipsComponent",),
-    "errors": (
+    "policy.budget": ("Budget",),
+    "core.clip": ("Clip",),
+    "core.manifest": ("ClipManifest",),
+    "orchestration.component": ("PixverseClipsComponent",),
+    "core.errors": (
         "ClipInvalid",
         "InvalidRow",
         "InvalidTable",
@@ -67,15 +75,16 @@ _HOMES = {
         "TaskFailed",
         "Unauthorized",
     ),
-    "factory": ("PipelineOptions", "build_clips_definitions"),
-    "inspection": ("CheckRules",),
-    "io_managers.local": ("LocalClipIOManager",),
-    "io_managers.s3": ("S3ClipIOManager",),
-    "pace": ("Pace",),
-    "prices": ("Price",),
-    "retry": ("RetryPolicy",),
+    "stages.options": ("PipelineOptions",),
+    "orchestration.factory": ("build_clips_definitions",),
+    "policy.quality": ("CheckRules",),
+    "orchestration.io_managers.local": ("LocalClipIOManager",),
+    "orchestration.io_managers.s3": ("S3ClipIOManager",),
+    "policy.timing": ("Pace",),
+    "core.price": ("Price",),
+    "policy.retry": ("RetryPolicy",),
     "tables": ("CallableTable", "FileTable", "SqlTable", "ValueTable"),
-    "resources": ("HighwayResource", "LedgerResource", "PixwithResource", "RunwareResource"),
+    "orchestration.resources": ("HighwayResource", "LedgerResource", "PixwithResource", "RunwareResource"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

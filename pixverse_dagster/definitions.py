@@ -34,18 +34,19 @@ from typing import Any
 import dagster as dg
 from pydantic import TypeAdapter
 
-from pixverse_dagster.budget import Budget
-from pixverse_dagster.download import DownloadRules
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.factory import PipelineOptions, build_clips_definitions
-from pixverse_dagster.inspection import CheckRules
-from pixverse_dagster.io_managers.base import ClipIOManager
-from pixverse_dagster.io_managers.local import LocalClipIOManager
-from pixverse_dagster.pace import Pace
-from pixverse_dagster.prices import Price
-from pixverse_dagster.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
-from pixverse_dagster.retry import RetryPolicy
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.orchestration.factory import build_clips_definitions
+from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
+from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
+from pixverse_dagster.orchestration.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
+from pixverse_dagster.policy.budget import Budget
+from pixverse_dagster.policy.quality import CheckRules
+from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.transport.download import DownloadRules
 
 SAMPLE_TABLE = Path(__file__).parent / "samples" / "prompts.csv"
 
@@ -82,7 +83,7 @@ def _clips() -> ClipIOManager:
     if bucket := _setting("S3_BUCKET"):
         from dagster_aws.s3 import S3Resource  # noqa: PLC0415 - 2 s and 50 MB that a local store need not pay
 
-        from pixverse_dagster.io_managers.s3 import S3ClipIOManager  # noqa: PLC0415 - as above
+        from pixverse_dagster.orchestration.io_managers.s3 import S3ClipIOManager  # noqa: PLC0415 - as above
 
         s3 = S3Resource(
             region_name=os.environ.get("AWS_REGION"),

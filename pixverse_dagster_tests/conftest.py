@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pixverse_dagster.ledger import Ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster_tests.harness.commands import PACE, Home
 from pixverse_dagster_tests.harness.fixtures import Tell, require
 from pixverse_dagster_tests.harness.servers import (

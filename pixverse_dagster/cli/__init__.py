@@ -1,14 +1,17 @@
-"""The command line, `pixverse-dagster`."""
+"""Commands. May import: core, policy, tables, ledger, storage, stages, reports, orchestration, definitions."""
 
 import sys
 
 import click
 
 from pixverse_dagster.cli.demo import demo
-from pixverse_dagster.cli.inspect import plan, tasks, verify
-from pixverse_dagster.cli.servers import dev, simulator
-from pixverse_dagster.errors import PixverseError
-from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.cli.dev import dev
+from pixverse_dagster.cli.plan import plan
+from pixverse_dagster.cli.simulator import simulator
+from pixverse_dagster.cli.tasks import tasks
+from pixverse_dagster.cli.verify import verify
+from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.redaction import redact_text
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -14,17 +14,18 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pixverse_dagster.cli.inspect import describe_plan, print_json, print_table
+from pixverse_dagster.cli.output import print_json, print_table
+from pixverse_dagster.cli.plan import describe_plan
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
-from pixverse_dagster.cli.servers import running_simulator, simulator_arguments, simulator_options
-from pixverse_dagster.clip import PENDING, TaskState
-from pixverse_dagster.collection import read_manifest
-from pixverse_dagster.ledger import Task
-from pixverse_dagster.lineage import manifest_key, task_folder
-from pixverse_dagster.pace import Pace
-from pixverse_dagster.plan import SUBMITTED
+from pixverse_dagster.cli.simulator import running_simulator, simulator_arguments, simulator_options
+from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.lifecycle import PENDING, TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.policy.plan import SUBMITTED
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.submission import plan_rows
+from pixverse_dagster.storage.reading import read_manifest
 
 _TICK_SECONDS = 1.0
 
@@ -124,15 +125,15 @@ class Director:
         """Materialise `prompts`."""
         job = self._definitions.resolve_implicit_global_asset_job_def()
         self._run(job, {}, asset_selection=[dg.AssetKey([self.project.name, "prompts"])])
-        problems = self.project.ledger.problems(self.project.name)
+        problems = self.project.ledger.rows.problems(self.project.name)
         for problem in problems[:20]:
             self._show.print(f"not generated: {problem}", style="yellow", markup=False)
 
     def submit(self) -> None:
         """Submit every row that has no task yet, in one run."""
         name, ledger = self.project.name, self.project.ledger
-        with self.project.open() as shop:
-            made = plan_rows(shop, ledger.rows(name).values(), ledger.problems(name))
+        with self.project.open() as session:
+            made = plan_rows(session, ledger.rows.find(name).values(), ledger.rows.problems(name))
         self._show.print(f"Plan: {describe_plan(made)}", markup=False)
         keys = [line.row for line in made.lines if line.verdict in SUBMITTED]
         if not keys:
@@ -144,7 +145,7 @@ class Director:
         """Tick the poll sensor and run the collect jobs it asks for, until every task has ended."""
         name, ledger = self.project.name, self.project.ledger
         deadline = time.monotonic() + deadline_seconds
-        total = len(ledger.current(name))
+        total = len(ledger.tasks.current(name))
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -157,19 +158,19 @@ class Director:
             while time.monotonic() < deadline:
                 for rows in self._tick():
                     self._run(self._definitions.resolve_job_def(f"{name}_collect"), {f"{name}_collect_rows": rows})
-                counts = ledger.counts(name)
+                counts = ledger.tasks.counts(name)
                 progress.update(bar, completed=min(counts.get(TaskState.STORED, 0), total))
                 if not self._settling(counts):
                     return
                 threading.Event().wait(_TICK_SECONDS)
 
     def _settling(self, counts: Mapping[TaskState, int]) -> bool:
-        unknown = self.project.ledger.find(self.project.name, [TaskState.UNKNOWN])
-        return any(counts.get(state) for state in PENDING) or any(task.settling for task in unknown)
+        unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
+        return any(counts.get(state) for state in PENDING) or any(task.resolves_itself for task in unknown)
 
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
-        resources = {key: getattr(self.project.resources, key) for key in self.project.blueprint.resource_keys}
+        resources = {key: getattr(self.project.resources, key) for key in self.project.spec.resource_keys}
         context = dg.build_sensor_context(
             instance=self.project.instance, resources=resources, definitions=self._definitions
         )
@@ -198,8 +199,8 @@ class Director:
 def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
     project = director.project
     store = project.store
-    tasks = project.ledger.current(project.name)
-    rows = project.ledger.rows(project.name)
+    tasks = project.ledger.tasks.current(project.name)
+    rows = project.ledger.rows.find(project.name)
     records = [_clip_record(store, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows]
     stored = sum(record["state"] == TaskState.STORED for record in records)
     usd = sum(task["charged_usd"] for task in charged)

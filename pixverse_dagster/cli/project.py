@@ -11,13 +11,15 @@ from typing import Any
 import click
 import dagster as dg
 
-from pixverse_dagster.blueprint import Blueprint
-from pixverse_dagster.io_managers.base import ClipIOManager
-from pixverse_dagster.ledger import Ledger
-from pixverse_dagster.pipeline import Workshop
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
+from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
 ENVIRONMENT_FILE = "pixverse.env"
+
+
 _LIVE_SETTINGS = tuple(
     f"PIXVERSE_{name}"
     for name in [
@@ -38,6 +40,8 @@ _LIVE_SETTINGS = tuple(
         "PACE",
     ]
 )
+
+
 _DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 
 
@@ -45,29 +49,29 @@ _DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 class Project:
     """A pipeline of a code location, with the ledger and the store that its definitions configure."""
 
-    blueprint: Blueprint
+    spec: PipelineSpec
     resources: Any
     instance: dg.DagsterInstance
 
     @property
     def name(self) -> str:
         """The pipeline's name."""
-        return self.blueprint.name
+        return self.spec.name
 
     @property
     def ledger(self) -> Ledger:
         """The pipeline's ledger."""
-        return getattr(self.resources, self.blueprint.ledger_key).get_ledger(self.instance)
+        return getattr(self.resources, self.spec.ledger_key).get_ledger(self.instance)
 
     @property
     def store(self) -> ClipStore:
         """The pipeline's store."""
-        io_manager: ClipIOManager = getattr(self.resources, self.blueprint.clips_key)
+        io_manager: ClipIOManager = getattr(self.resources, self.spec.clips_key)
         return io_manager.get_store()
 
-    def open(self) -> Workshop:
-        """A workshop on the pipeline; close it after use."""
-        return self.blueprint.open(self.resources, self.instance, run_id="")
+    def open(self) -> Session:
+        """A session on the pipeline; close it after use."""
+        return self.spec.open(self.resources, self.instance, run_id="")
 
 
 def project_options(command: Any) -> Any:
@@ -125,10 +129,10 @@ def open_project(module: str, pipeline: str | None) -> Generator[Project]:
     except ModuleNotFoundError as error:
         raise click.UsageError(f"cannot import {module}: {error}") from error
     definitions = next((v for v in vars(loaded).values() if isinstance(v, dg.Definitions)), None)
-    blueprints = [r for r in ((definitions and definitions.resources) or {}).values() if isinstance(r, Blueprint)]
-    chosen = [blueprint for blueprint in blueprints if pipeline in {None, blueprint.name}]
+    specs = [r for r in ((definitions and definitions.resources) or {}).values() if isinstance(r, PipelineSpec)]
+    chosen = [spec for spec in specs if pipeline in {None, spec.name}]
     if definitions is None or len(chosen) != 1:
-        names = ", ".join(blueprint.name for blueprint in blueprints) or "none"
+        names = ", ".join(spec.name for spec in specs) or "none"
         raise click.UsageError(f"{module} has these pipelines: {names}. Choose one with --pipeline")
     wanted = {*chosen[0].resource_keys, chosen[0].clips_key}
     resources = {key: resource for key, resource in (definitions.resources or {}).items() if key in wanted}

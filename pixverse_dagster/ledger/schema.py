@@ -7,9 +7,12 @@ from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String,
 HEAD = "0002"
 """The newest migration; `migrations/versions` holds the way there."""
 
+
 VERSION_TABLE = "pixverse_ledger_version"
 
+
 metadata = MetaData()
+
 
 meta = Table(
     "pixverse_meta",
@@ -17,6 +20,7 @@ meta = Table(
     Column("key", String(64), primary_key=True),
     Column("value", Text, nullable=False),
 )
+
 
 snapshots = Table(
     "pixverse_snapshots",
@@ -30,6 +34,7 @@ snapshots = Table(
     Column("run_id", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
 )
+
 
 rows = Table(
     "pixverse_rows",
@@ -45,6 +50,7 @@ rows = Table(
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
 )
+
 
 tasks = Table(
     "pixverse_tasks",
@@ -87,6 +93,7 @@ tasks = Table(
     Index("pixverse_tasks_open", "account", "state"),
 )
 
+
 # Rows that somebody asked to be submitted and that had to wait; a claim takes its row off.
 waiting = Table(
     "pixverse_waiting",
@@ -101,6 +108,7 @@ waiting = Table(
     Column("next_submit_at", Float, nullable=False),
 )
 
+
 accounts = Table(
     "pixverse_accounts",
     metadata,
@@ -109,6 +117,7 @@ accounts = Table(
     Column("strikes", Integer, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
 
 # The take that a person asked for, where it is higher than the table's.
 takes = Table(

@@ -15,12 +15,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import httpx
 from pydantic import Field
 
-from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running
-from pixverse_dagster.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
-from pixverse_dagster.models import At, ImageReference, ImageRules, Request, Resolution, one_of
-from pixverse_dagster.providers.base import (
-    Provider,
-    TaskRef,
+from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.lifecycle import FailureKind
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.providers.answers import (
     excerpt,
     identifier,
     integer,
@@ -34,13 +34,24 @@ from pixverse_dagster.providers.base import (
     unknown_word,
     unread_poll,
 )
-from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.fields import ImageReference, Resolution, one_of
 
 _OK, _AUTH = 1, 2
+
+
 _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
+
+
 _KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
+
+
 _CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
+
+
 _RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
+
+
 _NOT_FOUND = re.compile(r"(?i)not.?found|not exist|unknown task")
 
 
@@ -137,10 +148,10 @@ def _read_task(data: dict[str, Any], text: str, asked: int) -> PollFact:
     urls = tuple(islice((url for url in items(data.get("result_urls")) if is_web_url(url)), asked))
     if status == _FAILED:
         # No failure reason is documented; whatever text comes is kept.
-        return Ended(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
+        return Failed(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
     if urls and status != _PROCESSING:
         short = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
-        return Finished(urls, note=short)
+        return Succeeded(urls, note=short)
     if status == _COMPLETED:
         return Running(note="finished, but no result URL yet")
     return Running() if status == _PROCESSING else unknown_word(data.get("status"))

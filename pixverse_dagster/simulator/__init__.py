@@ -1,4 +1,4 @@
-"""The providers' APIs on this machine: a real HTTP server for development, for load and for money tests.
+"""The providers' APIs on this machine, for development, load and money tests. May import: nothing.
 
 It speaks HighwayAPI's, Runware's and Pixwith's protocols as their contracts have them, checks keys, refuses every body
 that breaks a documented rule, charges at acceptance, renders playable clips, keeps an audit, and misbehaves on demand.

@@ -17,13 +17,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from pixverse_dagster.simulator.answers import TRANSPORT, ClipAnswer, Dropped, base_url
+from pixverse_dagster.simulator.apis.highway import Highway
+from pixverse_dagster.simulator.apis.pixwith import Pixwith
+from pixverse_dagster.simulator.apis.runware import Runware
 from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
-from pixverse_dagster.simulator.highway import Highway
 from pixverse_dagster.simulator.images import Samples
-from pixverse_dagster.simulator.pixwith import Pixwith
-from pixverse_dagster.simulator.runware import Runware
-from pixverse_dagster.simulator.tasks import Studio
+from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, base_url
+from pixverse_dagster.simulator.state import SimulatorState
 
 # Longer than any client keeps an idle connection: otherwise a submit could meet a closing one, a loss nobody asked for.
 _KEEP_ALIVE_SECONDS = 120
@@ -34,7 +34,7 @@ Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
 
 def create_app(settings: Settings) -> Starlette:
     """The simulator as an ASGI application. Faults that drop connections need `serve`, which lends it the transport."""
-    studio = Studio(settings)
+    state = SimulatorState(settings)
     folder = (settings.samples_dir or SAMPLES_DIR).resolve()
 
     def samples(request: Request) -> Samples:
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> Starlette:
     def route(path: str, method: str, provider: str, endpoint: Endpoint) -> Route:
         async def counted(request: Request) -> Response:
             call, response = await endpoint(request)
-            studio.count(provider, call, "dropped" if isinstance(response, Dropped) else str(response.status_code))
+            state.count(provider, call, "dropped" if isinstance(response, Dropped) else str(response.status_code))
             return response
 
         return Route(path, counted, methods=[method])
@@ -51,9 +51,9 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         yield
-        studio.templates.close()
+        state.templates.close()
 
-    highway, runware, pixwith = Highway(studio, samples), Runware(studio, samples), Pixwith(studio, samples)
+    highway, runware, pixwith = Highway(state, samples), Runware(state, samples), Pixwith(state, samples)
     routes = [
         route("/highway/v3/async/task-result", "GET", "highway", highway.result),
         route("/highway/v3/async/{call}", "POST", "highway", highway.submit),
@@ -62,24 +62,24 @@ def create_app(settings: Settings) -> Starlette:
         route("/pixwith/api/task/create", "POST", "pixwith", pixwith.submit),
         route("/pixwith/api/task/get", "POST", "pixwith", pixwith.result),
         route("/pixwith/api/task/get_credits", "POST", "pixwith", pixwith.credit),
-        Route("/media/{task_id}/{name}", _media(studio)),
-        *_service_routes(studio, samples),
+        Route("/media/{task_id}/{name}", _media(state)),
+        *_service_routes(state, samples),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _service_routes(studio: Studio, samples: Callable[[Request], Samples]) -> list[Route]:
+def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]) -> list[Route]:
     async def tasks(request: Request) -> Response:
-        return JSONResponse(studio.audit(base_url(request)))
+        return JSONResponse(state.audit(base_url(request)))
 
     async def requests(_request: Request) -> Response:
-        return JSONResponse(studio.requests)
+        return JSONResponse(state.requests)
 
     async def faults(_request: Request) -> Response:
-        return JSONResponse(studio.faults.drawn)
+        return JSONResponse(state.faults.drawn)
 
     async def reset(_request: Request) -> Response:
-        studio.reset()
+        state.reset()
         return JSONResponse({})
 
     async def health(_request: Request) -> Response:
@@ -99,9 +99,9 @@ def _service_routes(studio: Studio, samples: Callable[[Request], Samples]) -> li
     ]
 
 
-def _media(studio: Studio) -> Callable[[Request], Awaitable[Response]]:
+def _media(state: SimulatorState) -> Callable[[Request], Awaitable[Response]]:
     def answer(request: Request) -> tuple[str, Response]:
-        task = studio.tasks.get(request.path_params["task_id"].lower())
+        task = state.tasks.get(request.path_params["task_id"].lower())
         provider = task.order.provider if task else "unknown"
         if "authorization" in request.headers or "api-key" in request.headers:
             return provider, _store_error(400, "InvalidRequest: only one auth mechanism is allowed")
@@ -116,7 +116,7 @@ def _media(studio: Studio) -> Callable[[Request], Awaitable[Response]]:
             return provider, _store_error(403, "SignatureDoesNotMatch")
         if expired:
             return provider, _store_error(410, "Request has expired")
-        fault = None if request.method == "HEAD" else studio.faults.first(DOWNLOAD_KINDS)
+        fault = None if request.method == "HEAD" else state.faults.first(DOWNLOAD_KINDS)
         if fault == "media.dropped":
             return provider, Dropped()
 
@@ -127,7 +127,7 @@ def _media(studio: Studio) -> Callable[[Request], Awaitable[Response]]:
 
     async def endpoint(request: Request) -> Response:
         provider, response = answer(request)
-        studio.count(provider, "media", "dropped" if isinstance(response, Dropped) else str(response.status_code))
+        state.count(provider, "media", "dropped" if isinstance(response, Dropped) else str(response.status_code))
         return response
 
     return endpoint

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pixverse_dagster.simulator.checks import RefusedError
+from pixverse_dagster.simulator.validation import RefusedError
 
 _MIB = 1024 * 1024
 _MAX_ASPECT = 2.5

@@ -1,1 +1,1 @@
-"""Where clips are kept: one module per kind of store."""
+"""Where clips are kept: a store is a file here and a line in STORES. May import: core."""

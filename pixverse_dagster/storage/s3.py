@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlencode, urlsplit
 
-from pixverse_dagster.errors import PixverseError
+from pixverse_dagster.core.errors import PixverseError
 
 _TAKEN = {"PreconditionFailed", "412"}
 _RACING = {"ConditionalRequestConflict", "409"}

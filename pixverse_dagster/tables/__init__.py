@@ -1,4 +1,4 @@
-"""Prompt tables, read one row at a time from wherever they are.
+"""Prompt tables, read one row at a time from wherever they are. May import: core, providers, transport.
 
 Rows are in table order. The line of a row is the line of a CSV or JSON Lines file, and elsewhere the number of the
 record, from 1. What a cell may hold, and what it then means, is the same for every source: see `cells`.
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from pixverse_dagster.download import DownloadRules
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.files import FileTable
 from pixverse_dagster.tables.sql import SqlTable
 from pixverse_dagster.tables.values import AssetTable, CallableTable, ValueTable
+from pixverse_dagster.transport.download import DownloadRules
 
 __all__ = ["AssetTable", "CallableTable", "FileTable", "PromptTable", "SqlTable", "ValueTable", "open_table"]
 

@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from pixverse_dagster.errors import InvalidRow, InvalidTable
-from pixverse_dagster.prompts import RawRow
-from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.core.errors import InvalidRow, InvalidTable
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.row import RawRow
 
 _SAID_MAX = 400
 _PANDAS_MISSING = {"NAType", "NaTType"}

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.errors import InvalidTable, ReadFailed
-from pixverse_dagster.prompts import RawRow
-from pixverse_dagster.redaction import redact_url
+from pixverse_dagster.core.errors import InvalidTable, ReadFailed
+from pixverse_dagster.core.redaction import redact_url
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.cells import said
 from pixverse_dagster.tables.formats import READ_AHEAD_BYTES, READERS, read_parquet
+from pixverse_dagster.transport.download import Downloader, DownloadRules
 
 MAX_COPY_BYTES = 512 * 1024**2
 """Of a table that is copied to this machine to be read."""

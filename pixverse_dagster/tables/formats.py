@@ -10,8 +10,8 @@ from importlib import import_module
 from itertools import chain, count
 from typing import Any, BinaryIO, cast
 
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.cells import find_twice, raw_row, said, unique_columns
 
 Reader = Callable[[str, BinaryIO], Iterator[RawRow]]

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import RawRow
-from pixverse_dagster.redaction import redact_text
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.cells import raw_row, said, unique_columns
 
 if TYPE_CHECKING:

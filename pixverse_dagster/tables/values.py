@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from pixverse_dagster.errors import InvalidTable, PixverseError
-from pixverse_dagster.prompts import RawRow
+from pixverse_dagster.core.errors import InvalidTable, PixverseError
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.cells import raw_row, said, unique_columns
 from pixverse_dagster.tables.formats import arrow_rows, import_arrow
 

@@ -19,12 +19,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
-from pixverse_dagster.clip import PENDING, Accepted, Ended, FailureKind, Finished, TaskState
-from pixverse_dagster.errors import PixverseError
-from pixverse_dagster.ledger import Intent, Ledger, Task, open_ledger, schema
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster.prices import estimate_usd
-from pixverse_dagster.prompts import Problem, Row
+from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.lifecycle import PENDING, FailureKind, TaskState
+from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
+from pixverse_dagster.core.row import Problem, Row
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger import schema
+from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster_tests.harness.factories import (
     CELLS,
     HIGHWAY,
@@ -40,8 +44,8 @@ from pixverse_dagster_tests.harness.factories import (
 LEASE = 180.0
 SECRET = "X-Sim-Signature=s3cr3t"  # noqa: S105 - what must not be found afterwards
 URL = f"https://results.example.org/1.mp4?{SECRET}"
-FINISHED = Finished((URL,), cost_usd=0.11, seeds=(7,), note="1 of 1")
-ENDED = Ended(FailureKind.MODERATED, "not allowed")
+FINISHED = Succeeded((URL,), cost_usd=0.11, seeds=(7,), note="1 of 1")
+ENDED = Failed(FailureKind.MODERATED, "not allowed")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -65,7 +69,7 @@ def ledger(engine: sa.Engine) -> Ledger:
 
 
 def claim(ledger: Ledger, row: Row, now: float = NOW) -> tuple[Task, bool]:
-    return ledger.claim(NAME, row, Intent(RUN, now, LEASE, estimate_usd(row.request)))
+    return ledger.claim(NAME, row, ClaimTerms(RUN, now, LEASE, estimate_usd(row.request)))
 
 
 def claimed(ledger: Ledger, row: Row, now: float = NOW) -> Task:
@@ -79,7 +83,7 @@ def submitted(ledger: Ledger, row: Row, next_poll_at: float = NOW + 5) -> Task:
 
 
 def succeeded(ledger: Ledger, row: Row, finished_at: float = NOW + 9) -> Task:
-    return ledger.finish(submitted(ledger, row), FINISHED, finished_at)
+    return ledger.succeed(submitted(ledger, row), FINISHED, finished_at)
 
 
 REACH: dict[TaskState, Callable[[Ledger, Row], Task]] = {
@@ -88,8 +92,8 @@ REACH: dict[TaskState, Callable[[Ledger, Row], Task]] = {
     TaskState.SUCCEEDED: succeeded,
     TaskState.STORED: lambda ledger, row: ledger.store(succeeded(ledger, row), NOW + 20),
     TaskState.REFUSED: lambda ledger, row: ledger.refuse(claimed(ledger, row), "no credit"),
-    TaskState.FAILED: lambda ledger, row: ledger.end(submitted(ledger, row), ENDED, NOW + 9),
-    TaskState.UNKNOWN: lambda ledger, row: ledger.doubt(claimed(ledger, row), "no answer", None),
+    TaskState.FAILED: lambda ledger, row: ledger.fail(submitted(ledger, row), ENDED, NOW + 9),
+    TaskState.UNKNOWN: lambda ledger, row: ledger.mark_unknown(claimed(ledger, row), "no answer", None),
 }
 
 
@@ -107,8 +111,8 @@ def test_of_sixteen_threads_exactly_one_claims_a_row(ledger: Ledger):
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(attempt, range(16)))
     assert sum(mine for _, mine in outcomes) == 1
-    assert {task.id for task, _ in outcomes} == {ledger.find(NAME)[0].id}
-    assert len(ledger.find(NAME)) == 1
+    assert {task.id for task, _ in outcomes} == {ledger.tasks.find(NAME)[0].id}
+    assert len(ledger.tasks.find(NAME)) == 1
 
 
 def claim_all(job: tuple[str, list[Row]]) -> list[str]:
@@ -122,7 +126,7 @@ def test_of_four_processes_exactly_one_claims_each_row(ledger: Ledger, database_
     rows = make_rows(50)
     claims = at_once(claim_all, [(database_url, rows)] * 4)
     assert sorted(itertools.chain(*claims)) == [row.id for row in rows]
-    assert [task.attempt for task in ledger.find(NAME)] == [1] * len(rows)
+    assert [task.attempt for task in ledger.tasks.find(NAME)] == [1] * len(rows)
 
 
 def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Ledger):
@@ -131,9 +135,9 @@ def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Le
     for state, task in tasks.items():
         again, mine = claim(ledger, make_row(state), NOW + 1_000_000)
         assert not mine
-        assert again == ledger.refresh(task)
+        assert again == ledger.tasks.refresh(task)
         assert again.state is state
-    assert len(ledger.find(NAME)) == len(tasks)
+    assert len(ledger.tasks.find(NAME)) == len(tasks)
 
 
 def test_a_refused_request_may_be_claimed_again_under_another_reference(ledger: Ledger):
@@ -144,11 +148,11 @@ def test_a_refused_request_may_be_claimed_again_under_another_reference(ledger: 
     assert mine
     assert (first.attempt, second.attempt) == (1, 2)
     assert second.client_reference != first.client_reference
-    assert [(task.attempt, task.state) for task in ledger.attempts(second)] == [
+    assert [(task.attempt, task.state) for task in ledger.tasks.attempts(second)] == [
         (1, TaskState.REFUSED),
         (2, TaskState.CLAIMED),
     ]
-    assert ledger.attempts(second)[0].reason == "no credit"
+    assert ledger.tasks.attempts(second)[0].reason == "no credit"
 
 
 def test_of_many_threads_exactly_one_claims_the_second_attempt(ledger: Ledger):
@@ -162,7 +166,7 @@ def test_of_many_threads_exactly_one_claims_the_second_attempt(ledger: Ledger):
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(8))) == 1
-    assert sorted(task.attempt for task in ledger.find(NAME)) == [1, 2]
+    assert sorted(task.attempt for task in ledger.tasks.find(NAME)) == [1, 2]
 
 
 def test_a_new_take_or_another_request_may_be_claimed(ledger: Ledger):
@@ -177,7 +181,7 @@ def test_a_new_take_or_another_request_may_be_claimed(ledger: Ledger):
 def test_pipelines_and_rows_with_the_same_words_do_not_share_claims(ledger: Ledger):
     """The same words in another row or another pipeline are another clip."""
     tasks = [claimed(ledger, make_row("one")), claimed(ledger, make_row("two"))]
-    task, mine = ledger.claim("posters", make_row("one"), Intent(RUN, NOW, LEASE))
+    task, mine = ledger.claim("posters", make_row("one"), ClaimTerms(RUN, NOW, LEASE))
     assert mine
     assert len({one.client_reference for one in [*tasks, task]}) == 3
 
@@ -216,7 +220,7 @@ def test_a_claim_outlives_the_process_that_made_it(ledger: Ledger, database_url:
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    (task,) = ledger.find(NAME)
+    (task,) = ledger.tasks.find(NAME)
     assert task.state is TaskState.CLAIMED
     assert not claim(ledger, make_row())[1]
 
@@ -241,7 +245,7 @@ MOVES = {
     ),
     "refuse": Move(lambda ledger, task: ledger.refuse(task, "why"), (TaskState.CLAIMED,), TaskState.REFUSED),
     "doubt": Move(
-        lambda ledger, task: ledger.doubt(task, "why", NOW + 8),
+        lambda ledger, task: ledger.mark_unknown(task, "why", NOW + 8),
         (TaskState.CLAIMED, TaskState.UNKNOWN),
         TaskState.UNKNOWN,
     ),
@@ -250,12 +254,12 @@ MOVES = {
         (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.UNKNOWN),
     ),
     "finish": Move(
-        lambda ledger, task: ledger.finish(task, FINISHED, NOW + 9),
+        lambda ledger, task: ledger.succeed(task, FINISHED, NOW + 9),
         (TaskState.SUBMITTED, TaskState.SUCCEEDED),
         TaskState.SUCCEEDED,
     ),
     "end": Move(
-        lambda ledger, task: ledger.end(task, ENDED, NOW + 9),
+        lambda ledger, task: ledger.fail(task, ENDED, NOW + 9),
         (TaskState.SUBMITTED, TaskState.SUCCEEDED),
         TaskState.FAILED,
     ),
@@ -275,7 +279,7 @@ def test_a_task_moves_only_along_its_way(ledger: Ledger):
         # What a second process still believes must not matter, only what the ledger says.
         believed = dataclasses.replace(before, state=move.leaves[0])
         after = move.call(ledger, believed)
-        assert after == ledger.refresh(before)
+        assert after == ledger.tasks.refresh(before)
         if state in move.leaves:
             assert after.state is (move.to or state), (name, state)
             assert after != before or move.to is state
@@ -293,7 +297,7 @@ def test_a_late_answer_wins_over_doubt(ledger: Ledger):
 def test_a_late_refusal_does_not_win_over_doubt(ledger: Ledger):
     """A doubted submit may have been replayed meanwhile, so a refusal of the first sending frees nothing."""
     task = claimed(ledger, make_row())
-    ledger.doubt(task, "no answer", None)
+    ledger.mark_unknown(task, "no answer", None)
     assert ledger.refuse(task, "busy").state is TaskState.UNKNOWN
     assert not claim(ledger, make_row())[1]
 
@@ -304,20 +308,20 @@ def test_of_racing_moves_one_wins_and_all_see_the_same_task(ledger: Ledger):
 
     def move(number: int) -> Task:
         together.wait()
-        return ledger.store(task, NOW + 20) if number % 2 else ledger.end(task, ENDED, NOW + 20)
+        return ledger.store(task, NOW + 20) if number % 2 else ledger.fail(task, ENDED, NOW + 20)
 
     with ThreadPoolExecutor(8) as pool:
         outcomes = {one.state for one in pool.map(move, range(8))}
-    assert outcomes == {ledger.refresh(task).state}
+    assert outcomes == {ledger.tasks.refresh(task).state}
 
 
 def test_text_of_a_provider_that_a_database_cannot_hold_is_kept_as_far_as_it_can(ledger: Ledger):
     """A NUL or half a surrogate pair in a provider's message never keeps an outcome out of the ledger."""
     nasty = "no\x00thing \ud800 here"
     refused = ledger.refuse(claimed(ledger, make_row("a")), nasty)
-    failed = ledger.end(submitted(ledger, make_row("b")), Ended(FailureKind.PROVIDER_ERROR, nasty), NOW)
+    failed = ledger.fail(submitted(ledger, make_row("b")), Failed(FailureKind.PROVIDER_ERROR, nasty), NOW)
     running = ledger.keep_polling(submitted(ledger, make_row("c")), nasty, NOW)
-    found = [ledger.refresh(task) for task in (refused, failed, running)]
+    found = [ledger.tasks.refresh(task) for task in (refused, failed, running)]
     assert [task.state for task in found] == [TaskState.REFUSED, TaskState.FAILED, TaskState.SUBMITTED]
     assert all("thing" in (task.reason or task.note) for task in found)
 
@@ -329,20 +333,20 @@ def test_due_tasks_come_longest_overdue_first_and_no_more_than_asked_for(ledger:
     """The task that has waited longest is polled first, so that a bounded tick starves none."""
     for number, wait in enumerate([30, 10, 20, 40]):
         submitted(ledger, make_row(f"r{number}"), NOW + wait)
-    assert [task.row for task in ledger.due(NAME, NOW + 30, 10)] == ["r1", "r2", "r0"]
-    assert [task.row for task in ledger.due(NAME, NOW + 30, 2)] == ["r1", "r2"]
-    assert ledger.due("posters", NOW + 1000, 10) == []
-    assert ledger.due(NAME, NOW + 9, 10) == []
+    assert [task.row for task in ledger.tasks.due(NAME, NOW + 30, 10)] == ["r1", "r2", "r0"]
+    assert [task.row for task in ledger.tasks.due(NAME, NOW + 30, 2)] == ["r1", "r2"]
+    assert ledger.tasks.due("posters", NOW + 1000, 10) == []
+    assert ledger.tasks.due(NAME, NOW + 9, 10) == []
 
 
 def test_a_claim_is_due_when_its_lease_is_over_and_ends_are_never_due(ledger: Ledger):
     """A claim without an answer is looked at once its process has had its time; what has ended is left alone."""
     for state, reach in REACH.items():
         reach(ledger, make_row(state))
-    assert [task.state for task in ledger.due(NAME, NOW + LEASE - 1, 10)] == [TaskState.SUBMITTED]
-    assert {task.state for task in ledger.due(NAME, NOW + LEASE, 10)} == {TaskState.SUBMITTED, TaskState.CLAIMED}
-    doubted = ledger.doubt(claimed(ledger, make_row("asked again")), "no answer", NOW + 3)
-    assert doubted in ledger.due(NAME, NOW + 3, 10)
+    assert [task.state for task in ledger.tasks.due(NAME, NOW + LEASE - 1, 10)] == [TaskState.SUBMITTED]
+    assert {task.state for task in ledger.tasks.due(NAME, NOW + LEASE, 10)} == {TaskState.SUBMITTED, TaskState.CLAIMED}
+    doubted = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3)
+    assert doubted in ledger.tasks.due(NAME, NOW + 3, 10)
 
 
 def test_ready_tasks_come_oldest_result_first_and_no_more_than_asked_for(ledger: Ledger):
@@ -350,49 +354,49 @@ def test_ready_tasks_come_oldest_result_first_and_no_more_than_asked_for(ledger:
     for number, finished_at in enumerate([30, 10, 20]):
         succeeded(ledger, make_row(f"r{number}"), NOW + finished_at)
     submitted(ledger, make_row("running"))
-    assert [task.row for task in ledger.ready(NAME, NOW + 100, 10)] == ["r1", "r2", "r0"]
-    assert [task.row for task in ledger.ready(NAME, NOW + 100, 2)] == ["r1", "r2"]
-    assert [task.row for task in ledger.ready(NAME, NOW + 15, 10)] == ["r1"]
+    assert [task.row for task in ledger.tasks.ready(NAME, NOW + 100, 10)] == ["r1", "r2", "r0"]
+    assert [task.row for task in ledger.tasks.ready(NAME, NOW + 100, 2)] == ["r1", "r2"]
+    assert [task.row for task in ledger.tasks.ready(NAME, NOW + 15, 10)] == ["r1"]
 
 
 def test_a_leased_task_is_offered_again_when_the_lease_is_over(ledger: Ledger):
     """One collect run at a time has a task, and a run that died does not keep it."""
     tasks = [succeeded(ledger, make_row(f"r{number}")) for number in range(3)]
     ledger.lease_collect(tasks[:2], NOW + 900)
-    assert [task.row for task in ledger.ready(NAME, NOW + 899, 10)] == ["r2"]
-    assert len(ledger.ready(NAME, NOW + 900, 10)) == 3
+    assert [task.row for task in ledger.tasks.ready(NAME, NOW + 899, 10)] == ["r2"]
+    assert len(ledger.tasks.ready(NAME, NOW + 900, 10)) == 3
 
 
 def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger):
     """A collect run that renews an expired link and then dies leaves a task that is offered again."""
     task = succeeded(ledger, make_row())
     ledger.lease_collect([task], NOW + 900)
-    renewed = ledger.finish(task, Finished(("https://results.example.org/new.mp4",)), NOW + 50)
+    renewed = ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50)
     assert renewed.urls == ("https://results.example.org/new.mp4",)
-    assert ledger.ready(NAME, NOW + 899, 10) == []
-    assert [one.id for one in ledger.ready(NAME, NOW + 900, 10)] == [task.id]
+    assert ledger.tasks.ready(NAME, NOW + 899, 10) == []
+    assert [one.id for one in ledger.tasks.ready(NAME, NOW + 900, 10)] == [task.id]
 
 
 def test_a_failed_collect_is_offered_again_at_its_time(ledger: Ledger):
     """A collect that failed waits its turn and counts."""
     task = ledger.retry_collect(succeeded(ledger, make_row()), "not stored yet: cut off", NOW + 60)
     assert (task.state, task.collects, task.note) == (TaskState.SUCCEEDED, 1, "not stored yet: cut off")
-    assert ledger.ready(NAME, NOW + 59, 10) == []
-    assert ledger.ready(NAME, NOW + 60, 10) == [task]
+    assert ledger.tasks.ready(NAME, NOW + 59, 10) == []
+    assert ledger.tasks.ready(NAME, NOW + 60, 10) == [task]
 
 
 def test_current_is_the_newest_attempt_at_what_the_row_asks_for_now(ledger: Ledger):
     """Tasks of earlier words or takes of a row are history, not the row's task."""
     old, new = make_row("a"), make_row("a", prompt="two kites")
     REACH[TaskState.STORED](ledger, old)
-    ledger.record_snapshot(NAME, [new, make_row("b")], [], RUN, NOW)
-    assert ledger.current(NAME) == {}
+    ledger.rows.record(NAME, [new, make_row("b")], [], RUN, NOW)
+    assert ledger.tasks.current(NAME) == {}
     ledger.refuse(claimed(ledger, new), "busy")
     second = claimed(ledger, new, NOW + 1)
-    assert ledger.current(NAME) == {"a": second}
-    assert ledger.current(NAME, ["a", "b", "no such row"]) == {"a": second}
-    assert ledger.current(NAME, ["b"]) == {}
-    assert ledger.current("posters") == {}
+    assert ledger.tasks.current(NAME) == {"a": second}
+    assert ledger.tasks.current(NAME, ["a", "b", "no such row"]) == {"a": second}
+    assert ledger.tasks.current(NAME, ["b"]) == {}
+    assert ledger.tasks.current("posters") == {}
 
 
 def test_newest_stored_is_the_clip_that_was_stored_last(ledger: Ledger):
@@ -401,20 +405,20 @@ def test_newest_stored_is_the_clip_that_was_stored_last(ledger: Ledger):
     second = ledger.store(succeeded(ledger, make_row("a", take=2)), NOW + 30)
     submitted(ledger, make_row("a", take=3))
     succeeded(ledger, make_row("b"))
-    assert ledger.newest_stored(NAME, ["a", "b"]) == {"a": second}
-    assert {task.id for task in ledger.find(NAME, [TaskState.STORED])} == {first.id, second.id}
+    assert ledger.tasks.newest_stored(NAME, ["a", "b"]) == {"a": second}
+    assert {task.id for task in ledger.tasks.find(NAME, [TaskState.STORED])} == {first.id, second.id}
 
 
 def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger):
     """Each filter leaves what it says, the oldest claim first."""
     for number, state in enumerate(REACH):
         REACH[state](ledger, make_row(state))
-        ledger.claim("posters", make_row(state), Intent(RUN, NOW - number, LEASE))
-    assert {task.state for task in ledger.find(NAME, PENDING)} == set(PENDING)
-    assert [task.row for task in ledger.find(NAME, keys=["stored"])] == ["stored"]
-    assert [task.claimed_at for task in ledger.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
-    assert ledger.counts(NAME) == dict.fromkeys(REACH, 1)
-    assert ledger.counts("posters") == {TaskState.CLAIMED: len(REACH)}
+        ledger.claim("posters", make_row(state), ClaimTerms(RUN, NOW - number, LEASE))
+    assert {task.state for task in ledger.tasks.find(NAME, PENDING)} == set(PENDING)
+    assert [task.row for task in ledger.tasks.find(NAME, keys=["stored"])] == ["stored"]
+    assert [task.claimed_at for task in ledger.tasks.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
+    assert ledger.tasks.counts(NAME) == dict.fromkeys(REACH, 1)
+    assert ledger.tasks.counts("posters") == {TaskState.CLAIMED: len(REACH)}
 
 
 # --- snapshots
@@ -422,35 +426,35 @@ def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger)
 
 def test_a_snapshot_names_what_is_new_changed_unchanged_and_removed(ledger: Ledger):
     """Reading the table again says what became of each row; the same table again changes nothing."""
-    ledger.record_snapshot(NAME, [make_row("a"), make_row("b"), make_row("c")], [], RUN, NOW)
+    ledger.rows.record(NAME, [make_row("a"), make_row("b"), make_row("c")], [], RUN, NOW)
     table = [make_row("d"), make_row("b", prompt="two kites"), make_row("a", campaign="winter")]
-    change = ledger.record_snapshot(NAME, table, [], RUN, NOW + 1)
+    change = ledger.rows.record(NAME, table, [], RUN, NOW + 1)
     assert (change.new, change.changed, change.unchanged, change.removed) == (("d",), {"b": ("prompt",)}, 1, ("c",))
-    again = ledger.record_snapshot(NAME, table, [], RUN, NOW + 2)
+    again = ledger.rows.record(NAME, table, [], RUN, NOW + 2)
     assert (again.new, again.changed, again.unchanged, again.removed) == ((), {}, 3, ())
-    assert list(ledger.rows(NAME).values()) == table
-    assert ledger.rows("posters") == {}
+    assert list(ledger.rows.find(NAME).values()) == table
+    assert ledger.rows.find("posters") == {}
 
 
 def test_a_snapshot_keeps_its_problems(ledger: Ledger):
     """The problems of the last reading are known until the next one, the first thousand of them."""
     problems = [Problem(line, f"r{line}", "prompt", 'is "empty"\x00') for line in range(1500)]
-    ledger.record_snapshot(NAME, [], problems, RUN, NOW)
-    assert ledger.problems(NAME) == problems[:1000]
-    ledger.record_snapshot(NAME, [make_row()], [], RUN, NOW + 1)
-    assert ledger.problems(NAME) == []
-    assert ledger.problems("posters") == []
+    ledger.rows.record(NAME, [], problems, RUN, NOW)
+    assert ledger.rows.problems(NAME) == problems[:1000]
+    ledger.rows.record(NAME, [make_row()], [], RUN, NOW + 1)
+    assert ledger.rows.problems(NAME) == []
+    assert ledger.rows.problems("posters") == []
 
 
 def test_a_snapshot_is_recorded_whole_or_not_at_all(ledger: Ledger):
     """A table whose last row cannot be written leaves the rows as they were."""
     before = [make_row("a"), make_row("b")]
-    ledger.record_snapshot(NAME, before, [], RUN, NOW)
+    ledger.rows.record(NAME, before, [], RUN, NOW)
     rows = make_rows(700)
     with pytest.raises(IntegrityError) as error:
-        ledger.record_snapshot(NAME, [*rows, rows[0]], [], RUN, NOW + 1)
+        ledger.rows.record(NAME, [*rows, rows[0]], [], RUN, NOW + 1)
     assert "a kite" not in str(error.value), "a database error quotes what was written, webhook tokens included"
-    assert list(ledger.rows(NAME).values()) == before
+    assert list(ledger.rows.find(NAME).values()) == before
 
 
 def test_five_thousand_rows_are_recorded_in_seconds_and_read_back_in_order(ledger: Ledger):
@@ -458,12 +462,12 @@ def test_five_thousand_rows_are_recorded_in_seconds_and_read_back_in_order(ledge
     one = make_row()
     table = [dataclasses.replace(one, id=f"r{number}", line=number) for number in reversed(range(5000))]
     start = time.monotonic()
-    change = ledger.record_snapshot(NAME, table, [], RUN, NOW)
+    change = ledger.rows.record(NAME, table, [], RUN, NOW)
     assert time.monotonic() - start < 10
     assert len(change.new) == 5000
     keys = [row.id for row in table]
-    assert list(ledger.rows(NAME)) == keys
-    assert set(ledger.rows(NAME, keys)) == set(keys)
+    assert list(ledger.rows.find(NAME)) == keys
+    assert set(ledger.rows.find(NAME, keys)) == set(keys)
 
 
 def test_the_same_table_may_be_recorded_by_several_runs_at_once(ledger: Ledger):
@@ -472,11 +476,11 @@ def test_the_same_table_may_be_recorded_by_several_runs_at_once(ledger: Ledger):
 
     def record(number: int) -> None:
         together.wait()
-        ledger.record_snapshot(NAME, table, [], f"run-{number}", NOW + number)
+        ledger.rows.record(NAME, table, [], f"run-{number}", NOW + number)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(record, range(6)))
-    assert list(ledger.rows(NAME).values()) == table
+    assert list(ledger.rows.find(NAME).values()) == table
 
 
 # --- round trips
@@ -486,15 +490,15 @@ def test_the_same_table_may_be_recorded_by_several_runs_at_once(ledger: Ledger):
 def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
     """Request, images, labels, times, money, URLs and seeds are read as they were written, for every model."""
     row = make_row("Привет 世界 %41 '--", model, campaign='"; DROP TABLE', language="日本", take=3)
-    ledger.record_snapshot(NAME, [row], [], RUN, NOW)
-    assert ledger.rows(NAME) == {row.id: row}
+    ledger.rows.record(NAME, [row], [], RUN, NOW)
+    assert ledger.rows.find(NAME) == {row.id: row}
     task = claimed(ledger, row)
-    assert ledger.refresh(task).request == row.request
+    assert ledger.tasks.refresh(task).request == row.request
     task = ledger.accept(task, Accepted("task-1", 30.0), NOW + 1.25, NOW + 5)
     task = ledger.keep_polling(task, "eta 3 s", NOW + 7.5)
-    task = ledger.finish(task, Finished(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125)
+    task = ledger.succeed(task, Succeeded(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125)
     task = ledger.retry_collect(task, "cut off", NOW + 60)
-    found = ledger.refresh(task)
+    found = ledger.tasks.refresh(task)
     assert found == dataclasses.replace(task, next_poll_at=None)
     expected = {
         "pipeline": NAME,
@@ -537,10 +541,10 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
 def test_result_urls_are_gone_from_the_database_when_the_task_is_over(ledger: Ledger, engine: sa.Engine, ends: str):
     """A result URL is a permission: once the clip is stored or the task has ended, no byte of it is left."""
     tasks = [succeeded(ledger, make_row(f"r{number}")) for number in range(40)]
-    tasks = [ledger.finish(task, Finished((f"{URL}&again=1", URL)), NOW + 10) for task in tasks]
+    tasks = [ledger.succeed(task, Succeeded((f"{URL}&again=1", URL)), NOW + 10) for task in tasks]
     assert SECRET.encode() in everything_in(engine)
     for task in tasks:
-        over = ledger.store(task, NOW + 20) if ends == "stored" else ledger.end(task, ENDED, NOW + 20)
+        over = ledger.store(task, NOW + 20) if ends == "stored" else ledger.fail(task, ENDED, NOW + 20)
         assert over.urls == ()
     assert SECRET.encode() not in everything_in(engine)
 
@@ -575,7 +579,7 @@ def test_opening_a_ledger_twice_is_harmless(ledger: Ledger, database_url: str):
     task = claimed(ledger, make_row())
     again = open_engine(database_url)
     second = Ledger(again)
-    assert (second.id, second.find(NAME)) == (ledger.id, [task])
+    assert (second.id, second.tasks.find(NAME)) == (ledger.id, [task])
     again.dispose()
 
 

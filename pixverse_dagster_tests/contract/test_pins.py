@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from pixverse_dagster import definitions
 from pixverse_dagster.cli import cli
+from pixverse_dagster.core.layout import manifest_key, task_folder
 from pixverse_dagster.ledger import schema
-from pixverse_dagster.lineage import manifest_key, task_folder
 from pixverse_dagster_tests.harness.factories import CELLS, make_row, make_task
 
 HELP = Path(__file__).parents[1] / "data" / "help.txt"

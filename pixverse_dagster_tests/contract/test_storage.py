@@ -18,7 +18,7 @@ import pytest
 from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingTypeStubs]
 from dagster_aws.s3 import S3Resource
 
-from pixverse_dagster.lineage import clip_folder
+from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store

@@ -1,8 +1,7 @@
-"""What other people's code leans on: names, the manifest's schema, errors, commands, imports."""
+"""What other people's code leans on: names, the manifest's schema, errors, commands."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import pickle
@@ -18,9 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 import pixverse_dagster
-from pixverse_dagster import ClipManifest, errors
+from pixverse_dagster import ClipManifest
 from pixverse_dagster.cli import cli
-from pixverse_dagster.errors import PixverseError, RateLimited
+from pixverse_dagster.core import errors
+from pixverse_dagster.core.errors import PixverseError, RateLimited
 
 PACKAGE = Path(pixverse_dagster.__file__).parent
 ROOT = PACKAGE.parent
@@ -255,94 +255,7 @@ def test_the_program_is_installed_and_an_error_is_one_line(tmp_path: Path):
     assert ended.stderr.splitlines()[-1].startswith("Error: ")
 
 
-# Layers
-
-
-LAYERS = [
-    {"clip", "errors", "redaction"},
-    {"budget", "models", "providers", "prompts", "prices", "pace", "plan", "lineage", "retry"},
-    {
-        "transport", "wire", "download", "tables", "images", "media", "inspection", "ledger", "migrations", "storage",
-        "pipeline", "intake", "settlement", "submission", "polling", "collection", "delivery", "verification",
-    },
-    {
-        "resources", "io_managers", "events", "readings", "reporting", "stops", "blueprint", "assets", "checks",
-        "sensors", "factory", "component", "definitions", "cli",
-    },
-]  # fmt: skip
-LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-# Facts of the ledger that are values, not I/O.
-ALLOWED_UP = {(part, "pixverse_dagster.ledger.records") for part in ("plan", "lineage", "retry")}
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-
-
-def imports(source: Path) -> set[str]:
-    """Every module that a source file imports, wherever in the file."""
-    found: set[str] = set()
-    package = [PACKAGE.name, *source.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*start, *([node.module] if node.module else [])])
-            found |= {f"{module}.{alias.name}" for alias in node.names} if module == PACKAGE.name else {module}
-    return found
-
-
-def part(source: Path) -> str:
-    """The part of the package that a file belongs to: a module's name, or a folder's."""
-    return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def ours(names: set[str]) -> dict[str, str]:
-    """Imported modules of this package, each with its part."""
-    return {name: name.split(".")[1] for name in names if name.startswith(PACKAGE.name + ".")}
-
-
-MODULES = [source for source in SOURCES if part(source) not in {"__init__", "simulator"}]
-
-
-@pytest.mark.parametrize("source", MODULES, ids=lambda source: str(source.relative_to(PACKAGE)))
-def test_imports_go_downward_only(source: Path):
-    """A module imports from its own layer or a lower one, and never the simulator; each module has a layer."""
-    here = part(source)
-    upward = {
-        name
-        for name, other in ours(imports(source)).items()
-        if LAYER.get(other, 9) > LAYER[here] and (here, name) not in ALLOWED_UP
-    }
-    assert upward == set()
-
-
-@pytest.mark.parametrize("source", MODULES, ids=lambda source: str(source.relative_to(PACKAGE)))
-def test_only_the_top_layer_knows_dagster_and_only_tables_import_boto3(source: Path):
-    """The ledger, the wire and the stores work without Dagster; a store's S3 is dagster-aws's resource.
-
-    A table that is named by nothing but its URL makes its own client.
-    """
-    packages = {name.split(".")[0] for name in imports(source)}
-    assert part(source) == "tables" or not {name for name in packages if name in {"boto3", "botocore"}}
-    if LAYER[part(source)] < 3:
-        assert not {name for name in packages if name.startswith("dagster")}
-    if LAYER[part(source)] < 2:
-        assert not packages & {"sqlalchemy", "av", "alembic", "socket", "threading", "subprocess", "pathlib", "os"}
-
-
-def test_the_simulator_imports_nothing_of_the_product():
-    """It judges the product, so it shares no code with it; found in the syntax, not in the text."""
-    simulator = [source for source in SOURCES if part(source) == "simulator"]
-    assert len(simulator) > 5
-    for source in simulator:
-        assert set(ours(imports(source)).values()) <= {"simulator"}, source
-
-
-def test_the_layer_check_can_see():
-    """It finds imports at the top, inside functions, relative ones, and those under TYPE_CHECKING."""
-    found = set[str]().union(*(imports(source) for source in SOURCES))
-    assert {"dagster", "httpx", "sqlalchemy", "av", "dagster_aws.s3", "pixverse_dagster.ledger.records"} <= found
-    assert "pixverse_dagster.factory" in imports(PACKAGE / "__init__.py")
-    assert {LAYER[part(source)] for source in MODULES} == {0, 1, 2, 3}
+# Types and schema
 
 
 def test_the_types_are_shipped():

@@ -25,9 +25,9 @@ from pixverse_dagster import (
     RunwareResource,
     build_clips_definitions,
 )
-from pixverse_dagster.ledger import open_ledger
-from pixverse_dagster.ledger.database import sqlite_url
-from pixverse_dagster.resources import default_ledger_url
+from pixverse_dagster.ledger.engine import sqlite_url
+from pixverse_dagster.ledger.ledger import open_ledger
+from pixverse_dagster.orchestration.resources import default_ledger_url
 from pixverse_dagster_tests.harness.servers import Simulator
 
 # Dagster marks much of what it does here itself as beta.
@@ -257,7 +257,7 @@ def test_new_rows_are_asked_for_within_the_budget_and_only_once(
     assert ran.success
     assert len(server.tasks()) == 2
     ledger = open_ledger(sqlite_url(tmp_path / "ledger.db"))
-    assert ledger.unsubmitted("films", 10) == ["r2"]
+    assert ledger.rows.unsubmitted("films", 10) == ["r2"]
 
 
 def test_a_changed_table_is_read_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -321,7 +321,7 @@ def test_no_money_is_spent_on_a_ledger_that_will_be_deleted(tmp_path: Path, home
         dagster.run("prompts")
         with pytest.raises(NotSent, match=r"Nothing was sent\. Set DAGSTER_HOME to a directory that stays"):
             dagster.run("tasks", row="r0")
-        assert not open_ledger(default_ledger_url(instance)).find("films")
+        assert not open_ledger(default_ledger_url(instance)).tasks.find("films")
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.simulator import KINDS
 from pixverse_dagster_tests.harness.commands import (
     MODELS,

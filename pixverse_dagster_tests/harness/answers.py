@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running
-from pixverse_dagster.errors import OutcomeUnknown, OutOfCredit, PixverseError, RateLimited, Refused, Unauthorized
+from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, PixverseError, RateLimited, Refused, Unauthorized
+from pixverse_dagster.core.lifecycle import FailureKind
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
 
@@ -163,10 +164,10 @@ def task(status: Any, *urls: Any, **more: Any) -> dict[str, Any]:
     }
 
 
-DONE = Finished((CLIP,), seeds=(41,))
+DONE = Succeeded((CLIP,), seeds=(41,))
 
 
-FAILED = Ended(FailureKind.PROVIDER_ERROR, "no reason given")
+FAILED = Failed(FailureKind.PROVIDER_ERROR, "no reason given")
 
 
 HIGHWAY_POLLS: list[tuple[str, Any, PollFact]] = [
@@ -176,10 +177,10 @@ HIGHWAY_POLLS: list[tuple[str, Any, PollFact]] = [
     ("lower case", task("task_status_succeed", CLIP), DONE),
     ("progress 0 when done", task("TASK_STATUS_SUCCEED", CLIP, progress_percent=0), DONE),
     ("under data", {"code": 0, "data": task("TASK_STATUS_SUCCEED", CLIP)}, DONE),
-    ("two clips", task("TASK_STATUS_SUCCEED", CLIP, CLIP2), Finished((CLIP, CLIP2), seeds=(41, 41))),
+    ("two clips", task("TASK_STATUS_SUCCEED", CLIP, CLIP2), Succeeded((CLIP, CLIP2), seeds=(41, 41))),
     ("a number as seed", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": {"seed": 41}}, DONE),
-    ("no seed", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": {}}, Finished((CLIP,), seeds=(None,))),
-    ("no extra", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": None}, Finished((CLIP,), seeds=(None,))),
+    ("no seed", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": {}}, Succeeded((CLIP,), seeds=(None,))),
+    ("no extra", task("TASK_STATUS_SUCCEED", CLIP) | {"extra": None}, Succeeded((CLIP,), seeds=(None,))),
     ("unknown status with a clip", task("TASK_STATUS_ARCHIVED", CLIP), DONE),
     ("no status with a clip", task(None, CLIP), DONE),
     ("done without a clip", task("TASK_STATUS_SUCCEED"), Running("finished, but no video URL yet")),
@@ -195,18 +196,18 @@ HIGHWAY_POLLS: list[tuple[str, Any, PollFact]] = [
     ("processing with a clip already", task("TASK_STATUS_PROCESSING", CLIP), Running()),
     ("unknown status", task("TASK_STATUS_REVIEWING"), Running("unknown status 'TASK_STATUS_REVIEWING'")),
     ("no status", task(None), Running("unknown status 'None'")),
-    ("failed", task("TASK_STATUS_FAILED", reason="out of memory"), Ended(FailureKind.PROVIDER_ERROR, "out of memory")),
+    ("failed", task("TASK_STATUS_FAILED", reason="out of memory"), Failed(FailureKind.PROVIDER_ERROR, "out of memory")),
     ("failed, without a word", task("TASK_STATUS_FAILED"), FAILED),
     ("failed, null reason", task("TASK_STATUS_FAILED", reason=None), FAILED),
-    ("failed, word in error", task("TASK_STATUS_FAILED", error="boom"), Ended(FailureKind.PROVIDER_ERROR, "boom")),
-    ("failed, word in message", task("TASK_STATUS_FAILED", message="boom"), Ended(FailureKind.PROVIDER_ERROR, "boom")),
+    ("failed, word in error", task("TASK_STATUS_FAILED", error="boom"), Failed(FailureKind.PROVIDER_ERROR, "boom")),
+    ("failed, word in message", task("TASK_STATUS_FAILED", message="boom"), Failed(FailureKind.PROVIDER_ERROR, "boom")),
     ("moderated", task("TASK_STATUS_FAILED", reason="input rejected by content policy"),
-     Ended(FailureKind.MODERATED, "input rejected by content policy")),
-    ("moderated", task("TASK_STATUS_FAILED", reason="NSFW detected"), Ended(FailureKind.MODERATED, "NSFW detected")),
+     Failed(FailureKind.MODERATED, "input rejected by content policy")),
+    ("moderated", task("TASK_STATUS_FAILED", reason="NSFW detected"), Failed(FailureKind.MODERATED, "NSFW detected")),
     ("canceled", task("TASK_STATUS_CANCELED"), FAILED),
     ("cancelled", task("TASK_STATUS_CANCELLED"), FAILED),
     ("a secret in the reason", task("TASK_STATUS_FAILED", reason="fetch https://a.example/x?k=s3cret failed"),
-     Ended(FailureKind.PROVIDER_ERROR, "fetch https://a.example/x?… failed")),
+     Failed(FailureKind.PROVIDER_ERROR, "fetch https://a.example/x?… failed")),
 ]  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def data(*rows: Any, errors: list[dict[str, Any]] | None = None) -> dict[str, An
     return {"data": list(rows)} | ({} if errors is None else {"errors": errors})
 
 
-ONE = Finished((CLIP,), 0.15, (7,))
+ONE = Succeeded((CLIP,), 0.15, (7,))
 
 
 WORKING = row("processing", progress=40)
@@ -239,11 +240,11 @@ RUNWARE_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("done", 1, data(clip()), ONE),
     ("done, without a status", 1, data(row(None, videoURL=CLIP, cost=0.15, seed=7)), ONE),
     ("a string as seed", 1, data(clip(seed="7")), ONE),
-    ("no seed", 1, data(clip(seed=None)), Finished((CLIP,), 0.15, (None,))),
-    ("cost 0 is not known", 1, data(clip(cost=0)), Finished((CLIP,), None, (7,))),
-    ("no cost", 1, data(row(videoURL=CLIP, seed=7)), Finished((CLIP,), None, (7,))),
+    ("no seed", 1, data(clip(seed=None)), Succeeded((CLIP,), 0.15, (None,))),
+    ("cost 0 is not known", 1, data(clip(cost=0)), Succeeded((CLIP,), None, (7,))),
+    ("no cost", 1, data(row(videoURL=CLIP, seed=7)), Succeeded((CLIP,), None, (7,))),
     ("a string as cost", 1, data(clip(cost="0.15")), ONE),
-    ("a mad cost", 1, data(clip(cost=10**400)), Finished((CLIP,), None, (7,))),
+    ("a mad cost", 1, data(clip(cost=10**400)), Succeeded((CLIP,), None, (7,))),
     ("processing", 1, data(WORKING), Running()),
     ("pending", 1, data(row("pending")), Running()),
     ("unknown status", 1, data(row("reviewing")), Running("unknown status 'reviewing'")),
@@ -257,40 +258,40 @@ RUNWARE_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("not found", 1, declined("taskNotFound"), Missing()),
     ("not found or failed", 1, declined("taskFailedOrNotFound"), Missing()),
     ("expired", 1, declined("taskExpired"), Missing()),
-    ("failed", 1, declined("inferenceError"), Ended(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError.")),
+    ("failed", 1, declined("inferenceError"), Failed(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError.")),
     ("failed, in its row", 1, data(row("error", error={"code": "inferenceError", "message": "Sorry."})),
-     Ended(FailureKind.PROVIDER_ERROR, "Sorry.")),
+     Failed(FailureKind.PROVIDER_ERROR, "Sorry.")),
     ("failed, flat in its row", 1, data(row("error", code="providerError", message="Sorry.")),
-     Ended(FailureKind.PROVIDER_ERROR, "Sorry.")),
+     Failed(FailureKind.PROVIDER_ERROR, "Sorry.")),
     ("failed, parameter named", 1, declined("timeoutProvider", parameter="positivePrompt"),
-     Ended(FailureKind.PROVIDER_ERROR, "Sorry: timeoutProvider. (parameter positivePrompt)")),
+     Failed(FailureKind.PROVIDER_ERROR, "Sorry: timeoutProvider. (parameter positivePrompt)")),
     ("failed, parameters listed", 1, declined("providerError", parameter=["a", "b"]),
-     Ended(FailureKind.PROVIDER_ERROR, "Sorry: providerError. (parameter ['a', 'b'])")),
+     Failed(FailureKind.PROVIDER_ERROR, "Sorry: providerError. (parameter ['a', 'b'])")),
     ("failed, no message", 1, {"errors": [{"code": "inferenceError", "taskUUID": UUID}]},
-     Ended(FailureKind.PROVIDER_ERROR, "inferenceError")),
+     Failed(FailureKind.PROVIDER_ERROR, "inferenceError")),
     ("cumulative repeats count once", 2, data(clip(0), clip(0), row("processing")),
      Running("1 of 2 outputs so far", ONE)),
     ("repeats by videoUUID count once", 2, data(clip(None, videoUUID="a"), clip(None, videoUUID="a")),
      Running("1 of 2 outputs so far", ONE)),
     ("repeats with a fresh URL count once", 2, data(clip(0), clip(0, videoURL=CLIP2), row("processing")),
-     Running("1 of 2 outputs so far", Finished((CLIP2,), 0.15, (7,)))),
+     Running("1 of 2 outputs so far", Succeeded((CLIP2,), 0.15, (7,)))),
     ("repeats by videoUUID with a fresh URL", 2,
      data(clip(None, videoUUID="a"), clip(None, videoUUID="a", videoURL=CLIP2)),
-     Running("1 of 2 outputs so far", Finished((CLIP2,), 0.15, (7,)))),
+     Running("1 of 2 outputs so far", Succeeded((CLIP2,), 0.15, (7,)))),
     ("both, told apart by index and in its order", 2, data(clip(1, videoURL=CLIP2, seed=8), clip(0)),
-     Finished((CLIP, CLIP2), 0.3, (7, 8))),
+     Succeeded((CLIP, CLIP2), 0.3, (7, 8))),
     ("both, told apart by UUID", 2, data(clip(None, videoUUID="a"), clip(None, videoUUID="b", videoURL=CLIP2)),
-     Finished((CLIP, CLIP2), 0.3, (7, 7))),
-    ("one cost unknown", 2, data(clip(0), clip(1, videoURL=CLIP2, cost=0)), Finished((CLIP, CLIP2), None, (7, 7))),
+     Succeeded((CLIP, CLIP2), 0.3, (7, 7))),
+    ("one cost unknown", 2, data(clip(0), clip(1, videoURL=CLIP2, cost=0)), Succeeded((CLIP, CLIP2), None, (7, 7))),
     ("more than asked", 1, data(clip(0), clip(1, videoURL=CLIP2)), ONE),
     ("one done, one failed", 2, data(clip(0), errors=declined("inferenceError")["errors"]),
-     Finished((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry: inferenceError.")),
+     Succeeded((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry: inferenceError.")),
     ("one done, one failed in its row", 2, data(clip(0), row("error", 1, error={"code": "x", "message": "Sorry."})),
-     Finished((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry.")),
+     Succeeded((CLIP,), 0.15, (7,), "1 of 2 outputs; failed: Sorry.")),
     ("one failed, one still at it", 2, data(row("processing"), errors=declined("inferenceError")["errors"]),
-     Running("", Ended(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError."))),
+     Running("", Failed(FailureKind.PROVIDER_ERROR, "Sorry: inferenceError."))),
     ("two failed", 2, {"data": [], "errors": declined("a")["errors"] + declined("b")["errors"]},
-     Ended(FailureKind.PROVIDER_ERROR, "Sorry: a.")),
+     Failed(FailureKind.PROVIDER_ERROR, "Sorry: a.")),
 ]  # fmt: skip
 
 
@@ -307,13 +308,13 @@ def result(status: Any, *urls: Any, **more: Any) -> dict[str, Any]:
 
 
 PIXWITH_POLLS: list[tuple[str, int, Any, PollFact]] = [
-    ("done", 1, result(2, CLIP), Finished((CLIP,))),
-    ("done, as text", 1, result("2", CLIP), Finished((CLIP,))),
-    ("code as text, msg", 1, {**result(2, CLIP), "code": "1", "msg": "ok"}, Finished((CLIP,))),
-    ("both", 2, result(2, CLIP, CLIP2), Finished((CLIP, CLIP2))),
-    ("fewer than asked", 4, result(2, CLIP, CLIP2), Finished((CLIP, CLIP2), note="2 of 4 outputs")),
-    ("more than asked", 1, result(2, CLIP, CLIP2), Finished((CLIP,))),
-    ("a null among them", 2, result(2, None, CLIP), Finished((CLIP,), note="1 of 2 outputs")),
+    ("done", 1, result(2, CLIP), Succeeded((CLIP,))),
+    ("done, as text", 1, result("2", CLIP), Succeeded((CLIP,))),
+    ("code as text, msg", 1, {**result(2, CLIP), "code": "1", "msg": "ok"}, Succeeded((CLIP,))),
+    ("both", 2, result(2, CLIP, CLIP2), Succeeded((CLIP, CLIP2))),
+    ("fewer than asked", 4, result(2, CLIP, CLIP2), Succeeded((CLIP, CLIP2), note="2 of 4 outputs")),
+    ("more than asked", 1, result(2, CLIP, CLIP2), Succeeded((CLIP,))),
+    ("a null among them", 2, result(2, None, CLIP), Succeeded((CLIP,), note="1 of 2 outputs")),
     ("done without a clip", 1, result(2), Running("finished, but no result URL yet")),
     ("done with no web URL", 1, result(2, "x.mp4"), Running("finished, but no result URL yet")),
     ("null list", 1, {"code": 1, "data": {"status": 2, "result_urls": None}},
@@ -322,13 +323,13 @@ PIXWITH_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("processing, as text", 1, result("1"), Running()),
     ("processing with a first clip", 2, result(1, CLIP), Running()),
     ("unknown status", 1, result(9), Running("unknown status '9'")),
-    ("unknown status with a clip", 1, result(9, CLIP), Finished((CLIP,))),
+    ("unknown status with a clip", 1, result(9, CLIP), Succeeded((CLIP,))),
     ("no data", 1, {"code": 1, "message": "success"}, Running("unknown status 'None'")),
     ("failed", 1, result(3), FAILED),
     ("failed, as text", 1, result("3"), FAILED),
-    ("failed, with a word", 1, result(3, message="model error"), Ended(FailureKind.PROVIDER_ERROR, "model error")),
+    ("failed, with a word", 1, result(3, message="model error"), Failed(FailureKind.PROVIDER_ERROR, "model error")),
     ("failed, msg", 1, {**result(3), "message": "", "msg": "model error"},
-     Ended(FailureKind.PROVIDER_ERROR, "model error")),
+     Failed(FailureKind.PROVIDER_ERROR, "model error")),
     ("not found", 1, {"code": 0, "message": "Task not found"}, Missing()),
     ("does not exist", 1, {"code": 0, "msg": "task does not exist"}, Missing()),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Factories that several test modules share: rows, workshops against a simulator, and work in processes of its own."""
+"""Factories that several test modules share: rows, sessions against a simulator, and work in processes of its own."""
 
 import multiprocessing
 import time
@@ -12,23 +12,27 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-from pixverse_dagster.budget import NO_LIMIT, Budget
-from pixverse_dagster.clip import InputImage, TaskState
-from pixverse_dagster.collection import Collected
-from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.ledger import Ledger, Task
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster.pace import Pace
-from pixverse_dagster.pipeline import Pipeline, Workshop
-from pixverse_dagster.polling import poll_due
-from pixverse_dagster.prompts import Draft, RawRow, Row, TableRules, parse_row
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.row import RawRow, Row
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.policy.budget import NO_LIMIT, Budget
+from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy
+from pixverse_dagster.policy.timing import Pace
 from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
-from pixverse_dagster.retry import NO_RETRIES, RetryPolicy
+from pixverse_dagster.stages.collect import Collected
+from pixverse_dagster.stages.generate import GenerateRun
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.session import Pipeline, Session
+from pixverse_dagster.stages.submit import Submission, submit_rows
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.submission import Submission, submit_rows
-from pixverse_dagster.wire import Account, Limits, Wire
+from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
+from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster.transport.sender import HttpSender, Limits
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -77,7 +81,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Setup:
-    """How a workshop differs from the ordinary one. Plain values, so that it goes to another process."""
+    """How a session differs from the ordinary one. Plain values, so that it goes to another process."""
 
     key: str = "simulator"
     pace: Pace = QUICK
@@ -132,16 +136,16 @@ def make_task(**values: Any) -> Task:
     return Task(**fields | values)
 
 
-def make_workshop(
+def make_session(
     ledger: Ledger,
     url: str,
     setup: Setup | None = None,
     clock: Callable[[], float] = time.time,
     stopped: Callable[[], bool] = bool,
-) -> Workshop:
-    """A workshop whose accounts are at the simulator at `url`. Close it after use."""
+) -> Session:
+    """A session whose accounts are at the simulator at `url`. Close it after use."""
     setup = setup or Setup()
-    return Workshop(
+    return Session(
         pipeline=Pipeline(
             NAME,
             NoTable(),
@@ -151,8 +155,10 @@ def make_workshop(
             budget=setup.budget,
         ),
         ledger=ledger,
-        accounts={
-            one.NAME: Account(one(setup.key, f"{url}/{one.NAME}"), Wire(setup.limits), setup.max_open_tasks)
+        clients={
+            one.NAME: ProviderClient(
+                one(setup.key, f"{url}/{one.NAME}"), HttpSender(setup.limits), setup.max_open_tasks
+            )
             for one in PROVIDERS
         },
         downloader=Downloader(setup.download),
@@ -163,43 +169,43 @@ def make_workshop(
 
 
 @contextmanager
-def shop_in(
+def session_in(
     folder: Path, url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time
-) -> Generator[Workshop]:
-    """A workshop whose ledger is a SQLite file in this folder."""
+) -> Generator[Session]:
+    """A session whose ledger is a SQLite file in this folder."""
     engine = open_engine(sqlite_url(folder / "ledger.db"))
     try:
-        with make_workshop(Ledger(engine), url, setup, clock) as shop:
-            yield shop
+        with make_session(Ledger(engine), url, setup, clock) as session:
+            yield session
     finally:
         engine.dispose()
 
 
 def record_rows(ledger: Ledger, rows: Sequence[Row]) -> list[str]:
     """Make these the pipeline's current rows; their ids."""
-    ledger.record_snapshot(NAME, rows, [], RUN, time.time())
+    ledger.rows.record(NAME, rows, [], RUN, time.time())
     return [row.id for row in rows]
 
 
-def submit_all(shop: Workshop, rows: Sequence[Row]) -> dict[str, Submission]:
+def submit_all(session: Session, rows: Sequence[Row]) -> dict[str, Submission]:
     """Record these rows and submit them."""
-    return {one.row: one for one in submit_rows(shop, record_rows(shop.ledger, rows))}
+    return {one.row: one for one in submit_rows(session, record_rows(session.ledger, rows))}
 
 
-def poll_until(shop: Workshop, done: Callable[[list[Task]], bool], seconds: float = 20) -> list[Task]:
+def poll_until(session: Session, done: Callable[[list[Task]], bool], seconds: float = 20) -> list[Task]:
     """Poll until the pipeline's tasks satisfy `done`, and return them."""
     deadline, pause = time.monotonic() + seconds, Event()
-    while not done(found := shop.ledger.find(NAME)):
+    while not done(found := session.ledger.tasks.find(NAME)):
         assert time.monotonic() < deadline, [(task.row, task.state, task.note, task.reason) for task in found]
-        poll_due(shop, 10)
+        poll_due(session, 10)
         pause.wait(0.02)
     return found
 
 
-def succeeded_tasks(shop: Workshop, rows: Sequence[Row]) -> list[Task]:
+def succeeded_tasks(session: Session, rows: Sequence[Row]) -> list[Task]:
     """Submit these rows and poll until the provider has finished all of them."""
-    submit_all(shop, rows)
-    return poll_until(shop, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
+    submit_all(session, rows)
+    return poll_until(session, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
 
 
 # --- processes
@@ -227,8 +233,8 @@ def _held(work: Callable[[J], T], job: J) -> T:
 
 
 def deliver(
-    shop: Workshop, store: ClipStore, keys: Sequence[str], deadline_seconds: float
+    session: Session, store: ClipStore, keys: Sequence[str], deadline_seconds: float
 ) -> tuple[list[Collected], list[str]]:
     """See rows through: what was reported on the way, and what is wrong in the end."""
-    delivery = Delivery(shop, store, lambda rows: submit_rows(shop, rows))
+    delivery = GenerateRun(session, store, lambda rows: submit_rows(session, rows))
     return list(delivery.run(keys, deadline_seconds)), list(delivery.problems.values())

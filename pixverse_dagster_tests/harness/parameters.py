@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
-from pixverse_dagster.models import At, Request
+from pixverse_dagster.core.request import At, Request
 from pixverse_dagster.providers import MODELS
 
 LIMITS = ("ge", "le", "min_length", "max_length")

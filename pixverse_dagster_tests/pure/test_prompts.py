@@ -9,11 +9,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from pixverse_dagster.clip import InputImage
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.models import At
-from pixverse_dagster.prompts import Draft, Problem, RawRow, TableRules, duplicate_problems, encode_row, parse_row
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.layout import encode_row
+from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.request import At
+from pixverse_dagster.core.row import Problem, RawRow
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.tables.parse import Draft, TableRules, duplicate_problems, parse_row
 
 Cells = dict[str, Any]
 

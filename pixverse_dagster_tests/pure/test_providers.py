@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from pixverse_dagster.clip import Accepted, Ended, FailureKind, Missing, PollFact, Running
-from pixverse_dagster.errors import PixverseError, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.errors import PixverseError, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.lifecycle import FailureKind
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running
 from pixverse_dagster.providers import MODELS, Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster_tests.harness.answers import (
@@ -176,7 +177,7 @@ SAFETY = [
 
 
 MODERATED: list[tuple[str, int, Any, PollFact]] = [
-    (code, 1, declined(code), Ended(FailureKind.MODERATED, f"Sorry: {code}.")) for code in SAFETY
+    (code, 1, declined(code), Failed(FailureKind.MODERATED, f"Sorry: {code}.")) for code in SAFETY
 ]
 
 
@@ -200,7 +201,7 @@ def test_one_runware_poll_tells_many_tasks_apart():
     )
     assert RUNWARE.read_poll(answer(200, body), tasks) == {
         "done": ONE,
-        "failed": Ended(FailureKind.MODERATED, "Sorry: promptBlocked."),
+        "failed": Failed(FailureKind.MODERATED, "Sorry: promptBlocked."),
         "working": Running(),
         "silent": Missing(),
         "gone": Missing(),

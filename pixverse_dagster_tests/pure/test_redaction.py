@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pixverse_dagster.redaction import redact_text, redact_url, redact_value
+from pixverse_dagster.core.redaction import redact_text, redact_url, redact_value
 
 URLS = [
     ("https://cdn.example/clip.mp4", "https://cdn.example/clip.mp4"),

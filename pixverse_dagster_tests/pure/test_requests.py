@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pixverse_dagster.models import Request
-from pixverse_dagster.prompts import Draft, Problem, RawRow, TableRules, parse_row
+from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.row import Problem, RawRow
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
 
 Body = dict[str, Any]
 

@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 
-from pixverse_dagster.budget import Budget, Spent
-from pixverse_dagster.clip import Finished, TaskState
-from pixverse_dagster.errors import OverBudget
-from pixverse_dagster.ledger import Intent, Ledger
-from pixverse_dagster.ledger.database import open_engine
-from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.plan import Verdict
-from pixverse_dagster.prices import PUBLISHED, Price, estimate_usd, missing_line
-from pixverse_dagster.submission import plan_rows, submit_rows
-from pixverse_dagster_tests.harness.factories import make_row, make_rows, make_workshop, record_rows
+from pixverse_dagster.core.errors import OverBudget
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.outcomes import Succeeded
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.engine import open_engine
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.policy.budget import Budget, Spent
+from pixverse_dagster.policy.plan import Verdict
+from pixverse_dagster.policy.prices import estimate_usd, missing_line
+from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.submit import submit_rows
+from pixverse_dagster_tests.harness.factories import make_row, make_rows, make_session, record_rows
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 NAME = "films"
@@ -26,9 +30,9 @@ NOW = 1_800_000_000.0
 V6 = "highway/pixverse-v6-i2v"
 
 
-def with_budget(shop: Workshop, *prices: Price, **limits: float) -> Workshop:
-    """The same workshop with a budget."""
-    return replace(shop, pipeline=replace(shop.pipeline, budget=Budget(**limits), prices=prices))
+def with_budget(session: Session, *prices: Price, **limits: float) -> Session:
+    """The same session with a budget."""
+    return replace(session, pipeline=replace(session.pipeline, budget=Budget(**limits), prices=prices))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_the_line_that_is_missing_can_be_pasted_into_the_price_book() -> None:
     request = make_row(model=V6, duration_seconds=8, audio=True).request
     line = missing_line(request).replace("'…'", "0.5")
     assert eval(line, {"Price": Price}).fits(request)  # noqa: S307 - our own text, in a test
-    assert not any(price.fits(request) for price in PUBLISHED)
+    assert not any(price.fits(request) for price in request.PRICES)
 
 
 @pytest.mark.parametrize(
@@ -84,22 +88,22 @@ def test_what_counts_as_spent(ledger: Ledger) -> None:
     """Reserved and unknown count, refused does not; the provider's figure replaces the estimate."""
 
     def claim(row: str, run: str, at: float):
-        return ledger.claim(NAME, make_row(row), Intent(run, at, 60, 1.0))[0]
+        return ledger.claim(NAME, make_row(row), ClaimTerms(run, at, 60, 1.0))[0]
 
     yesterday = NOW - NOW % 86_400 - 1
     claim("old", "run 0", yesterday)
     claim("reserved", "run 1", NOW)
-    ledger.doubt(claim("unknown", "run 1", NOW), "lost", None)
+    ledger.mark_unknown(claim("unknown", "run 1", NOW), "lost", None)
     ledger.refuse(claim("refused", "run 1", NOW), "no")
     done = ledger.accept(claim("done", "run 2", NOW), accepted("t"), NOW, NOW)
-    ledger.finish(done, Finished(("https://v.example/1.mp4",), cost_usd=0.4), NOW)
+    ledger.succeed(done, Succeeded(("https://v.example/1.mp4",), cost_usd=0.4), NOW)
     assert ledger.spent(NAME, "run 1", NOW) == Spent(run_usd=2.0, day_usd=2.4, total_usd=3.4)
     assert ledger.spent("another", "run 1", NOW) == Spent()
 
 
 def accepted(task_id: str) -> Any:
     """The provider took it."""
-    from pixverse_dagster.clip import Accepted  # noqa: PLC0415 - keeps the import beside its only use
+    from pixverse_dagster.core.outcomes import Accepted  # noqa: PLC0415 - keeps the import beside its only use
 
     return Accepted(task_id)
 
@@ -107,13 +111,13 @@ def accepted(task_id: str) -> Any:
 def test_a_claim_beyond_the_budget_claims_nothing(ledger: Ledger) -> None:
     """Too dear, or of unknown price: an error that says what to do, and no task."""
     budget = Budget(total_usd=1.0)
-    ledger.claim(NAME, make_row("a"), Intent("r", NOW, 60, 0.7, budget))
+    ledger.claim(NAME, make_row("a"), ClaimTerms("r", NOW, 60, 0.7, budget))
     with pytest.raises(OverBudget, match=r"0\.700 USD and 0\.300 USD are left"):
-        ledger.claim(NAME, make_row("b"), Intent("r", NOW, 60, 0.7, budget))
+        ledger.claim(NAME, make_row("b"), ClaimTerms("r", NOW, 60, 0.7, budget))
     with pytest.raises(OverBudget, match=r"add a line to the price book: Price\(model="):
-        ledger.claim(NAME, make_row("c", V6), Intent("r", NOW, 60, None, budget))
-    ledger.claim(NAME, make_row("d"), Intent("r", NOW, 60, 0.3, budget))
-    assert {task.row for task in ledger.find(NAME)} == {"a", "d"}
+        ledger.claim(NAME, make_row("c", V6), ClaimTerms("r", NOW, 60, None, budget))
+    ledger.claim(NAME, make_row("d"), ClaimTerms("r", NOW, 60, 0.3, budget))
+    assert {task.row for task in ledger.tasks.find(NAME)} == {"a", "d"}
 
 
 def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledger, simulator: StartSimulator) -> None:
@@ -122,14 +126,14 @@ def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledg
     sizes = ["720p", "1080p", "720p", "360p", "720p"]
     rows = [make_row(f"r{n}", resolution=size) for n, size in enumerate(sizes)]
     rows = [replace(row, line=n + 2) for n, row in enumerate(rows)]
-    with make_workshop(ledger, running.url) as open_shop:
-        shop = with_budget(open_shop, per_run_usd=0.43)
+    with make_session(ledger, running.url) as open_shop:
+        session = with_budget(open_shop, per_run_usd=0.43)
         record_rows(ledger, rows)
-        made = plan_rows(shop, rows)
+        made = plan_rows(session, rows)
         assert [line.verdict for line in made.lines] == [
             Verdict.NEW, Verdict.OVER_BUDGET, Verdict.NEW, Verdict.NEW, Verdict.OVER_BUDGET,
         ]  # fmt: skip
-        settled = {submission.row: submission for submission in submit_rows(shop, [row.id for row in rows])}
+        settled = {submission.row: submission for submission in submit_rows(session, [row.id for row in rows])}
     assert {row for row, submission in settled.items() if submission.sent} == {"r0", "r2", "r3"}
     assert "costs about 0.299 USD, and 0.280 USD are left of the budget" in settled["r1"].problem
     assert len(running.tasks()) == 3
@@ -139,16 +143,16 @@ def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledg
 RUN = """
 import sys
 from dataclasses import replace
-from pixverse_dagster.budget import Budget
-from pixverse_dagster.ledger import open_ledger
-from pixverse_dagster.submission import submit_rows
-from pixverse_dagster_tests.harness.factories import make_workshop
+from pixverse_dagster.policy.budget import Budget
+from pixverse_dagster.ledger.ledger import open_ledger
+from pixverse_dagster.stages.submit import submit_rows
+from pixverse_dagster_tests.harness.factories import make_session
 
 url, simulator, run, first = sys.argv[1:]
-with make_workshop(open_ledger(url), simulator) as shop:
-    shop = replace(shop, run_id=run, pipeline=replace(shop.pipeline, budget=Budget(total_usd=22.425)))
+with make_session(open_ledger(url), simulator) as session:
+    session = replace(session, run_id=run, pipeline=replace(session.pipeline, budget=Budget(total_usd=22.425)))
     keys = [f"row{n:03}" for n in range(int(first), int(first) + 100)]
-    print(sum(submission.sent for submission in submit_rows(shop, keys)))
+    print(sum(submission.sent for submission in submit_rows(session, keys)))
 """
 
 
@@ -177,7 +181,7 @@ def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulat
     assert len(set(json.loads(prompts))) == 150
     engine = open_engine(ledger_url)
     ledger = Ledger(engine)
-    assert ledger.counts(NAME) == {TaskState.SUBMITTED: 150}
+    assert ledger.tasks.counts(NAME) == {TaskState.SUBMITTED: 150}
     assert ledger.spent(NAME, "", time.time()).total_usd == pytest.approx(22.425)
     engine.dispose()
     sys.stdout.write(f"eight runs, 150 charges, {time.monotonic() - started:.1f} s\n")

@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.collection import collect_tasks
-from pixverse_dagster.ledger import Ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster_tests.harness.factories import make_row, make_workshop, record_rows, submit_all, succeeded_tasks
+from pixverse_dagster_tests.harness.factories import make_row, make_session, record_rows, submit_all, succeeded_tasks
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 
@@ -28,16 +28,16 @@ def test_a_clip_of_a_request_that_left_the_table_is_still_collected(
     """A row was changed, another removed while their tasks were under way: both were paid for and are stored."""
     running = simulator(generation_seconds=0.2)
     kite, gone = make_row("kite"), make_row("gone")
-    with make_workshop(ledger, running.url) as shop:
-        succeeded_tasks(shop, [kite, gone])
+    with make_session(ledger, running.url) as session:
+        succeeded_tasks(session, [kite, gone])
         changed = make_row("kite", prompt="the kite falls")
         record_rows(ledger, [changed])
-        assert ledger.current(shop.pipeline.name) == {}
-        offered = ledger.collectable(shop.pipeline.name, ["kite", "gone"])
+        assert ledger.tasks.current(session.pipeline.name) == {}
+        offered = ledger.tasks.collectable(session.pipeline.name, ["kite", "gone"])
         assert {task.row for task in offered} == {"kite", "gone"}
         store = LocalStore(tmp_path / "clips")
-        assert all(collected.manifest for collected in collect_tasks(shop, store, offered))
-        assert ledger.counts(shop.pipeline.name) == {TaskState.STORED: 2}
+        assert all(collected.manifest for collected in collect_tasks(session, store, offered))
+        assert ledger.tasks.counts(session.pipeline.name) == {TaskState.STORED: 2}
 
 
 def test_a_changed_row_is_another_request_and_its_new_clip_is_the_one_that_is_loaded(
@@ -47,13 +47,13 @@ def test_a_changed_row_is_another_request_and_its_new_clip_is_the_one_that_is_lo
     running = simulator(generation_seconds=0.2)
     old, new = make_row("kite"), make_row("kite", prompt="the kite falls")
     store = LocalStore(tmp_path / "clips")
-    with make_workshop(ledger, running.url) as shop:
-        succeeded_tasks(shop, [old])
-        by_digest = {task.digest: task for task in succeeded_tasks(shop, [new])}
+    with make_session(ledger, running.url) as session:
+        succeeded_tasks(session, [old])
+        by_digest = {task.digest: task for task in succeeded_tasks(session, [new])}
         assert by_digest.keys() == {old.digest, new.digest}
         for digest in (new.digest, old.digest):
-            assert all(found.manifest for found in collect_tasks(shop, store, [by_digest[digest]]))
-        loaded = ledger.newest_stored(shop.pipeline.name, ["kite"])["kite"]
+            assert all(found.manifest for found in collect_tasks(session, store, [by_digest[digest]]))
+        loaded = ledger.tasks.newest_stored(session.pipeline.name, ["kite"])["kite"]
         assert loaded.digest == new.digest
         assert len(running.tasks()) == 2
     assert len(list((tmp_path / "clips").rglob("manifest.json"))) == 2
@@ -63,10 +63,10 @@ def test_a_label_a_line_and_an_order_cost_nothing(ledger: Ledger, simulator: Sta
     """What does not reach the provider never causes a new submit."""
     running = simulator(generation_seconds=0.2)
     rows = [make_row("a"), make_row("b")]
-    with make_workshop(ledger, running.url) as shop:
-        submit_all(shop, rows)
+    with make_session(ledger, running.url) as session:
+        submit_all(session, rows)
         moved = [replace(row, line=row.line + 7, labels={"campaign": "summer"}) for row in reversed(rows)]
-        again = submit_all(shop, moved)
+        again = submit_all(session, moved)
         assert not any(submission.sent for submission in again.values())
     assert len(running.tasks()) == 2
 

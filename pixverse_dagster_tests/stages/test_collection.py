@@ -12,20 +12,21 @@ import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
-from pixverse_dagster.clip import Clip, ClipManifest, FailureKind, TaskState
-from pixverse_dagster.collection import Collected, collect_tasks
-from pixverse_dagster.io_managers.base import ClipBatch
-from pixverse_dagster.io_managers.local import LocalClipIOManager
-from pixverse_dagster.ledger import Task
-from pixverse_dagster.lineage import manifest_key, task_folder
-from pixverse_dagster.media import probe
-from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.prompts import encode_row
-from pixverse_dagster.resources import LedgerResource
+from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.core.layout import encode_row, manifest_key, task_folder
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.manifest import ClipManifest
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.media.probe import probe
+from pixverse_dagster.orchestration.io_managers.base import ClipBatch
+from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
+from pixverse_dagster.orchestration.resources import LedgerResource
+from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.stages.collect import Collected, collect_tasks
+from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster.verification import verify
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -36,7 +37,7 @@ from pixverse_dagster_tests.harness.factories import (
     make_row,
     make_rows,
     poll_until,
-    shop_in,
+    session_in,
     submit_all,
     succeeded_tasks,
 )
@@ -74,8 +75,8 @@ class Breaks(LocalStore):
         return created
 
 
-def collect_all(shop: Workshop, store: ClipStore, tasks: Sequence[Task]) -> dict[str, Collected]:
-    return {one.task.row: one for one in collect_tasks(shop, store, tasks)}
+def collect_all(session: Session, store: ClipStore, tasks: Sequence[Task]) -> dict[str, Collected]:
+    return {one.task.row: one for one in collect_tasks(session, store, tasks)}
 
 
 def manifest_of(found: Collected) -> ClipManifest:
@@ -130,9 +131,9 @@ def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(server: Simula
         "pixwith": ["mp4"] * 2,
     }
     store = Recorder(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        found = collect_all(shop, store, succeeded_tasks(shop, rows))
-        stored = shop.ledger.find(NAME)
+    with session_in(tmp_path, server.url) as session:
+        found = collect_all(session, store, succeeded_tasks(session, rows))
+        stored = session.ledger.tasks.find(NAME)
     assert {task.state for task in stored} == {TaskState.STORED}
     for row in rows:
         folder = f"{NAME}/clips/{encode_row(row.id)}/{row.digest[:12]}-t{row.take}"
@@ -166,11 +167,11 @@ def test_a_clip_is_stored_in_s3_as_on_disk(server: Simulator, s3_bucket: tuple[S
         aws_secret_access_key=s3.secret_key,
     ).get_client()
     store = S3Store(client, bucket, "clips of films")
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = succeeded_tasks(shop, [make_row(outputs=2)])
-        manifest = manifest_of(collect_all(shop, store, tasks)["kite"])
-        assert verify(shop.ledger, store, NAME).disagreements == ()
-        again = manifest_of(collect_all(shop, store, tasks)["kite"])
+    with session_in(tmp_path, server.url) as session:
+        tasks = succeeded_tasks(session, [make_row(outputs=2)])
+        manifest = manifest_of(collect_all(session, store, tasks)["kite"])
+        assert verify(session.ledger, store, NAME).disagreements == ()
+        again = manifest_of(collect_all(session, store, tasks)["kite"])
     check_manifest(server, store, manifest, tmp_path)
     assert again == manifest
     client.close()
@@ -183,38 +184,38 @@ def test_a_store_that_fails_at_any_step_leaves_what_the_next_run_completes(
     """Whichever put fails, there is no manifest before everything else, and nothing stored is ever changed."""
     steps = 5  # two clips, two posters, the manifest
     root = tmp_path / "store"
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = succeeded_tasks(shop, make_rows(steps, outputs=2))
+    with session_in(tmp_path, server.url) as session:
+        tasks = succeeded_tasks(session, make_rows(steps, outputs=2))
         for at, task in enumerate(sorted(tasks, key=lambda task: task.row), 1):
             folder = task_folder(task)
-            broken = collect_all(shop, Breaks(root, at, after=after), [task])[task.row]
+            broken = collect_all(session, Breaks(root, at, after=after), [task])[task.row]
             assert broken.manifest is None
             assert "the disk" in broken.problem
             left = {key: data for key, data in contents(LocalStore(root)).items() if key.startswith(folder)}
             assert len(left) == (at if after else at - 1)
             assert (manifest_key(folder) in left) is (after and at == steps)
-            assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
-            manifest = manifest_of(collect_all(shop, LocalStore(root), [task])[task.row])
+            assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
+            manifest = manifest_of(collect_all(session, LocalStore(root), [task])[task.row])
             whole = contents(LocalStore(root))
             assert {key: whole[key] for key in left} == left
             check_manifest(server, LocalStore(root), manifest, tmp_path)
-            assert shop.ledger.refresh(task).state is TaskState.STORED
-        assert verify(shop.ledger, LocalStore(root), NAME).disagreements == ()
+            assert session.ledger.tasks.refresh(task).state is TaskState.STORED
+        assert verify(session.ledger, LocalStore(root), NAME).disagreements == ()
     assert list((root / LocalStore.INCOMING).iterdir()) == []
 
 
 def test_a_task_is_stored_in_the_ledger_only_after_its_event(server: Simulator, tmp_path: Path):
     """The ledger says `stored` when the caller comes back: a run killed before its event reports the clip again."""
     store = Recorder(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        (task,) = succeeded_tasks(shop, [make_row()])
-        killed: Any = collect_tasks(shop, store, [task])
+    with session_in(tmp_path, server.url) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
+        killed: Any = collect_tasks(session, store, [task])
         first = next(killed)
-        assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
+        assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
         killed.close()
-        assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
-        again = collect_all(shop, store, [task])["kite"]
-        assert shop.ledger.refresh(task).state is TaskState.STORED
+        assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
+        again = collect_all(session, store, [task])["kite"]
+        assert session.ledger.tasks.refresh(task).state is TaskState.STORED
     assert again.manifest == first.manifest
     assert again.poster == first.poster != b""
     assert len(store.created) == 3
@@ -224,15 +225,15 @@ def test_a_task_is_stored_in_the_ledger_only_after_its_event(server: Simulator, 
 def test_bytes_that_an_earlier_run_stored_are_kept_and_described(server: Simulator, tmp_path: Path):
     """What is under the key stays, even if it is not what the provider sends now, and the manifest says what it is."""
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = {task.row: task for task in succeeded_tasks(shop, [make_row("a"), make_row("b", resolution="540p")])}
-        other = manifest_of(collect_all(shop, store, [tasks["b"]])["b"]).outputs[0]
+    with session_in(tmp_path, server.url) as session:
+        tasks = {task.row: task for task in succeeded_tasks(session, [make_row("a"), make_row("b", resolution="540p")])}
+        other = manifest_of(collect_all(session, store, [tasks["b"]])["b"]).outputs[0]
         path = tmp_path / "earlier"
         path.write_bytes(read(store, other.key))
         key = f"{task_folder(tasks['a'])}/1.mp4"
         assert store.put_new(key, path, sha256=other.sha256, content_type="video/mp4")
-        output = manifest_of(collect_all(shop, store, [tasks["a"]])["a"]).outputs[0]
-        assert verify(shop.ledger, store, NAME).disagreements == ()
+        output = manifest_of(collect_all(session, store, [tasks["a"]])["a"]).outputs[0]
+        assert verify(session.ledger, store, NAME).disagreements == ()
     assert (output.key, output.sha256, output.size_bytes) == (key, other.sha256, other.size_bytes)
     assert (output.width, output.height) == (other.width, other.height) == (960, 540)
 
@@ -240,15 +241,15 @@ def test_bytes_that_an_earlier_run_stored_are_kept_and_described(server: Simulat
 def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(server: Simulator, tmp_path: Path):
     """A manifest that cannot be read is neither overwritten nor believed."""
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        (task,) = succeeded_tasks(shop, [make_row()])
+    with session_in(tmp_path, server.url) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
         path, key = tmp_path / "other", manifest_key(task_folder(task))
         path.write_bytes(b"{}")
         store.put_new(key, path, sha256="", content_type="application/json")
-        found = collect_all(shop, store, [task])["kite"]
+        found = collect_all(session, store, [task])["kite"]
         assert "nothing was overwritten" in found.problem
         assert store.uri(key) in found.problem
-        assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
+        assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
     assert read(store, key) == b"{}"
 
 
@@ -256,19 +257,19 @@ def test_two_collectors_at_once_store_each_clip_once(server: Simulator, tmp_path
     """Two runs over the same tasks at the same moment: each object is created once, and every manifest holds."""
     together = Barrier(2)
     stores = [Recorder(tmp_path / "store") for _ in range(2)]
-    with shop_in(tmp_path, server.url) as shop, shop_in(tmp_path, server.url) as other:
-        tasks = succeeded_tasks(shop, make_rows(8, outputs=2))
+    with session_in(tmp_path, server.url) as session, session_in(tmp_path, server.url) as other:
+        tasks = succeeded_tasks(session, make_rows(8, outputs=2))
 
-        def run(job: tuple[Workshop, ClipStore]) -> dict[str, Collected]:
+        def run(job: tuple[Session, ClipStore]) -> dict[str, Collected]:
             together.wait()
             return collect_all(*job, tasks)
 
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(run, zip((shop, other), stores, strict=True)))
+            found = list(pool.map(run, zip((session, other), stores, strict=True)))
         for row in found[0]:
             assert manifest_of(found[0][row]) == manifest_of(found[1][row])
-        assert {task.state for task in shop.ledger.find(NAME)} == {TaskState.STORED}
-        assert verify(shop.ledger, stores[0], NAME).disagreements == ()
+        assert {task.state for task in session.ledger.tasks.find(NAME)} == {TaskState.STORED}
+        assert verify(session.ledger, stores[0], NAME).disagreements == ()
     created = Counter(key for store in stores for key in store.created)
     assert set(created.values()) == {1}
     assert len(created) == 8 * 5
@@ -281,12 +282,12 @@ def test_two_collectors_at_once_store_each_clip_once(server: Simulator, tmp_path
 def test_a_download_that_fails_now_and_then_is_stored_in_the_end(simulator: StartSimulator, tmp_path: Path, fault: str):
     """A bad answer costs time only: every clip is stored whole, and what was not in one run is in a later one."""
     server, store = simulator(generation_seconds=0, seed=4, faults={fault: 0.6}), LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = succeeded_tasks(shop, make_rows(10))
+    with session_in(tmp_path, server.url) as session:
+        tasks = succeeded_tasks(session, make_rows(10))
         stored: dict[str, ClipManifest] = {}
         for _ in range(15):
-            waiting = shop.ledger.find(NAME, [TaskState.SUCCEEDED])
-            for row, found in collect_all(shop, store, waiting).items():
+            waiting = session.ledger.tasks.find(NAME, [TaskState.SUCCEEDED])
+            for row, found in collect_all(session, store, waiting).items():
                 if found.manifest is not None:
                     stored[row] = found.manifest
                 else:
@@ -295,7 +296,7 @@ def test_a_download_that_fails_now_and_then_is_stored_in_the_end(simulator: Star
         assert set(stored) == {task.row for task in tasks}
         for manifest in stored.values():
             check_manifest(server, store, manifest, tmp_path)
-        assert verify(shop.ledger, store, NAME).disagreements == ()
+        assert verify(session.ledger, store, NAME).disagreements == ()
     assert len(server.tasks()) == 10
 
 
@@ -303,15 +304,15 @@ def test_a_download_that_fails_now_and_then_is_stored_in_the_end(simulator: Star
 def test_a_download_that_always_fails_leaves_the_task_adoptable(simulator: StartSimulator, tmp_path: Path, fault: str):
     """The task stays `succeeded`, says why, stores nothing, and is offered again."""
     server, store = simulator(generation_seconds=0, faults={fault: 1}), LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        (task,) = succeeded_tasks(shop, [make_row()])
-        problem = collect_all(shop, store, [task])["kite"].problem
-        left = shop.ledger.refresh(task)
+    with session_in(tmp_path, server.url) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
+        problem = collect_all(session, store, [task])["kite"].problem
+        left = session.ledger.tasks.refresh(task)
         assert (left.state, left.collects) == (TaskState.SUCCEEDED, 1)
         assert left.note.startswith("not stored yet: ")
         assert "is not stored" in problem
         assert "X-Sim" not in problem + left.note
-        assert [one.id for one in shop.ledger.ready(NAME, shop.clock() + 1, 10)] == [task.id]
+        assert [one.id for one in session.ledger.tasks.ready(NAME, session.clock() + 1, 10)] == [task.id]
     assert contents(store) == {}
     assert list((tmp_path / "store" / LocalStore.INCOMING).iterdir()) == []
 
@@ -319,8 +320,8 @@ def test_a_download_that_always_fails_leaves_the_task_adoptable(simulator: Start
 def test_a_slow_download_is_a_download(simulator: StartSimulator, tmp_path: Path):
     """Slowness within the limits is no failure."""
     server, store = simulator(generation_seconds=0, faults={"media.slow": 1}), LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        found = collect_all(shop, store, succeeded_tasks(shop, make_rows(4)))
+    with session_in(tmp_path, server.url) as session:
+        found = collect_all(session, store, succeeded_tasks(session, make_rows(4)))
     for one in found.values():
         check_manifest(server, store, manifest_of(one), tmp_path)
 
@@ -329,16 +330,16 @@ def test_a_result_that_stays_expired_past_its_lifetime_is_given_up(simulator: St
     """Before the provider's documented lifetime is over an expired link may come back; after it the task has failed."""
     server, clock = simulator(generation_seconds=0, faults={"media.expired": 1}), Clock()
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url, clock=clock) as shop:
-        (task,) = succeeded_tasks(shop, [make_row()])
+    with session_in(tmp_path, server.url, clock=clock) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
         clock.ahead_seconds = QUICK.result_lifetime_seconds - 60
-        collect_all(shop, store, [task])
-        assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
+        collect_all(session, store, [task])
+        assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
         clock.ahead_seconds = QUICK.result_lifetime_seconds + 60
-        collect_all(shop, store, [shop.ledger.refresh(task)])
-        ended = shop.ledger.refresh(task)
+        collect_all(session, store, [session.ledger.tasks.refresh(task)])
+        ended = session.ledger.tasks.refresh(task)
         assert (ended.state, ended.kind, ended.urls) == (TaskState.FAILED, FailureKind.EXPIRED, ())
-        again = submit_all(shop, [make_row()])["kite"]
+        again = submit_all(session, [make_row()])["kite"]
     assert "tasks retry" in again.problem
     assert len(server.tasks()) == 1
 
@@ -346,11 +347,11 @@ def test_a_result_that_stays_expired_past_its_lifetime_is_given_up(simulator: St
 def test_a_task_that_made_fewer_clips_than_asked_is_stored_as_it_is(simulator: StartSimulator, tmp_path: Path):
     """Some outputs failed: the others are stored, and the manifest says how many were asked for and why some miss."""
     server, store = simulator(generation_seconds=0, seed=1, faults={"task.failed": 0.5}), LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        submit_all(shop, make_rows(6, outputs=4))
+    with session_in(tmp_path, server.url) as session:
+        submit_all(session, make_rows(6, outputs=4))
         over = {TaskState.SUCCEEDED, TaskState.FAILED}
-        tasks = [t for t in poll_until(shop, lambda found: all(t.state in over for t in found)) if t.urls]
-        found = [manifest_of(one) for one in collect_all(shop, store, tasks).values()]
+        tasks = [t for t in poll_until(session, lambda found: all(t.state in over for t in found)) if t.urls]
+        found = [manifest_of(one) for one in collect_all(session, store, tasks).values()]
     short = [manifest for manifest in found if len(manifest.outputs) < 4]
     assert short
     for manifest in short:
@@ -362,12 +363,12 @@ def test_a_task_that_made_fewer_clips_than_asked_is_stored_as_it_is(simulator: S
 def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
     """A clip that cannot be stored does not keep the others of its batch from being stored."""
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = succeeded_tasks(shop, make_rows(5))
+    with session_in(tmp_path, server.url) as session:
+        tasks = succeeded_tasks(session, make_rows(5))
         (tmp_path / "store" / task_folder(tasks[2])).parent.mkdir(parents=True)
         (tmp_path / "store" / task_folder(tasks[2])).write_bytes(b"a file where a folder must be")
-        found = collect_all(shop, store, tasks)
-        assert shop.ledger.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
+        found = collect_all(session, store, tasks)
+        assert session.ledger.tasks.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]
 
 
@@ -375,22 +376,22 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
 def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(server: Simulator, tmp_path: Path):
     """A clip's event is recorded as the clip lands, so it stays whatever becomes of its run."""
     clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
-    with shop_in(tmp_path, server.url) as shop, dg.instance_for_test() as instance:
-        tasks = succeeded_tasks(shop, make_rows(3))
+    with session_in(tmp_path, server.url) as session, dg.instance_for_test() as instance:
+        tasks = succeeded_tasks(session, make_rows(3))
         taken = tmp_path / "store" / manifest_key(task_folder(tasks[1]))
         taken.parent.mkdir(parents=True)
         taken.write_text("something else")
 
         @dg.op(out=dg.Out(io_manager_key="clips"))
         def collect_rows(context: dg.OpExecutionContext) -> Any:
-            return ClipBatch(shop, tasks, context)
+            return ClipBatch(session, tasks, context)
 
         @dg.job(resource_defs={"clips": clips}, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
         def collect_job() -> None:
             collect_rows()
 
         result = collect_job.execute_in_process(instance=instance, raise_on_error=False)
-        stored = {task.row for task in shop.ledger.find(NAME, [TaskState.STORED])}
+        stored = {task.row for task in session.ledger.tasks.find(NAME, [TaskState.STORED])}
         shown = instance.get_materialized_partitions(dg.AssetKey([NAME, "clips"]))
     assert not result.success
     assert shown == stored == {tasks[0].row, tasks[2].row}
@@ -402,15 +403,15 @@ def test_a_collect_run_keeps_its_rows_while_it_makes_progress_and_frees_them_whe
     """The rows that wait are leased anew as others are stored, for a time that a dead run soon runs out of."""
     running = simulator(generation_seconds=0.1)
     rows = make_rows(6)
-    with shop_in(tmp_path, running.url) as shop:
-        ledger = shop.ledger
-        tasks = succeeded_tasks(shop, rows)
-        lease = shop.pipeline.pace.collect_lease_seconds
-        collecting = collect_tasks(shop, LocalStore(tmp_path / "clips"), tasks)
+    with session_in(tmp_path, running.url) as session:
+        ledger = session.ledger
+        tasks = succeeded_tasks(session, rows)
+        lease = session.pipeline.pace.collect_lease_seconds
+        collecting = collect_tasks(session, LocalStore(tmp_path / "clips"), tasks)
         first = next(collecting)
-        now = shop.clock()
+        now = session.clock()
         waiting = {task.id for task in tasks} - {first.task.id}
-        assert {task.id for task in ledger.ready(NAME, now, 10)} <= {first.task.id}
-        assert waiting <= {task.id for task in ledger.ready(NAME, now + lease + 1, 10)}
+        assert {task.id for task in ledger.tasks.ready(NAME, now, 10)} <= {first.task.id}
+        assert waiting <= {task.id for task in ledger.tasks.ready(NAME, now + lease + 1, 10)}
         assert all(collected.manifest for collected in collecting)
-        assert ledger.ready(NAME, now + 10 * lease, 10) == []
+        assert ledger.tasks.ready(NAME, now + 10 * lease, 10) == []

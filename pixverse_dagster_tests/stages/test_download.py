@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster.download import Download, Downloader, DownloadRules
-from pixverse_dagster.errors import ReadFailed, ResultExpired
+from pixverse_dagster.core.errors import ReadFailed, ResultExpired
+from pixverse_dagster.core.values import Digest
+from pixverse_dagster.transport.download import Downloader, DownloadRules
 
 DATA = os.urandom(700_001)
 QUERY = "?X-Sim-Signature=s3cr3t"
@@ -149,7 +150,7 @@ def host() -> Iterator[Host]:
         yield server
 
 
-Fetch = Callable[..., Download]
+Fetch = Callable[..., Digest]
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def test_a_download_has_the_digest_and_size_of_the_bytes(host: Host, downloader:
     """Whatever way the bytes come, the file, its digest and its size are those of the content."""
     file = io.BytesIO(b"left over from an earlier attempt" * 100_000)
     got = downloader.fetch(host.url(path), file)
-    assert got == Download(hashlib.sha256(DATA).hexdigest(), len(DATA))
+    assert got == Digest(hashlib.sha256(DATA).hexdigest(), len(DATA))
     assert file.getvalue() == DATA
 
 

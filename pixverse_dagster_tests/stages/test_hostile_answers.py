@@ -22,20 +22,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixverse_dagster.budget import Budget
-from pixverse_dagster.clip import Accepted, Ended, Finished, Missing, PollFact, Running, TaskState
-from pixverse_dagster.collection import collect_tasks
-from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.errors import ClipInvalid, OutcomeUnknown, PixverseError, RateLimited, ReadFailed, Refused
-from pixverse_dagster.ledger import Intent, Ledger
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster.media import image_facts, probe
-from pixverse_dagster.polling import poll_due
-from pixverse_dagster.providers import Highway
-from pixverse_dagster.providers.base import Provider, TaskRef, items, mapping
+from pixverse_dagster.core.errors import ClipInvalid, OutcomeUnknown, PixverseError, RateLimited, ReadFailed, Refused
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.media.images import image_facts
+from pixverse_dagster.media.probe import probe
+from pixverse_dagster.policy.budget import Budget
+from pixverse_dagster.providers import MODELS, Highway
+from pixverse_dagster.providers.answers import items, mapping
+from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.stages.collect import collect_tasks
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.submission import submit_rows
-from pixverse_dagster.wire import Account, Limits, Wire
+from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster.transport.sender import HttpSender, Limits
 from pixverse_dagster_tests.harness.answers import ATOMS, HIGHWAY_POLLS, PIXWITH_POLLS, RUNWARE_POLLS, SUBMITS, UUID
 from pixverse_dagster_tests.harness.answers import PROVIDERS as ACCOUNTS
 from pixverse_dagster_tests.harness.factories import (
@@ -50,14 +55,14 @@ from pixverse_dagster_tests.harness.factories import (
     Setup,
     make_row,
     record_rows,
-    shop_in,
+    session_in,
 )
 from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.hostile import RAW_JSON, TEXTS, examples, json_values
 from pixverse_dagster_tests.harness.raw_http import BOMB, Script, Server, flood, head, say, trickle
-from pixverse_dagster_tests.stages.test_wire import REQUEST
 
 MB = 1024 * 1024
+REQUEST = MODELS["highway/pixverse-v6-i2v"].model_validate({"prompt": "a kite", "image": "https://a.example/k.png"})
 TICK = 0.02
 
 # --- what an answer can mean: pure
@@ -179,13 +184,13 @@ def test_a_task_id_that_no_ledger_can_keep_is_an_unknown_outcome(task_id: str):
 
 def judge(fact: PollFact, asked: int) -> None:
     """What is true of every fact that a poll tells."""
-    if isinstance(fact, Finished):
+    if isinstance(fact, Succeeded):
         assert 1 <= len(fact.urls) <= max(asked, 4)
         assert all(url.startswith(("http://", "https://", "HTTP")) and len(url) < 70_000 for url in fact.urls)
         assert len(fact.seeds) in {0, len(fact.urls)}
         assert fact.cost_usd is None or (fact.cost_usd > 0 and math.isfinite(fact.cost_usd))
         assert len(fact.note) < 500
-    elif isinstance(fact, Ended):
+    elif isinstance(fact, Failed):
         assert len(fact.reason) <= 300
     elif isinstance(fact, Running):
         assert len(fact.note) < 500
@@ -259,7 +264,7 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
     @given(st.sampled_from(ACCOUNTS), bodies(), bodies())
     def check(provider: Provider, submit: bytes, poll: bytes) -> None:
         model = {"highway": HIGHWAY, "runware": RUNWARE, "pixwith": PIXWITH}[provider.NAME]
-        task, mine = ledger.claim(NAME, make_row(f"r{next(number)}", model), Intent(RUN, NOW, 60, None, Budget()))
+        task, mine = ledger.claim(NAME, make_row(f"r{next(number)}", model), ClaimTerms(RUN, NOW, 60, None, Budget()))
         assert mine
         try:
             task = ledger.accept(task, provider.read_submit(answer(200, submit), task.client_reference), NOW, NOW)
@@ -267,19 +272,19 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
             assert ledger.refuse(task, str(error)).state is TaskState.REFUSED
             return
         except OutcomeUnknown as error:
-            assert ledger.doubt(task, str(error), None).state is TaskState.UNKNOWN
+            assert ledger.mark_unknown(task, str(error), None).state is TaskState.UNKNOWN
             task = ledger.accept(task, Accepted(UUID), NOW, NOW)
         assert task.state is TaskState.SUBMITTED
         try:
             fact = provider.read_poll(answer(200, poll), [TaskRef(UUID, 2)])[UUID]
         except ReadFailed as error:
             fact = Running(note=str(error))
-        if isinstance(fact, Finished):
-            kept = ledger.finish(task, fact, NOW)
+        if isinstance(fact, Succeeded):
+            kept = ledger.succeed(task, fact, NOW)
             assert (kept.state, kept.urls, kept.seeds, kept.cost_usd) == (
                 TaskState.SUCCEEDED, fact.urls, fact.seeds, fact.cost_usd)  # fmt: skip
-        elif isinstance(fact, Ended):
-            assert ledger.end(task, fact, NOW).kind is fact.kind
+        elif isinstance(fact, Failed):
+            assert ledger.fail(task, fact, NOW).kind is fact.kind
         else:
             note = fact.note if isinstance(fact, Running) else ""
             assert ledger.keep_polling(task, note, NOW).state is TaskState.SUBMITTED
@@ -413,10 +418,10 @@ HOSTILE: dict[str, Script] = {
 
 
 @contextmanager
-def under_attack(script: Script, kind: type[Provider] = Highway) -> Generator[tuple[Server, Account]]:
+def under_attack(script: Script, kind: type[Provider] = Highway) -> Generator[tuple[Server, ProviderClient]]:
     """A server that answers so, and an account that calls it."""
     server = Server(script)
-    account = Account(kind("key", f"http://127.0.0.1:{server.port}"), Wire(LIMITS))
+    account = ProviderClient(kind("key", f"http://127.0.0.1:{server.port}"), HttpSender(LIMITS))
     try:
         yield server, account
     finally:
@@ -502,14 +507,14 @@ def test_a_row_with_a_hostile_provider_is_sent_once_whatever_is_run_again(tmp_pa
     """Three runs and two polls: one submit; of Runware's, which may be replayed, all are the same task."""
     server, pace = Server(HOSTILE[name]), QUICK.model_copy(update={"replay_window_seconds": 0})
     try:
-        with shop_in(tmp_path, f"http://127.0.0.1:{server.port}", Setup(limits=LIMITS, pace=pace)) as shop:
-            record_rows(shop.ledger, [make_row("kite", model, **CELLS[model])])
+        with session_in(tmp_path, f"http://127.0.0.1:{server.port}", Setup(limits=LIMITS, pace=pace)) as session:
+            record_rows(session.ledger, [make_row("kite", model, **CELLS[model])])
             for _ in range(3):
-                (submission,) = submit_rows(shop, ["kite"])
+                (submission,) = submit_rows(session, ["kite"])
                 assert submission.problem
             for _ in range(2):
-                poll_due(shop, 1)
-            (task,) = shop.ledger.find(NAME)
+                poll_due(session, 1)
+            (task,) = session.ledger.tasks.find(NAME)
     finally:
         server.close()
     submits = [request for request in server.requests if b"getResponse" not in request]
@@ -613,14 +618,14 @@ def test_a_hostile_result_leaves_the_store_empty_and_the_task_adoptable(tmp_path
     server, store = Server(DOWNLOADS[name]), LocalStore(tmp_path / "root")
     rules = OPEN.model_copy(update={"max_bytes": 2 * MB, "max_attempts": 1})
     try:
-        with shop_in(tmp_path, "http://127.0.0.1:9", Setup(download=rules)) as shop:
-            task, _ = shop.ledger.claim(NAME, make_row(), Intent(RUN, NOW, 60, None, Budget()))
-            task = shop.ledger.accept(task, Accepted("t1"), NOW, NOW)
-            task = shop.ledger.finish(task, Finished((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time())
+        with session_in(tmp_path, "http://127.0.0.1:9", Setup(download=rules)) as session:
+            task, _ = session.ledger.claim(NAME, make_row(), ClaimTerms(RUN, NOW, 60, None, Budget()))
+            task = session.ledger.accept(task, Accepted("t1"), NOW, NOW)
+            task = session.ledger.succeed(task, Succeeded((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time())
             with bounded(2 * MOST_SECONDS):
-                (collected,) = collect_tasks(shop, store, [task])
+                (collected,) = collect_tasks(session, store, [task])
             assert "not stored" in collected.problem
-            assert shop.ledger.refresh(task).state is TaskState.SUCCEEDED
+            assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
     finally:
         server.close()
     assert list(store.keys(f"{NAME}/")) == []

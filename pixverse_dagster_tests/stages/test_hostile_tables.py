@@ -17,23 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixverse_dagster.collection import collect_tasks
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.intake import Reading, read_table, record
-from pixverse_dagster.ledger import MAX_PROBLEMS_KEPT, Ledger
-from pixverse_dagster.ledger.database import open_engine
-from pixverse_dagster.lineage import clip_folder
-from pixverse_dagster.models import request_digest
-from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.prompts import Row, TableRules, encode_row
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.layout import clip_folder, encode_row
+from pixverse_dagster.core.request import request_digest
+from pixverse_dagster.core.row import Row
+from pixverse_dagster.ledger.engine import open_engine
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.ledger.rows import MAX_PROBLEMS_KEPT
+from pixverse_dagster.stages.collect import collect_tasks
+from pixverse_dagster.stages.read import TableReading, read_table, record_table
+from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables.parse import TableRules
 from pixverse_dagster_tests.harness.factories import (
     NAME,
     PIXWITH,
     make_row,
-    make_workshop,
-    shop_in,
+    make_session,
+    session_in,
     submit_all,
     succeeded_tasks,
 )
@@ -47,14 +49,14 @@ RULES = TableRules(defaults={"model": "runware/pixverse-v4.5"}, labels=["label"]
 FOLDER = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._%-]{1,200}")
 
 
-def read_bytes(shop: Workshop, path: Path, data: bytes, base: str = "") -> Reading:
+def read_bytes(session: Session, path: Path, data: bytes, base: str = "") -> TableReading:
     """Read a table of these bytes as the `prompts` asset does."""
     path.write_bytes(data)
-    pipeline = replace(shop.pipeline, table=FileTable(path), rules=RULES, image_base=base or str(path.parent))
-    return read_table(replace(shop, pipeline=pipeline))
+    pipeline = replace(session.pipeline, table=FileTable(path), rules=RULES, image_base=base or str(path.parent))
+    return read_table(replace(session, pipeline=pipeline))
 
 
-def judge(reading: Reading, root: Path, lines: int) -> None:
+def judge(reading: TableReading, root: Path, lines: int) -> None:
     """What is true of every reading, whatever was read."""
     for problem in (*reading.problems, *reading.cautions):
         assert 1 <= problem.line <= lines
@@ -121,15 +123,15 @@ def test_good_rows_of_a_csv_survive_whatever_stands_between_them(tmp_path: Path)
     @given(ROWS, st.booleans(), st.sampled_from(["\n", "\r\n", "\r"]))
     def check(rows: list[Any], bom: bool, end: str) -> None:  # noqa: FBT001 - drawn
         data, good, repeated = csv_table(rows, bom=bom, end=end)
-        reading = read_bytes(shop, tmp_path / "t.csv", data)
+        reading = read_bytes(session, tmp_path / "t.csv", data)
         judge(reading, tmp_path / "root", data.count(b"\n") + data.count(b"\r") + 1)
         found = {row.id for row in reading.rows}
         assert set(good) <= found
         assert not repeated & found
         assert repeated <= {problem.row for problem in reading.problems}
-        assert read_bytes(shop, tmp_path / "t.csv", data) == reading
+        assert read_bytes(session, tmp_path / "t.csv", data) == reading
 
-    with shop_in(tmp_path, NOWHERE) as shop:
+    with session_in(tmp_path, NOWHERE) as session:
         check()
 
 
@@ -152,14 +154,14 @@ def test_only_an_unreadable_table_is_refused_whole(tmp_path: Path):
     def check(data: bytes, name: str, header: bool) -> None:  # noqa: FBT001 - drawn
         path = tmp_path / name
         try:
-            reading = read_bytes(shop, path, b"id,prompt\n" * header + data)
+            reading = read_bytes(session, path, b"id,prompt\n" * header + data)
         except InvalidTable as refused:
             assert str(path) in str(refused)
             assert len(str(refused)) < 600
             return
         judge(reading, tmp_path / "root", len(data) + 2)
 
-    with shop_in(tmp_path, NOWHERE) as shop:
+    with session_in(tmp_path, NOWHERE) as session:
         check()
 
 
@@ -204,7 +206,7 @@ def test_good_json_lines_survive_whatever_stands_between_them(tmp_path: Path):
     @given(st.lists(WRONG_LINES, min_size=1, max_size=8), st.sampled_from(["", "https://assets.example.org/base"]))
     def check(lines: list[str], base: str) -> None:
         data, good = json_lines(lines)
-        reading = read_bytes(shop, tmp_path / "t.jsonl", data, base)
+        reading = read_bytes(session, tmp_path / "t.jsonl", data, base)
         judge(reading, tmp_path / "root", 2 * len(lines))
         kept = {row.id: row.line for row in reading.rows}
         doubled = {problem.row for problem in reading.problems if problem.message.startswith("the id is on lines")}
@@ -213,27 +215,29 @@ def test_good_json_lines_survive_whatever_stands_between_them(tmp_path: Path):
         assert {2 * n + 2 for n, line in enumerate(lines) if line.strip()} <= named
         assert not doubled & set(kept)
 
-    with shop_in(tmp_path, NOWHERE) as shop:
+    with session_in(tmp_path, NOWHERE) as session:
         check()
 
 
 def test_nesting_at_any_depth_is_a_problem_of_its_row(tmp_path: Path):
     """Around the limits of what Python can read and write, in every column, the row beside it is read."""
     columns = ("id", "take", "model", "label", "prompt", "seed", "references", "frames", "odd")
-    with shop_in(tmp_path, NOWHERE) as shop:
+    with session_in(tmp_path, NOWHERE) as session:
         for depth in (*range(880, 1000, 4), 3000, 50_000):
             nest = "[" * depth + "]" * depth
             lines = [f'{{"id": "n", "model": "runware/pixverse-v4.5", "{column}": {nest}}}' for column in columns]
             data, good = json_lines(lines)
-            reading = read_bytes(shop, tmp_path / "t.jsonl", data)
+            reading = read_bytes(session, tmp_path / "t.jsonl", data)
             judge(reading, tmp_path / "root", 2 * len(lines))
             assert {row.id for row in reading.rows} >= set(good)
 
 
 def test_a_key_that_differs_only_in_spaces_is_there_twice(tmp_path: Path):
     """As in a header line: which of the two prompts is paid for cannot be guessed."""
-    with shop_in(tmp_path, NOWHERE) as shop:
-        reading = read_bytes(shop, tmp_path / "t.jsonl", b'{"id": "a", "prompt": "one kite", " prompt": "two kites"}')
+    with session_in(tmp_path, NOWHERE) as session:
+        reading = read_bytes(
+            session, tmp_path / "t.jsonl", b'{"id": "a", "prompt": "one kite", " prompt": "two kites"}'
+        )
     (problem,) = reading.problems
     assert "key 'prompt' is there twice" in problem.message
 
@@ -242,8 +246,8 @@ def test_an_image_that_joins_to_no_url_is_a_problem_of_its_row(tmp_path: Path):
     """A name that makes no URL below the image base does not stop the reading of the others."""
     lines = [{"id": "bad", "image": "//["}, {"id": "good", "image": "kite.png"}]
     data = "\n".join(json.dumps({"prompt": "a kite", **line}) for line in lines).encode()
-    with shop_in(tmp_path, NOWHERE) as shop:
-        reading = read_bytes(shop, tmp_path / "t.jsonl", data, "https://assets.example.org/base")
+    with session_in(tmp_path, NOWHERE) as session:
+        reading = read_bytes(session, tmp_path / "t.jsonl", data, "https://assets.example.org/base")
     assert [row.id for row in reading.rows] == ["good"]
     assert [(problem.row, problem.column) for problem in reading.problems] == [("bad", "image")]
 
@@ -292,10 +296,10 @@ def test_a_hostile_id_is_paid_for_once_and_stored_below_the_root(server: Simulat
     ]
     rows = [make_row(row_id, PIXWITH) for row_id in accepted]
     root = tmp_path / "a" / "root"
-    with shop_in(tmp_path, server.url) as shop:
-        tasks = succeeded_tasks(shop, rows)
-        assert [one.problem for one in submit_all(shop, rows).values() if one.problem or one.sent] == []
-        assert [one.problem for one in collect_tasks(shop, LocalStore(root), tasks) if one.manifest is None] == []
+    with session_in(tmp_path, server.url) as session:
+        tasks = succeeded_tasks(session, rows)
+        assert [one.problem for one in submit_all(session, rows).values() if one.problem or one.sent] == []
+        assert [one.problem for one in collect_tasks(session, LocalStore(root), tasks) if one.manifest is None] == []
     assert len(server.tasks()) == len(rows)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"root"}
     assert {path.name for path in (root / NAME / "clips").iterdir()} == {encode_row(row_id) for row_id in accepted}
@@ -304,43 +308,43 @@ def test_a_hostile_id_is_paid_for_once_and_stored_below_the_root(server: Simulat
 # --- the ledger
 
 
-def recorded_unchanged(shop: Workshop, folder: Path, count: int) -> None:
+def recorded_unchanged(session: Session, folder: Path, count: int) -> None:
     """Rows and problems come out of the ledger as they went in."""
 
     @examples(count)
     @given(st.lists(WRONG_LINES, min_size=1, max_size=6), ROWS)
     def check(lines: list[str], rows: list[Any]) -> None:
         for name, data in (("t.jsonl", json_lines(lines)[0]), ("t.csv", csv_table(rows, bom=False, end="\n")[0])):
-            reading = read_bytes(shop, folder / name, data)
-            record(shop, reading)
-            kept: dict[str, Row] = shop.ledger.rows(NAME)
+            reading = read_bytes(session, folder / name, data)
+            record_table(session, reading)
+            kept: dict[str, Row] = session.ledger.rows.find(NAME)
             assert list(kept.values()) == list(reading.rows)
             assert list(kept) == [row.id for row in reading.rows]
-            assert shop.ledger.problems(NAME) == list(reading.problems[:MAX_PROBLEMS_KEPT])
+            assert session.ledger.rows.problems(NAME) == list(reading.problems[:MAX_PROBLEMS_KEPT])
 
     check()
 
 
 def test_rows_come_out_of_a_sqlite_ledger_as_they_went_in(tmp_path: Path):
     """Ids, requests, labels, digests and problems: whatever text they are made of."""
-    with shop_in(tmp_path, NOWHERE) as shop:
-        recorded_unchanged(shop, tmp_path, 50)
+    with session_in(tmp_path, NOWHERE) as session:
+        recorded_unchanged(session, tmp_path, 50)
 
 
 @contextmanager
-def on_postgres(url: str) -> Generator[Workshop]:
+def on_postgres(url: str) -> Generator[Session]:
     engine = open_engine(url)
     try:
-        with make_workshop(Ledger(engine), NOWHERE) as shop:
-            yield shop
+        with make_session(Ledger(engine), NOWHERE) as session:
+            yield session
     finally:
         engine.dispose()
 
 
 def test_rows_come_out_of_a_postgres_ledger_as_they_went_in(postgres_database: str, tmp_path: Path):
     """PostgreSQL takes no NUL and no half of a surrogate pair, and never meets one."""
-    with on_postgres(postgres_database) as shop:
-        recorded_unchanged(shop, tmp_path, 40)
+    with on_postgres(postgres_database) as session:
+        recorded_unchanged(session, tmp_path, 40)
 
 
 # --- size
@@ -349,8 +353,8 @@ MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
 import psutil
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import Draft, TableRules, duplicate_problems, parse_row
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.tables.parse import Draft, TableRules, duplicate_problems, parse_row
 from pixverse_dagster.tables import FileTable
 
 def read(path):

@@ -17,17 +17,17 @@ from typing import Any
 import av
 import pytest
 
-from pixverse_dagster.download import Downloader, DownloadRules
-from pixverse_dagster.errors import InvalidRow
-from pixverse_dagster.images import ImageBook, ImageCache
-from pixverse_dagster.intake import Reading, read_table
-from pixverse_dagster.ledger import open_ledger
-from pixverse_dagster.ledger.database import sqlite_url
-from pixverse_dagster.models import ImageRules
-from pixverse_dagster.pipeline import Pipeline, Workshop
-from pixverse_dagster.prompts import TableRules
+from pixverse_dagster.core.errors import InvalidRow
+from pixverse_dagster.core.request import ImageRules
+from pixverse_dagster.ledger.engine import sqlite_url
+from pixverse_dagster.ledger.ledger import open_ledger
+from pixverse_dagster.media.images import ImageCache, ImageSource
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.stages.read import TableReading, read_table
+from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables.parse import TableRules
+from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 REFUSED = Path(__file__).parents[1] / "data" / "refused"
@@ -108,10 +108,10 @@ def downloader() -> Iterator[Downloader]:
 
 
 @pytest.fixture
-def book(tmp_path: Path, downloader: Downloader) -> ImageBook:
+def book(tmp_path: Path, downloader: Downloader) -> ImageSource:
     """Images below `tmp_path/images`; what lies beside that folder is out of bounds."""
     (tmp_path / "images").mkdir()
-    return ImageBook(str(tmp_path / "images"), downloader)
+    return ImageSource(str(tmp_path / "images"), downloader)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_no_provider_takes_is_refused_with_the_reason(site: Site, book: ImageBook, name: str):
+def test_a_file_that_no_provider_takes_is_refused_with_the_reason(site: Site, book: ImageSource, name: str):
     """Behind a URL for HighwayAPI, as a local file and as a data URI for Runware."""
     data = (REFUSED / name).read_bytes()
     site.files["/" + name] = data
@@ -166,14 +166,14 @@ def test_refused_files_never_reach_a_provider(simulator: StartSimulator, site: S
     assert sorted(site.asked) == sorted(["/" + name for name in FILES] * 2)
 
 
-def read(folder: Path, table: str, base: str = ".") -> Reading:
+def read(folder: Path, table: str, base: str = ".") -> TableReading:
     path = folder / "rows.csv"
     path.write_text(table)
     downloader = Downloader(DownloadRules(allow_private_network=True, max_attempts=1))
     pipeline = Pipeline("films", FileTable(path), TableRules(), image_base=base)
     ledger = open_ledger(sqlite_url(folder / "ledger.db"))
-    with Workshop(pipeline, ledger, {}, downloader, "run-1", lambda: 0.0) as shop:
-        return read_table(shop)
+    with Session(pipeline, ledger, {}, downloader, "run-1", lambda: 0.0) as session:
+        return read_table(session)
 
 
 # The rules of each provider
@@ -218,7 +218,7 @@ CONTENTS: list[tuple[str, Callable[[], bytes], ImageRules, str]] = [
     ("make", "rules", "words"), [c[1:] for c in CONTENTS], ids=[f"{c[0]}, {c[2].source[:7]}" for c in CONTENTS]
 )
 def test_an_image_is_judged_by_its_bytes(
-    site: Site, book: ImageBook, make: Callable[[], bytes], rules: ImageRules, words: str
+    site: Site, book: ImageSource, make: Callable[[], bytes], rules: ImageRules, words: str
 ):
     """Format, sides, aspect and size, whatever the file is called; the refusal says whose rule it is."""
     data = make()
@@ -233,7 +233,7 @@ def test_an_image_is_judged_by_its_bytes(
     assert found.size_bytes == len(data)
 
 
-def test_far_too_large_an_image_is_not_read_to_its_end(site: Site, book: ImageBook):
+def test_far_too_large_an_image_is_not_read_to_its_end(site: Site, book: ImageSource):
     """Over a URL the limit ends the reading, and the refusal still says how much is allowed."""
     site.files["/kite.png"] = png(300, 300, 30_000_000)
     with refusal("is larger than"):
@@ -243,7 +243,7 @@ def test_far_too_large_an_image_is_not_read_to_its_end(site: Site, book: ImageBo
 # Forms
 
 
-def test_runware_takes_files_and_inline_images_as_well(book: ImageBook):
+def test_runware_takes_files_and_inline_images_as_well(book: ImageSource):
     """A local path becomes a data URI, a data URI and bare base64 go as they are, and all are one image."""
     data = png(300, 300)
     (Path(book.base) / "kite.png").write_bytes(data)
@@ -252,21 +252,21 @@ def test_runware_takes_files_and_inline_images_as_well(book: ImageBook):
     found = {reference: book.check(reference, RUNWARE) for reference in ("kite.png", uri, inline)}
     assert {image.digest for image in found.values()} == {f"sha256:{hashlib.sha256(data).hexdigest()}"}
     assert {image.format for image in found.values()} == {"png"}
-    sent = [book.wire_value(reference, image, RUNWARE) for reference, image in found.items()]
+    sent = [book.as_sent(reference, image, RUNWARE) for reference, image in found.items()]
     assert sent == [uri, uri, inline]
     assert all(len(image.source) < 60 for image in found.values())
 
 
-def test_runware_takes_an_image_uuid_as_it_is(book: ImageBook):
+def test_runware_takes_an_image_uuid_as_it_is(book: ImageSource):
     """Its bytes are Runware's own; the digest is the UUID, in one spelling."""
     for reference in (UUID, UUID.upper()):
         image = book.check(reference, RUNWARE)
         assert image.digest == f"uuid:{UUID}"
-        assert book.wire_value(reference, image, RUNWARE) == reference
+        assert book.as_sent(reference, image, RUNWARE) == reference
 
 
 @pytest.mark.parametrize("rules", [HIGHWAY, PIXWITH], ids=["highway", "pixwith"])
-def test_other_providers_take_urls_only(book: ImageBook, rules: ImageRules):
+def test_other_providers_take_urls_only(book: ImageSource, rules: ImageRules):
     """A path, an inline image, a UUID are refused with what to do instead, though the file is there and good."""
     (Path(book.base) / "kite.png").write_bytes(png(300, 300))
     with refusal("upload kite.png and give its address, or set image_base to where it is served"):
@@ -282,7 +282,7 @@ def test_other_providers_take_urls_only(book: ImageBook, rules: ImageRules):
 @pytest.mark.parametrize(
     "reference", ["data:image/png;base64,", "data:image/png;base64,!!!", "data:image/png,kite", "data:text/plain,x"]
 )
-def test_a_broken_data_uri_is_refused(book: ImageBook, reference: str):
+def test_a_broken_data_uri_is_refused(book: ImageSource, reference: str):
     """Nothing is sent for it."""
     with refusal(""):
         book.check(reference, RUNWARE)
@@ -292,10 +292,10 @@ def test_a_url_base_resolves_relative_references(site: Site, downloader: Downloa
     """Under a base that is a URL, `kite.png` is its URL for every provider; whole URLs and UUIDs stay."""
     site.files["/assets/kite.png"] = png(300, 300)
     for base in (f"{site.url}/assets", f"{site.url}/assets/"):
-        book = ImageBook(base, downloader)
+        book = ImageSource(base, downloader)
         image = book.check("kite.png", HIGHWAY)
         assert image.source == f"{site.url}/assets/kite.png"
-        assert book.wire_value("kite.png", image, HIGHWAY) == f"{site.url}/assets/kite.png"
+        assert book.as_sent("kite.png", image, HIGHWAY) == f"{site.url}/assets/kite.png"
         assert book.resolve("https://other.example/x.png") == "https://other.example/x.png"
         assert book.resolve(UUID) == UUID
     assert site.asked == ["/assets/kite.png"] * 2
@@ -303,7 +303,7 @@ def test_a_url_base_resolves_relative_references(site: Site, downloader: Downloa
 
 def test_unread_urls_are_known_by_their_address(downloader: Downloader):
     """With reading off nothing is fetched; two addresses are two images, and the address is shown without its query."""
-    book = ImageBook(".", downloader, read_urls=False)
+    book = ImageSource(".", downloader, read_urls=False)
     one, other = (book.check(f"https://nowhere.invalid/kite.png?s={s}", HIGHWAY) for s in ("s3cret", "other"))
     assert one.source == other.source == "https://nowhere.invalid/kite.png?…"
     assert one.digest.startswith("url:")
@@ -314,7 +314,7 @@ def test_unread_urls_are_known_by_their_address(downloader: Downloader):
 
 
 @pytest.fixture
-def outside(tmp_path: Path, book: ImageBook) -> Path:
+def outside(tmp_path: Path, book: ImageSource) -> Path:
     """A good image beside the image base, and ways that lead to it."""
     secret = tmp_path / "outside.png"
     secret.write_bytes(png(300, 300))
@@ -327,13 +327,13 @@ WAYS_OUT = ["../outside.png", "folder/outside.png", "link.png", "x/../../outside
 
 
 @pytest.mark.parametrize("reference", [*WAYS_OUT, "absolute"])
-def test_a_table_cannot_name_files_outside_its_image_base(book: ImageBook, outside: Path, reference: str):
+def test_a_table_cannot_name_files_outside_its_image_base(book: ImageSource, outside: Path, reference: str):
     """Not by dots, not by an absolute path, not through a symbolic link."""
     with refusal("keep images below it"):
         book.check(str(outside) if reference == "absolute" else reference, RUNWARE)
 
 
-def test_a_path_inside_the_base_may_be_written_in_any_way(book: ImageBook):
+def test_a_path_inside_the_base_may_be_written_in_any_way(book: ImageSource):
     """Folders, dots that stay inside, an absolute path, a link that stays inside."""
     base = Path(book.base)
     (base / "a").mkdir()
@@ -354,29 +354,29 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("reference", "words"), UNREADABLE, ids=range(len(UNREADABLE)))
-def test_a_file_that_cannot_be_read_is_a_problem_of_its_row(book: ImageBook, reference: str, words: str):
+def test_a_file_that_cannot_be_read_is_a_problem_of_its_row(book: ImageSource, reference: str, words: str):
     """With the reason; not an exception that ends the reading of the table."""
     with refusal(words):
         book.check(reference, RUNWARE)
 
 
-def test_a_file_that_changed_since_it_was_checked_is_not_sent(book: ImageBook):
+def test_a_file_that_changed_since_it_was_checked_is_not_sent(book: ImageSource):
     """The digest that is paid under is that of the bytes that are sent, or nothing is."""
     path = Path(book.base) / "kite.png"
     path.write_bytes(png(300, 300))
     image = book.check("kite.png", RUNWARE)
     path.write_bytes(png(300, 301))
     with refusal("image kite.png changed since the table was read. Nothing was sent"):
-        book.wire_value("kite.png", image, RUNWARE)
+        book.as_sent("kite.png", image, RUNWARE)
     path.unlink()
     with refusal("No such file"):
-        book.wire_value("kite.png", image, RUNWARE)
+        book.as_sent("kite.png", image, RUNWARE)
 
 
 # Unreadable URLs
 
 
-def test_a_url_that_does_not_answer_is_a_problem_that_says_why(site: Site, book: ImageBook):
+def test_a_url_that_does_not_answer_is_a_problem_that_says_why(site: Site, book: ImageSource):
     """The status, the empty body, the missing host, the refused connection: without the query string."""
     site.files["/empty.png"] = b""
     for url, words in (
@@ -394,12 +394,12 @@ def test_an_image_inside_the_network_is_not_fetched(site: Site, tmp_path: Path):
     """A prompt table cannot make this machine ask its neighbours: loopback is refused unless allowed."""
     guarded = Downloader(DownloadRules(max_attempts=1))
     with refusal("private address"):
-        ImageBook(str(tmp_path), guarded).check(f"{site.url}/kite.png", HIGHWAY)
+        ImageSource(str(tmp_path), guarded).check(f"{site.url}/kite.png", HIGHWAY)
     guarded.close()
     assert site.asked == []
 
 
-def test_each_image_is_read_once_per_reading(site: Site, book: ImageBook):
+def test_each_image_is_read_once_per_reading(site: Site, book: ImageSource):
     """A hundred rows with one image read it once for each provider's rules, the failures too."""
     site.files["/kite.png"] = png(300, 300)
     cache = ImageCache(book)

@@ -14,15 +14,19 @@ import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
 from pixverse_dagster import CheckRules, LocalClipIOManager, PipelineOptions, RunwareResource, build_clips_definitions
-from pixverse_dagster.assets import Blueprint
-from pixverse_dagster.clip import Clip, ClipManifest, ClipOutput
-from pixverse_dagster.collection import check_clip, collect_tasks, copy_hashed
-from pixverse_dagster.download import DownloadRules
-from pixverse_dagster.inspection import CHECKS, CheckName, Finding, Seen, inspect_clip, judge_clip
-from pixverse_dagster.media import probe
-from pixverse_dagster.reporting import CLIP_CHECK
-from pixverse_dagster.resources import LedgerResource
+from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
+from pixverse_dagster.media.inspect import inspect_clip
+from pixverse_dagster.media.probe import probe
+from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
+from pixverse_dagster.orchestration.resources import LedgerResource
+from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.policy.quality import CHECKS, CheckName, Finding, Measurements, judge_clip
+from pixverse_dagster.stages.check import check_clip
+from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.reading import copy_hashed
+from pixverse_dagster.transport.download import DownloadRules
 from pixverse_dagster_tests.harness.factories import (
     CELLS,
     HIGHWAY,
@@ -31,7 +35,7 @@ from pixverse_dagster_tests.harness.factories import (
     QUICK,
     RUNWARE,
     make_row,
-    shop_in,
+    session_in,
     succeeded_tasks,
 )
 from pixverse_dagster_tests.harness.servers import Simulator
@@ -99,7 +103,7 @@ def film(path: Path, made: Film) -> Path:
     return path
 
 
-def described(path: Path, n: int = 1) -> tuple[ClipOutput, Seen]:
+def described(path: Path, n: int = 1) -> tuple[ClipOutput, Measurements]:
     """A file as a manifest has it, and as it was seen."""
     facts, _ = probe(path)
     with path.open("rb") as file:
@@ -178,7 +182,9 @@ SHAPES: list[tuple[str, dict[str, Any], tuple[int, int], str]] = [
 def test_the_shape_is_judged_where_it_was_asked_for(model: str, cells: dict[str, Any], size: Any, words: str):
     """A clip that takes its image's shape is judged by its short side; encoders round to blocks of 16."""
     request = make_row("r", model, **cells).request
-    seen = Seen(frames=120, seconds=5, fps=FPS, width=size[0], height=size[1], contrast=99, change=99, sha256="ab")
+    seen = Measurements(
+        frames=120, seconds=5, fps=FPS, width=size[0], height=size[1], contrast=99, change=99, sha256="ab"
+    )
     found = judge_clip(request, [output_of("ab")], {1: seen}, RULES)
     assert [str(one) for one in found if not one.passed and one.check == "resolution"] == ([words] if words else [])
 
@@ -201,7 +207,7 @@ def test_what_a_request_does_not_say_is_not_judged(tmp_path: Path):
 def test_the_number_of_outputs_is_judged_and_each_output_by_itself():
     """A short answer is one finding; what is wrong with an output names it."""
     request = make_row("r", PIXWITH, outputs=3).request
-    good = Seen(frames=120, seconds=5, fps=FPS, width=640, height=360, contrast=99, change=99, sha256="ab")
+    good = Measurements(frames=120, seconds=5, fps=FPS, width=640, height=360, contrast=99, change=99, sha256="ab")
     found = judge_clip(request, [output_of("ab", 1), output_of("ab", 2)], {1: good, 2: replace(good, seconds=3)}, RULES)
     assert [str(one) for one in found if not one.passed] == [
         "outputs: asked 3, came 2",
@@ -279,8 +285,8 @@ def test_the_simulators_clips_are_what_was_asked_for(server: Simulator, tmp_path
     if model == RUNWARE:
         rows.append(make_row("webm", model, output_format="WEBM", aspect_ratio="3:4"))
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        found = {one.task.row: one.findings for one in collect_tasks(shop, store, succeeded_tasks(shop, rows))}
+    with session_in(tmp_path, server.url) as session:
+        found = {one.task.row: one.findings for one in collect_tasks(session, store, succeeded_tasks(session, rows))}
     assert {row: [str(one) for one in findings if not one.passed] for row, findings in found.items()} == {
         row.id: [] for row in rows
     }
@@ -292,14 +298,14 @@ def test_the_simulators_clips_are_what_was_asked_for(server: Simulator, tmp_path
 def test_a_stored_clip_is_judged_as_it_stands_in_the_store(server: Simulator, tmp_path: Path):
     """What was put in its place, or nothing at all, is found, whoever asks; and an error of the store is a finding."""
     store = LocalStore(tmp_path / "store")
-    with shop_in(tmp_path, server.url) as shop:
-        (task,) = succeeded_tasks(shop, [make_row()])
-        (first,) = collect_tasks(shop, store, [task])
+    with session_in(tmp_path, server.url) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
+        (first,) = collect_tasks(session, store, [task])
         assert first.manifest is not None
         path = tmp_path / "store" / first.manifest.outputs[0].key
         path.unlink()
         film(path, Film())
-        (again,) = collect_tasks(shop, store, [task])
+        (again,) = collect_tasks(session, store, [task])
         assert [one.check for one in again.findings if not one.passed] == ["intact", "duration"]
         path.unlink()
         (gone,) = check_failures(store, first.manifest, task.request)
@@ -365,13 +371,13 @@ class Stage:
         assert self.materialize(NAME, "prompts").success
         assert self.rows("submit", {"ops": {f"{NAME}_submit_rows": {"config": {"rows": list(rows)}}}}).success
         resources: Any = self.definitions.resources
-        blueprint: Blueprint = resources[f"{NAME}_pipeline"]
+        spec: PipelineSpec = resources[f"{NAME}_pipeline"]
         runs: list[dg.ExecuteInProcessResult] = []
         stored: set[str] = set()
         while stored < set(rows):
             context = dg.build_sensor_context(
                 instance=self.instance,
-                resources={key: resources[key] for key in blueprint.resource_keys},
+                resources={key: resources[key] for key in spec.resource_keys},
                 definitions=self.definitions,
             )
             ticked = self.definitions.resolve_sensor_def(f"{NAME}_poll").evaluate_tick(context)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.collection import collect_tasks
-from pixverse_dagster.ledger import Ledger, open_ledger
-from pixverse_dagster.polling import poll_due
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.stages.collect import collect_tasks
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.submission import submit_rows
-from pixverse_dagster.verification import verify
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -24,7 +24,7 @@ from pixverse_dagster_tests.harness.factories import (
     at_once,
     deliver,
     make_row,
-    make_workshop,
+    make_session,
     record_rows,
 )
 from pixverse_dagster_tests.harness.fixtures import Tell
@@ -56,23 +56,23 @@ class Done:
 def work(job: Job) -> Done:
     """In a process of its own; an error of the database would come out here."""
     setup = Setup(run_id=f"{job.what}-{os.getpid()}")
-    with make_workshop(open_ledger(job.database), job.server, setup) as shop:
+    with make_session(open_ledger(job.database), job.server, setup) as session:
         if job.what == "submit":
-            submitted = list(submit_rows(shop, job.rows))
+            submitted = list(submit_rows(session, job.rows))
             # A row that another process is just submitting says so: that is an answer, not a fault.
             wrong = [one.problem for one in submitted if "is being submitted by run" not in one.problem]
             return Done(tuple(one.row for one in submitted if one.sent), tuple(filter(None, wrong)))
         if job.what == "poll":
             deadline = time.monotonic() + 60
-            while shop.ledger.find(NAME, [TaskState.SUBMITTED]) and time.monotonic() < deadline:
-                poll_due(shop, 5)
+            while session.ledger.tasks.find(NAME, [TaskState.SUBMITTED]) and time.monotonic() < deadline:
+                poll_due(session, 5)
             return Done((), ())
         store = LocalStore(job.store)
         if job.what == "collect":
-            collected = list(collect_tasks(shop, store, shop.ledger.collectable(NAME, job.rows)))
+            collected = list(collect_tasks(session, store, session.ledger.tasks.collectable(NAME, job.rows)))
             problems = [one.problem for one in collected if one.problem]
         else:
-            collected, problems = deliver(shop, store, job.rows, 90)
+            collected, problems = deliver(session, store, job.rows, 90)
         return Done(tuple(one.task.row for one in collected if one.manifest), tuple(problems))
 
 
@@ -96,10 +96,10 @@ def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
     charged = Counter(task["request"].get("positivePrompt") or task["request"]["prompt"] for task in server.tasks())
     assert charged == Counter(f"kite {n}" for n in range(ROWS))
     race(("poll", ()), ("poll", ()))
-    assert ledger.counts(NAME) == {TaskState.SUCCEEDED: ROWS}
+    assert ledger.tasks.counts(NAME) == {TaskState.SUCCEEDED: ROWS}
     stored = race(("collect", keys[:140]), ("collect", keys[60:]), ("backfill", keys))
     assert {row for one in stored for row in one.rows} == set(keys)
-    assert ledger.counts(NAME) == {TaskState.STORED: ROWS}
+    assert ledger.tasks.counts(NAME) == {TaskState.STORED: ROWS}
     assert len(server.tasks()) == ROWS
     result = verify(ledger, LocalStore(tmp_path / "clips"), NAME)
     assert (result.clips, list(result.disagreements)) == (ROWS, [])

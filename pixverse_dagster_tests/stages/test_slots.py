@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster.clip import FailureKind, TaskState
-from pixverse_dagster.ledger import Ledger, Waiting, open_ledger
-from pixverse_dagster.pace import Pace
-from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.plan import Verdict
-from pixverse_dagster.polling import poll_due
-from pixverse_dagster.prompts import changed_columns
-from pixverse_dagster.retry import RetryPolicy, may_attempt
-from pixverse_dagster.sensors import choose_turn
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.row import changed_columns
+from pixverse_dagster.core.task import QueuedRow
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.policy.batching import choose_submit_batch
+from pixverse_dagster.policy.plan import Verdict
+from pixverse_dagster.policy.retry import RetryPolicy, may_attempt
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.queue import find_room
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.submission import find_room, plan_rows, submit_rows
-from pixverse_dagster.wire import Limits
+from pixverse_dagster.transport.sender import Limits
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -29,8 +32,8 @@ from pixverse_dagster_tests.harness.factories import (
     deliver,
     make_row,
     make_rows,
+    make_session,
     make_task,
-    make_workshop,
     poll_until,
     record_rows,
     submit_all,
@@ -47,14 +50,14 @@ def shop_of(
     clock: Clock | None = None,
     stopped: Callable[[], bool] = bool,
     **setup: object,
-) -> Generator[Workshop]:
-    """A workshop with a setup of its own."""
-    with make_workshop(ledger, server.url, Setup(**setup), clock or Clock(), stopped) as shop:  # pyright: ignore[reportArgumentType]
-        yield shop
+) -> Generator[Session]:
+    """A session with a setup of its own."""
+    with make_session(ledger, server.url, Setup(**setup), clock or Clock(), stopped) as session:  # pyright: ignore[reportArgumentType]
+        yield session
 
 
 def rows_waiting(ledger: Ledger) -> list[str]:
-    return [entry.row for entry in ledger.waiting.find(NAME)]
+    return [entry.row for entry in ledger.queue.find(NAME)]
 
 
 def rejected(server: Simulator) -> int:
@@ -70,20 +73,22 @@ def test_no_more_tasks_are_open_than_there_are_slots_and_the_rest_waits_in_order
 ):
     """Rows beyond the slots are no failure: they wait, and are submitted as tasks finish, each once."""
     server, rows = simulator(generation_seconds=0.3), make_rows(10)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=4) as shop:
-        first = submit_all(shop, rows)
+    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=4) as session:
+        first = submit_all(session, rows)
         assert [key for key, one in first.items() if one.sent] == [f"r{n:03}" for n in range(4)]
         assert not any(one.problem for one in first.values())
         assert "4 of 4 slots at runware are taken" in first["r009"].waits
         assert rows_waiting(ledger) == [f"r{n:03}" for n in range(4, 10)]
-        assert {line.note for line in plan_rows(shop, rows[4:]).lines} == {first["r009"].waits}
-        assert list(find_room(shop).values()) == [4, 0, 4]
+        assert {line.note for line in plan_rows(session, rows[4:]).lines} == {first["r009"].waits}
+        assert list(find_room(session).values()) == [4, 0, 4]
         most = 0
         while waiting := rows_waiting(ledger):
-            list(submit_rows(shop, waiting))
-            most = max(most, sum(ledger.waiting.open_tasks([shop.account_name("runware")], shop.clock()).values()))
-            poll_due(shop, 5)
-        poll_until(shop, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
+            list(submit_rows(session, waiting))
+            most = max(
+                most, sum(ledger.accounts.open_tasks([session.account_name("runware")], session.clock()).values())
+            )
+            poll_due(session, 5)
+        poll_until(session, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
     assert most == 4
     assert len(server.tasks()) == 10
     assert server.tasks()[0]["client_reference"] != server.tasks()[1]["client_reference"]
@@ -98,8 +103,8 @@ class Rush:
 
 
 def rush(job: Rush) -> int:
-    with make_workshop(open_ledger(job.database), job.url, Setup(max_open_tasks=7)) as shop:
-        return sum(one.sent for one in submit_rows(shop, [f"r{n:03}" for n in range(20)]))
+    with make_session(open_ledger(job.database), job.url, Setup(max_open_tasks=7)) as session:
+        return sum(one.sent for one in submit_rows(session, [f"r{n:03}" for n in range(20)]))
 
 
 def test_slots_are_of_the_account_not_of_the_process(ledger: Ledger, ledger_url: str, simulator: StartSimulator):
@@ -114,8 +119,8 @@ def test_slots_are_of_the_account_not_of_the_process(ledger: Ledger, ledger_url:
 def test_a_direct_delivery_goes_on_as_slots_become_free(ledger: Ledger, simulator: StartSimulator, tmp_path: Path):
     """Materialising clips in person stores every row, however few slots there are."""
     server, rows = simulator(generation_seconds=0.1), make_rows(6)
-    with shop_of(ledger, server, max_open_tasks=2) as shop:
-        stored, problems = deliver(shop, LocalStore(tmp_path / "clips"), record_rows(ledger, rows), 60)
+    with shop_of(ledger, server, max_open_tasks=2) as session:
+        stored, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, rows), 60)
     assert problems == []
     assert sorted(one.task.row for one in stored) == [row.id for row in rows]
     assert len(server.tasks()) == 6
@@ -127,8 +132,8 @@ def test_what_waits_past_the_deadline_of_a_delivery_keeps_its_place(
 ):
     """It is named, nothing was sent for it, and the sensor goes on with it."""
     server = simulator(generation_seconds=60)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as shop:
-        stored, problems = deliver(shop, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(2)), 0.3)
+    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
+        stored, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(2)), 0.3)
     assert not stored
     assert len(problems) == 2
     assert "Nothing was sent; it keeps its place" in problems[1]
@@ -138,18 +143,18 @@ def test_what_waits_past_the_deadline_of_a_delivery_keeps_its_place(
 def test_an_unknown_outcome_holds_its_slot_for_a_while(ledger: Ledger, simulator: StartSimulator):
     """It may be under way; after ten minutes it certainly no longer is."""
     server, clock = simulator(faults={"submit.lost_response": 1.0}), Clock()
-    with shop_of(ledger, server, clock, max_open_tasks=1) as shop:
-        submit_all(shop, [make_row("a", HIGHWAY)])
-        assert find_room(shop)[shop.account_name("highway")] == 0
+    with shop_of(ledger, server, clock, max_open_tasks=1) as session:
+        submit_all(session, [make_row("a", HIGHWAY)])
+        assert find_room(session)[session.account_name("highway")] == 0
         clock.ahead_seconds = 601
-        assert find_room(shop)[shop.account_name("highway")] == 1
+        assert find_room(session)[session.account_name("highway")] == 1
 
 
 def test_who_changes_a_waiting_row_is_not_taken_at_the_word_of_before(ledger: Ledger, simulator: StartSimulator):
     """Nobody asked to pay for the new request: it waits no longer."""
     server = simulator(generation_seconds=60)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as shop:
-        submit_all(shop, make_rows(3))
+    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
+        submit_all(session, make_rows(3))
         assert rows_waiting(ledger) == ["r001", "r002"]
         record_rows(ledger, [*make_rows(2), make_row("r002", prompt="something else")])
         assert rows_waiting(ledger) == ["r001"]
@@ -159,24 +164,24 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
     """After a 429 that patience did not cure, its rows wait; the rest doubles, and ends with success."""
     server, clock = simulator(faults={"submit.rate_limited": 1.0}), Clock()
     limits = Limits(max_attempts=1, max_concurrency=1, backoff_seconds=0)
-    with shop_of(ledger, server, clock, limits=limits, pace=QUICK.model_copy(update={"hold_seconds": 60})) as shop:
-        submitted = submit_all(shop, make_rows(5))
+    with shop_of(ledger, server, clock, limits=limits, pace=QUICK.model_copy(update={"hold_seconds": 60})) as session:
+        submitted = submit_all(session, make_rows(5))
         assert all("asked to slow down: left alone for" in one.waits for one in submitted.values())
         assert rejected(server) == 1
         assert len(rows_waiting(ledger)) == 5
-        name = shop.account_name("runware")
-        assert find_room(shop)[name] == 0
+        name = session.account_name("runware")
+        assert find_room(session)[name] == 0
         clock.ahead_seconds = 100
-        assert find_room(shop)[name] == float("inf")
-        list(submit_rows(shop, ["r000", "r001"]))
-        hold = ledger.waiting.held(name)
+        assert find_room(session)[name] == float("inf")
+        list(submit_rows(session, ["r000", "r001"]))
+        hold = ledger.accounts.held(name)
         assert hold.strikes == 2
         assert hold.until > clock() + 100
     calm = simulator(generation_seconds=60)
     clock.ahead_seconds = 400
-    with shop_of(ledger, calm, clock) as shop:
-        assert all(one.sent for one in submit_rows(shop, rows_waiting(ledger)))
-    assert ledger.waiting.held(name).strikes == 0
+    with shop_of(ledger, calm, clock) as session:
+        assert all(one.sent for one in submit_rows(session, rows_waiting(ledger)))
+    assert ledger.accounts.held(name).strikes == 0
     assert len(calm.tasks()) == 5
 
 
@@ -195,8 +200,8 @@ def test_a_submit_run_is_asked_for_when_everybody_has_room_or_some_have_waited(
     waiting: str, room: dict[str, float], since_seconds: float, turn: list[int]
 ):
     """A run costs seconds: slots that become free one by one do not make a run each."""
-    entries = [Waiting(str(n), "d", account.upper(), "", "", 0) for n, account in enumerate(waiting)]
-    assert choose_turn(entries, room, since_seconds, Pace()) == [str(n) for n in turn]
+    entries = [QueuedRow(str(n), "d", account.upper(), "", "", 0) for n, account in enumerate(waiting)]
+    assert choose_submit_batch(entries, room, since_seconds, Pace()) == [str(n) for n in turn]
 
 
 # --- retries and takes
@@ -238,19 +243,19 @@ def test_a_new_attempt_begins_only_where_nothing_was_paid_or_the_policy_says_so(
 def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledger, simulator: StartSimulator):
     """Every attempt is recorded with its price; without a policy a failed row is never paid for again."""
     server = simulator(generation_seconds=0, faults={"task.failed": 1.0})
-    with shop_of(ledger, server) as shop:
-        submit_all(shop, [make_row("kite")])
-        poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
-        (again,) = submit_rows(shop, ["kite"])
+    with shop_of(ledger, server) as session:
+        submit_all(session, [make_row("kite")])
+        poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
+        (again,) = submit_rows(session, ["kite"])
         assert "tasks retry kite" in again.problem
         assert len(server.tasks()) == 1
-    with shop_of(ledger, server, retry=RetryPolicy(provider_error=2)) as shop:
-        assert [line.verdict for line in plan_rows(shop, ledger.rows(NAME).values()).lines] == [Verdict.RETRY]
+    with shop_of(ledger, server, retry=RetryPolicy(provider_error=2)) as session:
+        assert [line.verdict for line in plan_rows(session, ledger.rows.find(NAME).values()).lines] == [Verdict.RETRY]
         for _ in range(4):
-            list(submit_rows(shop, ["kite"]))
-            poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
+            list(submit_rows(session, ["kite"]))
+            poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         assert len(server.tasks()) == 3
-    attempts = ledger.find(NAME)
+    attempts = ledger.tasks.find(NAME)
     assert [(task.attempt, task.state, task.estimate_usd) for task in attempts] == [
         (n, TaskState.FAILED, 0.1121) for n in (1, 2, 3)
     ]
@@ -260,13 +265,13 @@ def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledge
 def test_a_poll_puts_a_row_whose_retry_is_due_on_the_waiting_list(ledger: Ledger, simulator: StartSimulator):
     """The sensor goes on with it; the last failure is final."""
     server = simulator(generation_seconds=0, faults={"task.moderated": 1.0})
-    with shop_of(ledger, server, retry=RetryPolicy(moderated=1)) as shop:
-        submit_all(shop, [make_row("kite")])
-        poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
+    with shop_of(ledger, server, retry=RetryPolicy(moderated=1)) as session:
+        submit_all(session, [make_row("kite")])
+        poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         assert rows_waiting(ledger) == ["kite"]
-        assert "attempt 1 failed (moderated)" in ledger.waiting.find(NAME)[0].reason
-        list(submit_rows(shop, ["kite"]))
-        poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
+        assert "attempt 1 failed (moderated)" in ledger.queue.find(NAME)[0].reason
+        list(submit_rows(session, ["kite"]))
+        poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         assert rows_waiting(ledger) == []
     assert len(server.tasks()) == 2
 
@@ -274,8 +279,8 @@ def test_a_poll_puts_a_row_whose_retry_is_due_on_the_waiting_list(ledger: Ledger
 def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: StartSimulator, tmp_path: Path):
     """With a policy, rows whose first task failed are stored all the same; their manifests show every attempt."""
     server = simulator(generation_seconds=0, seed=4, faults={"task.failed": 0.5})
-    with shop_of(ledger, server, retry=RetryPolicy(provider_error=8)) as shop:
-        found, problems = deliver(shop, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(8)), 60)
+    with shop_of(ledger, server, retry=RetryPolicy(provider_error=8)) as session:
+        found, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(8)), 60)
     assert problems == []
     manifests = [one.manifest for one in found if one.manifest]
     assert len(manifests) == 8
@@ -289,13 +294,13 @@ def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: St
 def test_a_person_may_allow_one_more_attempt_of_what_failed_or_was_abandoned(ledger: Ledger, simulator: StartSimulator):
     """Once: the attempt after that is as final as any."""
     server = simulator(generation_seconds=0, faults={"task.failed": 1.0})
-    with shop_of(ledger, server) as shop:
-        submit_all(shop, [make_row("kite")])
-        (task,) = poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
+    with shop_of(ledger, server) as session:
+        submit_all(session, [make_row("kite")])
+        (task,) = poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         ledger.release(task, "by hand")
-        list(submit_rows(shop, ["kite"]))
-        poll_until(shop, lambda tasks: tasks[-1].state is TaskState.FAILED)
-        list(submit_rows(shop, ["kite"]))
+        list(submit_rows(session, ["kite"]))
+        poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
+        list(submit_rows(session, ["kite"]))
     assert len(server.tasks()) == 2
 
 
@@ -303,12 +308,12 @@ def test_another_take_is_another_clip_and_outlives_the_next_reading(ledger: Ledg
     """The row's own record gets the take at once; a table that still says 1 does not undo it."""
     row = make_row("kite")
     record_rows(ledger, [row])
-    second = ledger.raise_take(NAME, "kite")
-    assert (second.take, ledger.rows(NAME)["kite"]) == (2, second)
+    second = ledger.rows.raise_take(NAME, "kite")
+    assert (second.take, ledger.rows.find(NAME)["kite"]) == (2, second)
     assert second.digest == make_row("kite", take=2).digest
-    assert ledger.takes(NAME) == {"kite": 2}
+    assert ledger.rows.takes(NAME) == {"kite": 2}
     assert changed_columns(row, second) == ("take",)
-    assert ledger.raise_take(NAME, "kite").take == 3
+    assert ledger.rows.raise_take(NAME, "kite").take == 3
 
 
 # --- stops
@@ -322,22 +327,22 @@ def test_a_stop_sends_nothing_further_and_keeps_what_was_accepted(ledger: Ledger
         calls.append(None)
         return len(calls) > 3
 
-    with shop_of(ledger, server, stopped=stopped, limits=Limits(max_concurrency=1)) as shop:
-        found = submit_all(shop, make_rows(6))
+    with shop_of(ledger, server, stopped=stopped, limits=Limits(max_concurrency=1)) as session:
+        found = submit_all(session, make_rows(6))
     assert sum(one.sent for one in found.values()) == len(server.tasks()) == 3
     assert "was not sent: the run was stopped" in found["r005"].problem
-    with shop_of(ledger, server) as shop:
-        assert sum(one.sent for one in submit_all(shop, make_rows(6)).values()) == 3
+    with shop_of(ledger, server) as session:
+        assert sum(one.sent for one in submit_all(session, make_rows(6)).values()) == 3
     assert len(server.tasks()) == 6
 
 
 def test_whoever_turns_away_from_a_submission_stops_it(ledger: Ledger, server: Simulator):
     """Closing the iterator waits for what has left and begins nothing more."""
     limits = Limits(max_concurrency=1, submits_per_minute=120)
-    with shop_of(ledger, server, limits=limits) as shop:
-        submissions = submit_rows(shop, record_rows(ledger, make_rows(30)))
+    with shop_of(ledger, server, limits=limits) as session:
+        submissions = submit_rows(session, record_rows(ledger, make_rows(30)))
         next(submissions)
         submissions.close()
         assert len(server.tasks()) <= 3
-        assert {task.state for task in ledger.find(NAME)} <= {TaskState.SUBMITTED, TaskState.REFUSED}
-        assert len(ledger.find(NAME, [TaskState.SUBMITTED])) == len(server.tasks())
+        assert {task.state for task in ledger.tasks.find(NAME)} <= {TaskState.SUBMITTED, TaskState.REFUSED}
+        assert len(ledger.tasks.find(NAME, [TaskState.SUBMITTED])) == len(server.tasks())

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pixverse_dagster.clip import InputImage
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import Draft, RawRow, TableRules, parse_row
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables import CallableTable, FileTable, PromptTable, SqlTable, ValueTable, open_table
 from pixverse_dagster.tables.cells import plain, raw_row
+from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
 from pixverse_dagster_tests.harness.factories import CELLS, HIGHWAY, LABELS, PIXWITH, RUNWARE
 
 arrow: Any = import_module("pyarrow")

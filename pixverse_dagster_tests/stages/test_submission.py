@@ -12,18 +12,22 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from pixverse_dagster.clip import Accepted, Ended, FailureKind, Finished, Missing, PollFact, Running, TaskState
-from pixverse_dagster.delivery import Delivery
-from pixverse_dagster.ledger import Intent, Ledger, Task
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster.pace import Pace
-from pixverse_dagster.pipeline import Workshop
-from pixverse_dagster.polling import judge, poll_due
-from pixverse_dagster.prompts import Row
-from pixverse_dagster.sensors import choose_batch
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.row import Row
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.policy.batching import choose_collect_batch
+from pixverse_dagster.policy.deadlines import judge_answer
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.stages.generate import GenerateRun
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.submission import submit_rows
-from pixverse_dagster.wire import Limits
+from pixverse_dagster.transport.sender import Limits
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -36,8 +40,8 @@ from pixverse_dagster_tests.harness.factories import (
     deliver,
     make_row,
     make_rows,
+    make_session,
     make_task,
-    make_workshop,
     poll_until,
     record_rows,
     submit_all,
@@ -60,16 +64,16 @@ def ledger(engine: sa.Engine) -> Ledger:
     return Ledger(engine)
 
 
-Open = Callable[..., Workshop]
+Open = Callable[..., Session]
 
 
 @pytest.fixture
 def open_shop(ledger: Ledger) -> Iterator[Open]:
-    """A function that opens a workshop at a simulator; all close with the test."""
+    """A function that opens a session at a simulator; all close with the test."""
     with ExitStack() as shops:
 
-        def start(url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time) -> Workshop:
-            return shops.enter_context(make_workshop(ledger, url, setup, clock))
+        def start(url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time) -> Session:
+            return shops.enter_context(make_session(ledger, url, setup, clock))
 
         yield start
 
@@ -98,7 +102,7 @@ def sends(server: Simulator, provider: str) -> int:
 
 
 def states(ledger: Ledger) -> dict[str, TaskState]:
-    return {row: task.state for row, task in ledger.current(NAME).items()}
+    return {row: task.state for row, task in ledger.tasks.current(NAME).items()}
 
 
 # --- once
@@ -107,11 +111,11 @@ def states(ledger: Ledger) -> dict[str, TaskState]:
 def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
     """A row that has its task keeps it, in whatever state that is, and is not sent again."""
     rows = rows_of_all(3)
-    shop = open_shop(server.url)
-    first = submit_all(shop, rows)
+    session = open_shop(server.url)
+    first = submit_all(session, rows)
     assert all(one.sent and not one.problem for one in first.values())
-    poll_until(shop, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
-    again = submit_all(shop, rows)
+    poll_until(session, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
+    again = submit_all(session, rows)
     assert not any(one.sent or one.problem for one in again.values())
     assert {one.task and one.task.id for one in again.values()} == {one.task and one.task.id for one in first.values()}
     assert charges(server) == each_once(rows)
@@ -120,9 +124,9 @@ def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
 
 def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator, open_shop: Open):
     """Rows that the table no longer has, and rows without a provider resource, are problems of their own."""
-    shop = open_shop(server.url)
-    record_rows(shop.ledger, [make_row("here")])
-    found = {one.row: one for one in submit_rows(shop, ["here", "gone"])}
+    session = open_shop(server.url)
+    record_rows(session.ledger, [make_row("here")])
+    found = {one.row: one for one in submit_rows(session, ["here", "gone"])}
     assert found["here"].sent
     assert "'gone' is not in the prompt table" in found["gone"].problem
     assert len(server.tasks()) == 1
@@ -134,9 +138,9 @@ def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator,
 def test_lost_answers_are_found_out_where_the_caller_chose_the_id(simulator: StartSimulator, open_shop: Open):
     """On Runware a submit whose answer was lost is asked for and replayed: every row ends with its one paid task."""
     server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
-    shop, rows = open_shop(server.url), [make_row(f"r{n}", prompt=f"kite {n}") for n in range(30)]
-    submit_all(shop, rows)
-    found = poll_until(shop, lambda tasks: all(task.state in UNDER_WAY for task in tasks))
+    session, rows = open_shop(server.url), [make_row(f"r{n}", prompt=f"kite {n}") for n in range(30)]
+    submit_all(session, rows)
+    found = poll_until(session, lambda tasks: all(task.state in UNDER_WAY for task in tasks))
     assert server.requests()["runware"]["submit"]["dropped"] > 3
     assert charges(server) == each_once(rows)
     assert {task.task_id for task in found} == {task["task_id"] for task in server.tasks()}
@@ -147,8 +151,8 @@ def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: Sta
     """Elsewhere a lost answer is for a person: the row says what to do, and nothing is ever sent again."""
     server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
     rows = [row for row in rows_of_all(20) if row.request.MODEL != RUNWARE]
-    shop = open_shop(server.url)
-    found = submit_all(shop, rows)
+    session = open_shop(server.url)
+    found = submit_all(session, rows)
     lost = {key for key, one in found.items() if one.task and one.task.state is TaskState.UNKNOWN}
     dropped = {provider: server.requests()[provider]["submit"]["dropped"] for provider in ("highway", "pixwith")}
     assert Counter(key.partition(" ")[0] for key in lost) == dropped
@@ -161,24 +165,24 @@ def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: Sta
         else:
             assert not one.problem
     for _ in range(2):
-        again = submit_all(shop, rows)
+        again = submit_all(session, rows)
         assert {key for key, one in again.items() if one.problem} == lost
-        poll_due(shop, 10)
+        poll_due(session, 10)
     later = open_shop(server.url, clock=Clock(1_000_000))
     submit_all(later, rows)
     assert (sends(server, "highway"), sends(server, "pixwith")) == (20, 20)
     assert charges(server) == each_once(rows)
-    assert {key for key, state in states(shop.ledger).items() if state is TaskState.UNKNOWN} == lost
+    assert {key for key, state in states(session.ledger).items() if state is TaskState.UNKNOWN} == lost
 
 
 def test_a_server_error_is_an_unknown_outcome_and_never_two_charges(simulator: StartSimulator, open_shop: Open):
     """A 500 may hide an accepted task: healed on Runware, unknown elsewhere, paid for at most once everywhere."""
     server, rows = simulator(generation_seconds=0, seed=5, faults={"submit.server_error": 0.5}), rows_of_all(16)
-    shop = open_shop(server.url)
-    submit_all(shop, rows)
-    poll_until(shop, lambda tasks: all(task.state in UNDER_WAY for task in tasks if task.provider == "runware"))
-    submit_all(shop, rows)
-    found = shop.ledger.find(NAME)
+    session = open_shop(server.url)
+    submit_all(session, rows)
+    poll_until(session, lambda tasks: all(task.state in UNDER_WAY for task in tasks if task.provider == "runware"))
+    submit_all(session, rows)
+    found = session.ledger.tasks.find(NAME)
     assert max(charges(server).values()) == 1
     assert sends(server, "highway") == sends(server, "pixwith") == 16
     elsewhere = Counter(task.state for task in found if task.provider != "runware")
@@ -236,21 +240,21 @@ def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open
 # --- claims of processes that died
 
 
-def dead_claims(shop: Workshop, rows: list[Row]) -> list[Task]:
+def dead_claims(session: Session, rows: list[Row]) -> list[Task]:
     """Claims whose process never came back."""
-    record_rows(shop.ledger, rows)
-    intent = Intent("dead run", time.time(), QUICK.claim_lease_seconds)
-    return [shop.ledger.claim(NAME, row, intent)[0] for row in rows]
+    record_rows(session.ledger, rows)
+    intent = ClaimTerms("dead run", time.time(), QUICK.claim_lease_seconds)
+    return [session.ledger.claim(NAME, row, intent)[0] for row in rows]
 
 
 def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_shop: Open):
     """A second run leaves a row that is being sent alone, and says who has it: nothing is asked, nothing sent."""
-    shop, rows = open_shop(server.url), rows_of_all(1)
-    dead_claims(shop, rows)
-    found = submit_all(shop, rows)
-    poll_due(shop, 10)
+    session, rows = open_shop(server.url), rows_of_all(1)
+    dead_claims(session, rows)
+    found = submit_all(session, rows)
+    poll_due(session, 10)
     assert all("is being submitted by run dead run" in one.problem for one in found.values())
-    assert set(states(shop.ledger).values()) == {TaskState.CLAIMED}
+    assert set(states(session.ledger).values()) == {TaskState.CLAIMED}
     assert server.requests() == {}
 
 
@@ -258,31 +262,31 @@ def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open
 def test_a_stale_claim_is_unknown_where_the_provider_cannot_tell(server: Simulator, open_shop: Open, way: str):
     """Whether the dead process had sent it nobody knows: it counts as spent and is not sent."""
     rows = [row for row in rows_of_all(1) if row.request.MODEL != RUNWARE]
-    shop = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
-    dead_claims(shop, rows)
+    session = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    dead_claims(session, rows)
     if way == "submit":
-        assert all("has an unknown outcome" in one.problem for one in submit_all(shop, rows).values())
+        assert all("has an unknown outcome" in one.problem for one in submit_all(session, rows).values())
     else:
-        assert len(poll_due(shop, 10).ended) == 2
-    assert set(states(shop.ledger).values()) == {TaskState.UNKNOWN}
+        assert len(poll_due(session, 10).ended) == 2
+    assert set(states(session.ledger).values()) == {TaskState.UNKNOWN}
     assert server.requests() == {}
-    assert shop.ledger.due(NAME, time.time() + 1_000_000, 10) == []
+    assert session.ledger.tasks.due(NAME, time.time() + 1_000_000, 10) == []
 
 
 @pytest.mark.parametrize("way", ["submit", "poll"])
 def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator, open_shop: Open, way: str):
     """Whether or not the dead process had sent it: on Runware the row ends with one paid task."""
     rows = [make_row("arrived"), make_row("never left")]
-    shop = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
-    tasks = dead_claims(shop, rows)
-    shop.accounts["runware"].submit(rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
+    session = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    tasks = dead_claims(session, rows)
+    session.clients["runware"].submit(rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
     if way == "submit":
-        assert not any(one.problem for one in submit_all(shop, rows).values())
+        assert not any(one.problem for one in submit_all(session, rows).values())
     else:
-        poll_due(shop, 10)
-    assert states(shop.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
+        poll_due(session, 10)
+    assert states(session.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
     # Should the process not be dead after all, what it is told now changes nothing.
-    assert {shop.ledger.refuse(task, "busy").state for task in tasks} == {TaskState.SUBMITTED}
+    assert {session.ledger.refuse(task, "busy").state for task in tasks} == {TaskState.SUBMITTED}
     assert {one["client_reference"] for one in server.tasks()} == {task.client_reference for task in tasks}
     assert len(server.tasks()) == 2
 
@@ -290,11 +294,11 @@ def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator
 def test_nothing_is_replayed_outside_the_window(server: Simulator, open_shop: Open):
     """When the provider may have forgotten the id, a replay could be a second payment: it is not made."""
     row = make_row()
-    shop = open_shop(server.url, clock=Clock(QUICK.replay_window_seconds + 1))
-    dead_claims(shop, [row])
-    poll_due(shop, 10)
-    assert "too late to replay" in submit_all(shop, [row])["kite"].problem
-    assert states(shop.ledger) == {"kite": TaskState.UNKNOWN}
+    session = open_shop(server.url, clock=Clock(QUICK.replay_window_seconds + 1))
+    dead_claims(session, [row])
+    poll_due(session, 10)
+    assert "too late to replay" in submit_all(session, [row])["kite"].problem
+    assert states(session.ledger) == {"kite": TaskState.UNKNOWN}
     assert (sends(server, "runware"), server.tasks()) == (0, [])
 
 
@@ -305,14 +309,14 @@ def test_nothing_is_replayed_outside_the_window(server: Simulator, open_shop: Op
 def test_a_poll_that_fails_never_ends_a_task(simulator: StartSimulator, open_shop: Open, fault: str):
     """A broken or strange answer to a poll says nothing about the task, which is polled until it is done."""
     server, rows = simulator(generation_seconds=0, seed=2, faults={fault: 0.5}), rows_of_all(6)
-    shop = open_shop(server.url)
-    submit_all(shop, rows)
+    session = open_shop(server.url)
+    submit_all(session, rows)
 
     def done(tasks: list[Task]) -> bool:
         assert {task.state for task in tasks} <= UNDER_WAY
         return all(task.state is TaskState.SUCCEEDED for task in tasks)
 
-    poll_until(shop, done)
+    poll_until(session, done)
     assert charges(server) == each_once(rows)
 
 
@@ -328,13 +332,13 @@ def test_a_task_that_ended_without_a_clip_says_why(
 ):
     """A failure is of the kind that the provider gives, described with what to do, and not submitted again."""
     server, rows = simulator(generation_seconds=0, faults={fault: 1}), rows_of_all(1)
-    shop = open_shop(server.url)
-    submit_all(shop, rows)
-    found = poll_until(shop, lambda tasks: all(task.state is TaskState.FAILED for task in tasks))
+    session = open_shop(server.url)
+    submit_all(session, rows)
+    found = poll_until(session, lambda tasks: all(task.state is TaskState.FAILED for task in tasks))
     assert {task.provider: task.kind for task in found} == dict(
         zip(("highway", "runware", "pixwith"), kinds, strict=True)
     )
-    again = submit_all(shop, rows)
+    again = submit_all(session, rows)
     assert all("tasks retry" in one.problem for one in again.values())
     assert len(server.tasks()) == 3
 
@@ -342,19 +346,19 @@ def test_a_task_that_ended_without_a_clip_says_why(
 def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: StartSimulator, open_shop: Open):
     """A stuck task is polled until its deadline, and then given up without another payment."""
     server, rows, clock = simulator(generation_seconds=0, faults={"task.stuck": 1}), rows_of_all(1), Clock()
-    shop = open_shop(server.url, Setup(pace=QUICK.model_copy(update={"task_deadline_seconds": 1000})), clock)
-    submit_all(shop, rows)
+    session = open_shop(server.url, Setup(pace=QUICK.model_copy(update={"task_deadline_seconds": 1000})), clock)
+    submit_all(session, rows)
     for clock.ahead_seconds in (100, 500, 900):
-        assert (poll_due(shop, 10).running, set(states(shop.ledger).values())) == (3, {TaskState.SUBMITTED})
+        assert (poll_due(session, 10).running, set(states(session.ledger).values())) == (3, {TaskState.SUBMITTED})
     clock.ahead_seconds = 1001
-    assert {task.kind for task in poll_due(shop, 10).ended} == {FailureKind.LOST}
-    assert set(states(shop.ledger).values()) == {TaskState.FAILED}
-    submit_all(shop, rows)
+    assert {task.kind for task in poll_due(session, 10).ended} == {FailureKind.LOST}
+    assert set(states(session.ledger).values()) == {TaskState.FAILED}
+    submit_all(session, rows)
     assert len(server.tasks()) == 3
 
 
-DONE = Finished(("https://results.example.org/1.mp4",))
-FAILED = Ended(FailureKind.MODERATED, "not allowed")
+DONE = Succeeded(("https://results.example.org/1.mp4",))
+FAILED = Failed(FailureKind.MODERATED, "not allowed")
 PARTLY = Running("1 of 2", so_far=DONE)
 PACE = Pace(missing_seconds=100, partial_seconds=50, task_deadline_seconds=1000)
 
@@ -378,9 +382,11 @@ def test_waiting_becomes_an_end_only_past_its_limit(fact: PollFact, age: float, 
     """What the provider says counts at any age; silence, strangeness and absence only until their limits."""
     aged = make_task(state=TaskState.SUBMITTED, note="the provider does not show the task")
     for task in (aged, replace(aged, claimed_at=NOW - 30, submitted_at=NOW)):
-        found = judge(task, fact, NOW + age, PACE)
-        assert (found.kind if isinstance(found, Ended) and found != FAILED else found) == verdict
-    assert judge(replace(aged, note="running"), Missing(), NOW + 5000, PACE) == Missing(), "one answer is not enough"
+        found = judge_answer(task, fact, NOW + age, PACE)
+        assert (found.kind if isinstance(found, Failed) and found != FAILED else found) == verdict
+    assert judge_answer(replace(aged, note="running"), Missing(), NOW + 5000, PACE) == Missing(), (
+        "one answer is not enough"
+    )
 
 
 BATCHES = Pace(collect_batch=3, collect_after_seconds=20)
@@ -401,7 +407,7 @@ BATCHES = Pace(collect_batch=3, collect_after_seconds=20)
 def test_a_small_batch_waits_for_company_but_not_for_long(ages: list[float], pending: int, chosen: int):
     """A collect run begins with a full batch, with an old result, or when nothing more will come."""
     tasks = [make_task(id=str(n), state=TaskState.SUCCEEDED, finished_at=NOW - age) for n, age in enumerate(ages)]
-    assert choose_batch(tasks, pending, NOW, BATCHES) == tasks[:chosen]
+    assert choose_collect_batch(tasks, pending, NOW, BATCHES) == tasks[:chosen]
 
 
 # --- waiting in person
@@ -412,25 +418,25 @@ def test_past_the_deadline_a_task_is_adoptable_and_a_later_wait_stores_it(
 ):
     """A deadline ends the waiting, not the task: the next wait goes on with it and pays for nothing."""
     server, rows = simulator(generation_seconds=1.5), rows_of_all(1)
-    shop, store = open_shop(server.url), LocalStore(tmp_path / "store")
-    keys = record_rows(shop.ledger, rows)
-    early, problems = deliver(shop, store, keys, deadline_seconds=0.2)
+    session, store = open_shop(server.url), LocalStore(tmp_path / "store")
+    keys = record_rows(session.ledger, rows)
+    early, problems = deliver(session, store, keys, deadline_seconds=0.2)
     assert not early
     assert len(problems) == len(rows)
     assert all("Nothing is lost: run it again to adopt the task" in problem for problem in problems)
-    late, problems = deliver(shop, store, keys, deadline_seconds=30)
+    late, problems = deliver(session, store, keys, deadline_seconds=30)
     assert not problems
     assert sorted(one.manifest.row for one in late if one.manifest) == sorted(row.id for row in rows)
-    assert set(states(shop.ledger).values()) == {TaskState.STORED}
+    assert set(states(session.ledger).values()) == {TaskState.STORED}
     assert charges(server) == each_once(rows)
 
 
 def test_waiting_ends_at_once_for_a_task_that_has_ended(simulator: StartSimulator, open_shop: Open, tmp_path: Path):
     """A failed task is reported with its reason as soon as it is known, not at the deadline."""
     server, rows = simulator(generation_seconds=0, faults={"task.failed": 1}), rows_of_all(1)
-    shop = open_shop(server.url)
+    session = open_shop(server.url)
     start = time.monotonic()
-    found, problems = deliver(shop, LocalStore(tmp_path), record_rows(shop.ledger, rows), deadline_seconds=60)
+    found, problems = deliver(session, LocalStore(tmp_path), record_rows(session.ledger, rows), deadline_seconds=60)
     assert time.monotonic() - start < 20
     assert sorted(problems) == sorted(one.problem for one in found)
     assert all("failed at the provider" in one.problem for one in found)
@@ -463,16 +469,16 @@ def test_a_paid_task_is_recorded_when_the_ledger_is_back_or_named_with_its_id(
 ):
     """The id of a paid task is not lost with a database that fails for a moment, nor with one that stays away."""
     row = make_row("kite", "highway/pixverse-v6-i2v")
-    with make_workshop(Jammed(engine, failures), server.url, Setup(pace=Pace(record_seconds=0.5))) as shop:
-        record_rows(shop.ledger, [row])
-        submission = next(iter(submit_rows(shop, [row.id])))
+    with make_session(Jammed(engine, failures), server.url, Setup(pace=Pace(record_seconds=0.5))) as session:
+        record_rows(session.ledger, [row])
+        submission = next(iter(submit_rows(session, [row.id])))
     (charged,) = server.tasks()
     if recorded:
         assert submission.task is not None
         assert (submission.task.task_id, submission.problem) == (charged["task_id"], "")
     else:
         assert f"tasks resolve kite --adopt {charged['task_id']}" in submission.problem
-        assert states(shop.ledger) == {"kite": TaskState.CLAIMED}
+        assert states(session.ledger) == {"kite": TaskState.CLAIMED}
 
 
 def test_what_is_finished_early_is_stored_while_others_are_still_being_submitted(
@@ -481,13 +487,13 @@ def test_what_is_finished_early_is_stored_while_others_are_still_being_submitted
     """A slow submission never lets the first results expire."""
     rows = make_rows(8)
     setup = Setup(limits=Limits(submits_per_minute=120, max_concurrency=2), pace=QUICK)
-    with make_workshop(Ledger(engine), server.url, setup) as shop:
-        record_rows(shop.ledger, rows)
+    with make_session(Ledger(engine), server.url, setup) as session:
+        record_rows(session.ledger, rows)
         left = list[int]()
-        delivery = Delivery(shop, LocalStore(tmp_path / "clips"), lambda keys: submit_rows(shop, keys))
+        delivery = GenerateRun(session, LocalStore(tmp_path / "clips"), lambda keys: submit_rows(session, keys))
         stored: list[str] = []
         for collected in delivery.run([row.id for row in rows], 30):
             stored.append(collected.task.row)
-            left.append(len(rows) - len(shop.ledger.find(NAME)))
+            left.append(len(rows) - len(session.ledger.tasks.find(NAME)))
     assert sorted(stored) == [row.id for row in rows]
     assert sum(unsubmitted > 0 for unsubmitted in left) >= 3, left

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from pixverse_dagster.download import DownloadRules
-from pixverse_dagster.errors import InvalidTable
-from pixverse_dagster.prompts import Draft, Problem, RawRow, TableRules, parse_row
+from pixverse_dagster.core.errors import InvalidTable
+from pixverse_dagster.core.row import Problem, RawRow
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
+from pixverse_dagster.transport.download import DownloadRules
 from pixverse_dagster_tests.harness.servers import S3Server
 
 arrow: Any = import_module("pyarrow")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from pixverse_dagster.transport import DEADLINE, DeadlineTransport
+from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster_tests.harness.raw_http import Server, say, trickle
 
 OK = say(200, b"ok")

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pixverse_dagster.collection import collect_tasks
-from pixverse_dagster.ledger import Ledger, schema
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
-from pixverse_dagster.lineage import clip_folder
+from pixverse_dagster.core.layout import clip_folder
+from pixverse_dagster.ledger import schema
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.reports.verify import Verification, verify
+from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.verification import Verification, verify
-from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, make_row, shop_in, submit_all, succeeded_tasks
+from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, make_row, session_in, submit_all, succeeded_tasks
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 ROWS = (make_row("kite", outputs=2), make_row("a b", HIGHWAY), make_row("boat", output_format="WEBM"))
@@ -26,10 +27,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a ledger and a store of three rows, four clips; copied for each test."""
     folder = tmp_path_factory.mktemp("stored")
     store, place = LocalStore(folder / "store"), tmp_path_factory.mktemp("simulator")
-    with running_simulator(place, generation_seconds=0) as server, shop_in(folder, server.url) as shop:
-        for collected in collect_tasks(shop, store, succeeded_tasks(shop, ROWS)):
+    with running_simulator(place, generation_seconds=0) as server, session_in(folder, server.url) as session:
+        for collected in collect_tasks(session, store, succeeded_tasks(session, ROWS)):
             assert collected.manifest is not None, collected.problem
-        submit_all(shop, [make_row("under way")])
+        submit_all(session, [make_row("under way")])
     return folder
 
 

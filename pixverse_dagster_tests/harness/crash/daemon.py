@@ -17,7 +17,7 @@ from typing import Literal
 
 import dagster as dg
 
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.crash.home import (
     DATABASES,

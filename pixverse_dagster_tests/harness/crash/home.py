@@ -18,12 +18,13 @@ from typing import Any, Literal, cast
 import dagster as dg
 
 from pixverse_dagster.cli.project import open_project
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.io_managers.s3 import S3Store
-from pixverse_dagster.ledger import Ledger, Task
-from pixverse_dagster.ledger.database import open_engine, sqlite_url
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 
@@ -103,7 +104,7 @@ class Home:
     def tasks(self) -> dict[str, Task]:
         """The newest task of each row that has one."""
         with self.ledger() as ledger:
-            return ledger.current("demo")
+            return ledger.tasks.current("demo")
 
     def charges(self) -> dict[str, list[dict[str, Any]]]:
         """What the simulator charged, by row."""
@@ -217,7 +218,7 @@ def _tick() -> None:
     with open_project(MODULE, None) as project:
         definitions: dg.Definitions = sys.modules[MODULE].defs
         sensor = definitions.get_sensor_def("demo_poll")
-        while set(project.ledger.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
+        while set(project.ledger.tasks.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
             context = dg.build_sensor_context(
                 project.instance, resources=definitions.resources, definitions=definitions
             )

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from pixverse_dagster.clip import TaskState
-from pixverse_dagster.collection import read_manifest
-from pixverse_dagster.ledger import Task
-from pixverse_dagster.lineage import clip_folder, manifest_key
-from pixverse_dagster.settlement import describe_trouble
-from pixverse_dagster.verification import verify
+from pixverse_dagster.core.layout import clip_folder, manifest_key
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.policy.advice import describe_trouble
+from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.storage.reading import read_manifest
 from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.crash.home import Home
 from pixverse_dagster_tests.harness.crash.killpoints import Left

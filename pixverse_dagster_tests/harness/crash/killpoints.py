@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Literal
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 
 When = Literal["before", "after", "commit", "headers", "sent", "half"]
 _PRODUCT = "pixverse_dagster."
@@ -66,33 +66,34 @@ class Point:
     @property
     def step(self) -> Literal["submit", "poll", "collect"]:
         """What a process is doing when it comes by here."""
-        if self.where.endswith(".finish"):
+        if self.where.endswith(".succeed"):
             return "poll"
         return "submit" if self.left in {Left.NOTHING, Left.CLAIMED, Left.CHARGED, Left.SUBMITTED} else "collect"
 
 
-_SEND, _LEDGER, _COLLECTION = "httpx:Client.send", "pixverse_dagster.ledger:Ledger", "pixverse_dagster.collection"
+_SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.transport.client:ProviderClient.submit"
+_LEDGER, _COLLECT = "pixverse_dagster.ledger.ledger:Ledger", "pixverse_dagster.stages.collect"
 
 POINTS: Mapping[str, Point] = {
     "before-claim": Point(f"{_LEDGER}.claim", "before", Left.NOTHING),
     "claim-uncommitted": Point(f"{_LEDGER}.claim", "commit", Left.NOTHING),
     "after-claim": Point(f"{_LEDGER}.claim", "after", Left.CLAIMED),
-    "post-headers-out": Point("pixverse_dagster.wire:Account.submit", "headers", Left.CLAIMED, _SEND),
-    "post-in-flight": Point("pixverse_dagster.wire:Account.submit", "sent", Left.CHARGED, _SEND),
+    "post-headers-out": Point(_SUBMIT, "headers", Left.CLAIMED, _SEND),
+    "post-in-flight": Point(_SUBMIT, "sent", Left.CHARGED, _SEND),
     "answer-unrecorded": Point(f"{_LEDGER}.accept", "before", Left.CHARGED),
     "answer-uncommitted": Point(f"{_LEDGER}.accept", "commit", Left.CHARGED),
     "answer-recorded": Point(f"{_LEDGER}.accept", "after", Left.SUBMITTED),
-    "result-uncommitted": Point(f"{_LEDGER}.finish", "commit", Left.SUBMITTED),
-    "result-recorded": Point(f"{_LEDGER}.finish", "after", Left.SUCCEEDED),
+    "result-uncommitted": Point(f"{_LEDGER}.succeed", "commit", Left.SUBMITTED),
+    "result-recorded": Point(f"{_LEDGER}.succeed", "after", Left.SUCCEEDED),
     "collect-leased": Point(f"{_LEDGER}.lease_collect", "after", Left.SUCCEEDED),
-    "mid-download": Point(f"{_COLLECTION}:_fetch", "half", Left.SUCCEEDED, "pixverse_dagster.download:_save"),
-    "downloaded": Point(f"{_COLLECTION}:_fetch", "after", Left.SUCCEEDED),
-    "before-poster": Point(f"{_COLLECTION}:_store_output", "before", Left.CLIP, f"{_COLLECTION}:_put_bytes"),
+    "mid-download": Point(f"{_COLLECT}:_fetch", "half", Left.SUCCEEDED, "pixverse_dagster.transport.download:_save"),
+    "downloaded": Point(f"{_COLLECT}:_fetch", "after", Left.SUCCEEDED),
+    "before-poster": Point(f"{_COLLECT}:_store_output", "before", Left.CLIP, f"{_COLLECT}:_put_bytes"),
     # Where a model has one output only, this is after that one.
-    "between-outputs": Point(f"{_COLLECTION}:_store_output", "after", Left.FIRST),
-    "before-manifest": Point("pixverse_dagster.lineage:build_manifest", "before", Left.BYTES),
-    "after-manifest": Point(f"{_COLLECTION}:collect", "after", Left.MANIFEST),
-    "before-event": Point("pixverse_dagster.events:clip_event", "after", Left.MANIFEST),
+    "between-outputs": Point(f"{_COLLECT}:_store_output", "after", Left.FIRST),
+    "before-manifest": Point("pixverse_dagster.core.provenance:build_manifest", "before", Left.BYTES),
+    "after-manifest": Point(f"{_COLLECT}:collect", "after", Left.MANIFEST),
+    "before-event": Point("pixverse_dagster.orchestration.events.clips:clip_event", "after", Left.MANIFEST),
     "after-event": Point(f"{_LEDGER}.store", "before", Left.EVENT),
     "stored-uncommitted": Point(f"{_LEDGER}.store", "commit", Left.EVENT),
     "stored": Point(f"{_LEDGER}.store", "after", Left.STORED),

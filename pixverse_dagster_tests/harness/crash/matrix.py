@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
 from pixverse_dagster_tests.harness.crash.home import (
     DATABASES,

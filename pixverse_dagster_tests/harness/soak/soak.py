@@ -27,7 +27,7 @@ from random import Random
 
 import psutil
 
-from pixverse_dagster.clip import TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.soak.stage import NAME, PACE, Options, Part, Stage, open_stage
 from pixverse_dagster_tests.harness.soak.verdict import Verdict, describe, judge
@@ -202,10 +202,10 @@ class _Open:
 
 
 def _open_rows(stage: Stage) -> _Open:
-    current = stage.ledger.current(NAME)
+    current = stage.ledger.tasks.current(NAME)
     unsent = [row for row in stage.rows.values() if row not in current or current[row].state is TaskState.REFUSED]
     going = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
-    waiting = [row for row, task in current.items() if task.state in going or task.settling]
+    waiting = [row for row, task in current.items() if task.state in going or task.resolves_itself]
     stuck: list[str] = []
     young = False
     if waiting and not unsent:
@@ -227,8 +227,8 @@ def _run_on(stage: Stage, rows: Sequence[str], pace: Mapping[str, float]) -> Non
         if not ask_until(lambda: not stage.crew.alive("person"), _FINISH_SECONDS):
             break
         done = {TaskState.STORED, TaskState.FAILED, TaskState.UNKNOWN}
-        current = stage.ledger.current(NAME, left)
-        left = [row for row in left if current[row].state not in done or current[row].settling]
+        current = stage.ledger.tasks.current(NAME, left)
+        left = [row for row in left if current[row].state not in done or current[row].resolves_itself]
     stage.crew.end()
 
 

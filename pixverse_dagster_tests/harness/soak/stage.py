@@ -18,9 +18,9 @@ from typing import Literal
 
 import psutil
 
-from pixverse_dagster.ledger import Ledger, open_ledger
-from pixverse_dagster.ledger.database import sqlite_url
-from pixverse_dagster.resources import LEDGER_FILE
+from pixverse_dagster.ledger.engine import sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.orchestration.resources import LEDGER_FILE
 from pixverse_dagster.simulator import KINDS
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore

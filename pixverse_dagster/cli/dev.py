@@ -1,0 +1,36 @@
+"""`dev`: the simulator and Dagster's UI together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from pixverse_dagster.cli.project import prepare_home
+from pixverse_dagster.cli.simulator import STOP_SECONDS, running_simulator, simulator_arguments, simulator_options
+
+
+@click.command()
+@click.option("--home", type=click.Path(path_type=Path), default=Path("pixverse-demo"), show_default=True,
+              help="Dagster home; made if it is not there.")  # fmt: skip
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of Dagster's UI.")
+@click.option("--simulator-port", type=click.IntRange(1, 65535), default=8765, show_default=True)
+@simulator_options
+def dev(
+    home: Path, port: int, simulator_port: int, generation_seconds: float, faults: tuple[str, ...], seed: int
+) -> None:
+    """The simulator and Dagster's UI together, on this project's definitions. Stop with Ctrl-C."""
+    url = f"http://127.0.0.1:{simulator_port}"
+    prepare_home(home, {"PIXVERSE_SIMULATOR_URL": url})
+    with running_simulator(simulator_port, simulator_arguments(generation_seconds, faults, seed)) as address:
+        click.echo(
+            f"Simulator: {address}\nDagster:   http://127.0.0.1:{port}\n"
+            "Materialise prompts, then tasks; the poll sensor stores the clips."
+        )
+        module = ["-m", "pixverse_dagster.definitions"]
+        command = [sys.executable, "-m", "dagster", "dev", *module, "-h", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(command)  # noqa: S603 - dagster's own program, no shell
+        try:
+            sys.exit(process.wait())
+        except KeyboardInterrupt:
+            process.wait(STOP_SECONDS)

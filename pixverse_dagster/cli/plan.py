@@ -1,0 +1,57 @@
+"""`plan`: what a submission would do and cost."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
+from pixverse_dagster.cli.project import enter_home, open_project, project_options
+from pixverse_dagster.policy.plan import Plan, Verdict
+from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.read import read_table
+from pixverse_dagster.tables import AssetTable
+
+
+@click.command()
+@project_options
+@json_option
+def plan(home: Path | None, module: str, pipeline: str | None, *, as_json: bool) -> None:
+    """What a submission would do, per row and in sum, and what it would cost. Sends nothing.
+
+    Exits with 1 if some rows are invalid.
+    """
+    enter_home(home)
+    with open_project(module, pipeline) as project, project.open() as session:
+        if isinstance(session.pipeline.table, AssetTable):
+            # Only a run is handed the asset's value: the plan is for the rows as they were last read.
+            made = plan_rows(
+                session, session.ledger.rows.find(project.name).values(), session.ledger.rows.problems(project.name)
+            )
+        else:
+            reading = read_table(session)
+            made = plan_rows(session, reading.rows, reading.problems)
+    if as_json:
+        lines = [
+            {"row": p.row, "model": p.model, "verdict": str(p.verdict), "cost_usd": p.cost_usd, "note": p.note}
+            for p in made.lines
+        ]
+        print_json({"rows": lines, "totals": _totals(made)})
+    else:
+        records = [[p.row, p.model, str(p.verdict), dollars(p.cost_usd), p.note] for p in made.lines]
+        print_table(f"Plan for {project.name}", ["row", "model", "verdict", "usd", "note"], records)
+        click.echo(describe_plan(made))
+    sys.exit(1 if made.counts[Verdict.INVALID] else 0)
+
+
+def describe_plan(made: Plan) -> str:
+    """A plan's sums in one line."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(made.counts.items())) or "no rows"
+    unpriced = f" plus {made.unpriced} rows whose price is not public" if made.unpriced else ""
+    return f"{counts}. Submitting now would cost about {made.cost_usd:.3f} USD{unpriced}."
+
+
+def _totals(made: Plan) -> dict[str, Any]:
+    counts = {str(verdict): made.counts[verdict] for verdict in Verdict}
+    return {**counts, "cost_usd": made.cost_usd, "unpriced_rows": made.unpriced}

@@ -1,0 +1,72 @@
+"""`simulator`, and the simulator as a child process of other commands."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from pixverse_dagster.core.errors import PixverseError
+
+_READY = "simulator ready on "
+
+
+STOP_SECONDS = 10
+
+
+def simulator_options(command: Any) -> Any:
+    """The options that shape a simulator."""
+    for option in (
+        click.option("--generation-seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
+                     help="How long a clip takes, give or take 30 %."),
+        click.option("--fault", "faults", multiple=True, metavar="KIND=RATE", help="A fault and its rate; repeatable."),
+        click.option("--seed", type=int, default=0, show_default=True, help="What the faults are drawn from."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def simulator_arguments(generation_seconds: float, faults: Sequence[str], seed: int) -> list[str]:
+    """A simulator's options as arguments of its own program."""
+    named = [argument for fault in faults for argument in ("--fault", fault)]
+    return ["--generation-seconds", str(generation_seconds), "--seed", str(seed), *named]
+
+
+@contextmanager
+def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
+    """A simulator in a process of its own, yielding its address; stopped at the end.
+
+    Raises PixverseError if it does not start.
+    """
+    command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program, no shell
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line.startswith(_READY):
+            raise PixverseError(
+                f"the simulator did not start on port {port}: is the port taken, or `demo` not installed?"
+            )
+        yield line.removeprefix(_READY).strip()
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), required=True, help="Port on 127.0.0.1; 0 picks a free one.")
+@simulator_options
+def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], seed: int) -> None:
+    """The three providers' APIs on this machine: no key, no money, real playable clips.
+
+    The key it accepts is `simulator`; its audit is at /_simulator/tasks.
+    """
+    arguments = simulator_arguments(generation_seconds, faults, seed)
+    command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
+    os.execv(sys.executable, command)  # noqa: S606 - our own program takes this process's place, and its signals

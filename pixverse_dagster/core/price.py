@@ -1,0 +1,50 @@
+"""One line of a price book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from pixverse_dagster.core.values import FrozenModel
+
+
+class Priced(Protocol):
+    """What a price looks at: a request."""
+
+    MODEL: ClassVar[str]
+
+    def price_terms(self) -> Mapping[str, str | int | bool | None]:
+        """What a price may depend on."""
+        ...
+
+    def outputs_asked(self) -> int:
+        """How many clips the task will make."""
+        ...
+
+
+class Price(FrozenModel):
+    """One line of a price book: the price of one output of a model, or of one second of it.
+
+    What is left out fits anything, so `Price(model="highway/pixverse-v6-i2v", usd=0.06, per="second")` is a whole
+    model's price. Of several lines that fit, the first one counts.
+    """
+
+    model: str
+    usd: float = Field(gt=0)
+    per: Literal["output", "second"] = "output"
+    resolution: str | None = None
+    duration_seconds: int | None = None
+    audio: bool | None = None
+    motion_mode: str | None = None
+
+    def fits(self, request: Priced) -> bool:
+        """Whether this line is about such a request."""
+        asked = request.price_terms()
+        return self.model == request.MODEL and all(getattr(self, t) in {None, value} for t, value in asked.items())
+
+    def cost_usd(self, request: Priced) -> float:
+        """The request's price under this line, all outputs together."""
+        seconds = request.price_terms()["duration_seconds"] if self.per == "second" else 1
+        return round(self.usd * float(seconds or 1) * request.outputs_asked(), 6)

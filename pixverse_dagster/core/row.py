@@ -1,0 +1,105 @@
+"""A row of a prompt table: as it was read, as it can be generated, or what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.request import Request, request_digest
+
+MAX_ID_BYTES = 200
+"""Of a percent-encoded row id: it becomes one folder name, and file systems stop at 255."""
+
+
+_MAX_COLUMN, MAX_MESSAGE_CHARACTERS = 100, 1000
+
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One line of a prompt table as it was read. `line` is the 1-based line (or record) a person would look at."""
+
+    line: int
+    cells: Mapping[str, Any]
+    complaint: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a row cannot be generated, where it stands, and what to do: short, and safe to print and to keep."""
+
+    line: int
+    row: str
+    column: str
+    message: str
+
+    def __post_init__(self) -> None:
+        for name, limit in (("row", MAX_ID_BYTES), ("column", _MAX_COLUMN), ("message", MAX_MESSAGE_CHARACTERS)):
+            object.__setattr__(self, name, legible(getattr(self, name), limit))
+
+    def __str__(self) -> str:
+        where = f", column {self.column!r}" if self.column else ""
+        return f"line {self.line}, row {self.row!r}{where}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that can be generated: its request, what its images are, and the digest that it is paid for under."""
+
+    id: str
+    line: int
+    take: int
+    labels: Mapping[str, str]
+    request: Request
+    images: Mapping[str, InputImage]
+    digest: str
+
+
+class HasRequest(Protocol):
+    """What a row or a task asks for."""
+
+    @property
+    def take(self) -> int:
+        """Its take."""
+        ...
+
+    @property
+    def request(self) -> Request:
+        """Its request."""
+        ...
+
+    @property
+    def images(self) -> Mapping[str, InputImage]:
+        """Its input images."""
+        ...
+
+
+def retake(row: Row, take: int) -> Row:
+    """The row with another take, and so another digest: another clip from the same words."""
+    digest = request_digest(row.request, {name: image.digest for name, image in row.images.items()}, take)
+    return replace(row, take=take, digest=digest)
+
+
+def changed_columns(before: HasRequest, after: HasRequest) -> tuple[str, ...]:
+    """The columns in which two requests of a row differ; an image of the same name with other bytes counts."""
+    if before.request.MODEL != after.request.MODEL:
+        return ("model",)
+    old, new = before.request.model_dump(), after.request.model_dump()
+    names = {name for name in {*old, *new} if old.get(name) != new.get(name)}
+    names |= {
+        after.request.image_column(reference)
+        for reference, image in after.images.items()
+        if reference in before.images and before.images[reference].digest != image.digest
+    }
+    return (*sorted(names), *(["take"] if before.take != after.take else []))
+
+
+def legible(text: str, limit: int) -> str:
+    """The start of a text, without what would garble a terminal, a log or a database."""
+    start = text if len(text) <= limit else f"{text[:limit]}…"
+    return CONTROL_CHARACTERS.sub("\ufffd", start).encode(errors="replace").decode()

@@ -1,1 +1,0 @@
-"""The IO managers: one module per kind of store."""

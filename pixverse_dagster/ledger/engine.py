@@ -1,0 +1,130 @@
+"""Opening the ledger's database: the same schema and code on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.values import chunked
+from pixverse_dagster.ledger import schema
+from pixverse_dagster.ledger.schema import meta
+
+BUSY_TIMEOUT_SECONDS = 60
+
+CHUNK = 500
+"""How many keys or rows one statement carries."""
+
+
+_MIGRATION_LOCK = 0x50495856
+"""An arbitrary constant: PostgreSQL's advisory lock for migrating this ledger."""
+
+
+# A database error would otherwise quote what was being written: prompts, result URLs, webhook tokens.
+_QUIET: dict[str, Any] = {"hide_parameters": True}
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite ledger in this file."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for the ledger, its schema brought up to date. `postgresql://` is taken to mean psycopg2."""
+    parsed = sa.make_url(url)
+    if parsed.drivername in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() == "sqlite":
+        engine = _open_sqlite(parsed)
+    else:
+        engine = sa.create_engine(parsed, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=60)
+    _migrate(engine)
+    return engine
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url,
+        **_QUIET,
+        pool_size=10,
+        max_overflow=60,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+
+    def on_connect(connection: Any, _record: Any) -> None:
+        # Transactions are begun by on_begin; the driver's own implicit ones would begin too late.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL: the intent to pay must survive a power cut, not only a crash of this process.
+        cursor.execute("PRAGMA synchronous=FULL")
+        # Result URLs are permissions: deleted ones leave no bytes behind.
+        cursor.execute("PRAGMA secure_delete=ON")
+        cursor.close()
+
+    def on_begin(connection: sa.Connection) -> None:
+        # A writer takes the lock first: upgrading a read transaction fails at once instead of waiting.
+        reading = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def _migrate(engine: sa.Engine) -> None:
+    if _revision(engine) == schema.HEAD:
+        return
+    from alembic import command  # noqa: PLC0415 - needed once per ledger, not once per process
+    from alembic.config import Config  # noqa: PLC0415 - as above
+    from alembic.util import CommandError  # noqa: PLC0415 - as above
+
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        config = Config()
+        config.set_main_option("script_location", "pixverse_dagster.ledger:migrations")
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise PixverseError(
+                f"the ledger cannot be brought to schema {schema.HEAD} ({error}): it may have been written by a newer "
+                "pixverse-dagster. Nothing was changed; upgrade this installation"
+            ) from error
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    if not sa.inspect(engine).has_table(schema.VERSION_TABLE):
+        return None
+    with engine.connect().execution_options(read_only=True) as connection:
+        return connection.execute(sa.text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalar()  # noqa: S608 - our constant
+
+
+def one_at_a_time(connection: sa.Connection) -> None:
+    """Let no other such transaction in until this one ends; SQLite's writers wait for each other by themselves."""
+    connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
+
+
+def reading(engine: sa.Engine) -> sa.Connection:
+    """A connection that takes no writer's lock."""
+    return engine.connect().execution_options(read_only=True)
+
+
+def select_chunked(
+    engine: sa.Engine, query: sa.Select[Any], column: sa.Column[Any], keys: Iterable[str] | None
+) -> Iterator[Any]:
+    """The records of a query; with `keys`, those whose column is one of them, asked for in bounded portions."""
+    with reading(engine) as connection:
+        if keys is None:
+            yield from connection.execute(query)
+            return
+        for chunk in chunked(keys, CHUNK):
+            yield from connection.execute(query.where(column.in_(chunk)))

@@ -1,0 +1,95 @@
+"""Looking at tasks: what is due, what is ready, what a row has. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.codec import read_task
+from pixverse_dagster.ledger.engine import reading, select_chunked
+from pixverse_dagster.ledger.schema import rows, tasks
+
+
+class TaskQueries:
+    """Reads the tasks of a ledger. Safe to use from many threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
+        """Tasks whose poll, or whose stale claim or doubt, is due: the longest overdue first, so that none starves."""
+        states = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.UNKNOWN)
+        query = sa.select(tasks).where(
+            tasks.c.pipeline == pipeline, tasks.c.state.in_(states), tasks.c.next_poll_at <= now
+        )
+        return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
+
+    def ready(self, pipeline: str, now: float, limit: int) -> list[Task]:
+        """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first."""
+        query = sa.select(tasks).where(
+            tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED, tasks.c.next_collect_at <= now
+        )
+        return self._tasks(query.order_by(tasks.c.finished_at).limit(limit))
+
+    def current(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Task]:
+        """The newest attempt at each current row's request, by row id; rows never attempted are absent."""
+        same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
+        query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
+        return {task.row: task for task in self._tasks(query, keys=keys)}
+
+    def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
+        """Every succeeded task of these rows, also of requests that left the table: they were paid for."""
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
+        return self._tasks(query.order_by(tasks.c.finished_at), keys=keys)
+
+    def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
+        """The stored task of each of these rows that has one: of its current request, else the one stored last."""
+        keys = list(keys)
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
+        stored = {task.row: task for task in self._tasks(query.order_by(tasks.c.stored_at), keys=keys)}
+        current = self.current(pipeline, keys)
+        return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
+
+    def attempts(self, task: Task) -> list[Task]:
+        """Every attempt at the same request, the first one first."""
+        with reading(self._engine) as connection:
+            return find_attempts(connection, task.pipeline, task.row, task.digest)
+
+    def find(self, pipeline: str, states: Sequence[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
+        """The pipeline's tasks, of these states and rows where given, the oldest first."""
+        query = sa.select(tasks).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
+        query = query.where(tasks.c.state.in_(states)) if states else query
+        return self._tasks(query, keys=keys)
+
+    def unresolved(self, pipeline: str) -> list[Task]:
+        """Tasks of unknown outcome that will not settle by themselves: a person has to look."""
+        return [task for task in self.find(pipeline, (TaskState.UNKNOWN,)) if not task.resolves_itself]
+
+    def counts(self, pipeline: str) -> dict[TaskState, int]:
+        """How many tasks are in each state."""
+        query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)
+        with reading(self._engine) as connection:
+            return {TaskState(state): count for state, count in connection.execute(query)}
+
+    def by_id(self, ids: Iterable[str]) -> list[Task]:
+        """These tasks as they are now."""
+        return self._tasks(sa.select(tasks), tasks.c.id, ids)
+
+    def refresh(self, task: Task) -> Task:
+        """The task as it is now."""
+        return self.by_id([task.id])[0]
+
+    def _tasks(
+        self, query: sa.Select[Any], column: sa.Column[Any] = tasks.c.row, keys: Iterable[str] | None = None
+    ) -> list[Task]:
+        return [read_task(record) for record in select_chunked(self._engine, query, column, keys)]
+
+
+def find_attempts(connection: sa.Connection, pipeline: str, row: str, digest: str) -> list[Task]:
+    """Every attempt at a request, the first one first."""
+    same = (tasks.c.pipeline == pipeline, tasks.c.row == row, tasks.c.digest == digest)
+    return [read_task(r) for r in connection.execute(sa.select(tasks).where(*same).order_by(tasks.c.attempt))]

@@ -1,0 +1,122 @@
+"""Rows of prompt tables in the ledger: what a reading found, and the takes that people asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from pixverse_dagster.core.row import Problem, Row, changed_columns, retake
+from pixverse_dagster.core.values import chunked
+from pixverse_dagster.ledger.codec import read_row, row_values
+from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading, select_chunked
+from pixverse_dagster.ledger.schema import rows, snapshots, takes, tasks, waiting
+
+MAX_PROBLEMS_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class SnapshotChange:
+    """What a reading of the table changed. Row ids; of a changed row, the columns that changed."""
+
+    new: tuple[str, ...]
+    changed: Mapping[str, tuple[str, ...]]
+    unchanged: int
+    removed: tuple[str, ...]
+
+
+class Rows:
+    """Reads and writes the rows of a ledger. Every method is one transaction; safe to use from many threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def record(
+        self, pipeline: str, table: Sequence[Row], problems: Sequence[Problem], run_id: str, now: float
+    ) -> SnapshotChange:
+        """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
+        with self._engine.begin() as connection:
+            one_at_a_time(connection)
+            query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
+            before: dict[str, str] = {record.row: record.digest for record in connection.execute(query)}
+            changed = [row.id for row in table if before.get(row.id, row.digest) != row.digest]
+            old = {row.id: row for row in _read_rows(connection, pipeline, changed)}
+            connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
+            for chunk in chunked(enumerate(table), CHUNK):
+                connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
+            digest = hashlib.sha256("\n".join(f"{row.id}\t{row.digest}" for row in table).encode()).hexdigest()
+            kept = [[p.line, p.row, p.column, p.message] for p in problems[:MAX_PROBLEMS_KEPT]]
+            connection.execute(
+                sa.insert(snapshots).values(
+                    id=uuid.uuid4().hex,
+                    pipeline=pipeline,
+                    table_digest=digest,
+                    row_count=len(table),
+                    problem_count=len(problems),
+                    problems=json.dumps(kept),
+                    run_id=run_id,
+                    created_at=now,
+                )
+            )
+        after = {row.id: row.digest for row in table}
+        return SnapshotChange(
+            new=tuple(row for row in after if row not in before),
+            changed={row.id: changed_columns(old[row.id], row) for row in table if row.id in old},
+            unchanged=sum(before.get(row) == digest for row, digest in after.items()),
+            removed=tuple(row for row in before if row not in after),
+        )
+
+    def find(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Row]:
+        """The pipeline's current rows, or those of them with these ids, in table order."""
+        query = sa.select(rows).where(rows.c.pipeline == pipeline).order_by(rows.c.position)
+        found = [read_row(record) for record in select_chunked(self._engine, query, rows.c.row, keys)]
+        return {row.id: row for row in found}
+
+    def unsubmitted(self, pipeline: str, limit: int) -> list[str]:
+        """Current rows, in table order, whose request was never attempted and that do not wait for their turn."""
+        attempted = sa.exists().where(
+            tasks.c.pipeline == rows.c.pipeline, tasks.c.row == rows.c.row, tasks.c.digest == rows.c.digest
+        )
+        waits = sa.exists().where(waiting.c.pipeline == rows.c.pipeline, waiting.c.row == rows.c.row)
+        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline, ~attempted, ~waits)
+        with reading(self._engine) as connection:
+            return list(connection.execute(query.order_by(rows.c.position).limit(limit)).scalars())
+
+    def takes(self, pipeline: str) -> dict[str, int]:
+        """The takes that a person asked for, by row; a table's own higher take counts before them."""
+        with reading(self._engine) as connection:
+            query = sa.select(takes.c.row, takes.c.take).where(takes.c.pipeline == pipeline)
+            return {record.row: record.take for record in connection.execute(query)}
+
+    def raise_take(self, pipeline: str, key: str) -> Row:
+        """Ask for one more clip from a row's words: its current row gets the next take. Returns it as it is now."""
+        with self._engine.begin() as connection:
+            one_at_a_time(connection)
+            row = _read_rows(connection, pipeline, [key])[0]
+            row = retake(row, row.take + 1)
+            same = (takes.c.pipeline == pipeline, takes.c.row == key)
+            connection.execute(sa.delete(takes).where(*same))
+            connection.execute(sa.insert(takes).values(pipeline=pipeline, row=key, take=row.take))
+            same = (rows.c.pipeline == pipeline, rows.c.row == key)
+            connection.execute(sa.update(rows).where(*same).values(take=row.take, digest=row.digest))
+            return row
+
+    def problems(self, pipeline: str) -> list[Problem]:
+        """The invalid rows of the table as it was last read (the first 1,000)."""
+        query = sa.select(snapshots.c.problems).where(snapshots.c.pipeline == pipeline)
+        with reading(self._engine) as connection:
+            text = connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar()
+        return [Problem(*item) for item in json.loads(text or "[]")]
+
+
+def _read_rows(connection: sa.Connection, pipeline: str, keys: Sequence[str]) -> list[Row]:
+    query = sa.select(rows).where(rows.c.pipeline == pipeline)
+    return [
+        read_row(record)
+        for chunk in chunked(keys, CHUNK)
+        for record in connection.execute(query.where(rows.c.row.in_(chunk)))
+    ]

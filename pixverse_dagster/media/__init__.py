@@ -1,0 +1,1 @@
+"""What media files say of themselves, through PyAV. May import: core, policy, transport."""

@@ -1,0 +1,222 @@
+"""Input images: read from where a row names them, checked from their bytes, made into what the provider takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urljoin
+
+from pixverse_dagster.core.errors import InvalidRow, ReadFailed
+from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.redaction import redact_url, redact_value
+from pixverse_dagster.core.request import ImageRules
+from pixverse_dagster.media.probe import OPEN_OPTIONS
+from pixverse_dagster.transport.download import Downloader, TooLarge
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """An image as its bytes have it. `format` is jpeg, png, webp, gif, tiff …, sides in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
+def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
+    """Format and sides of an image, or None if it is not one that can be read."""
+    import av  # noqa: PLC0415 - as above
+    import av.error  # noqa: PLC0415 - as above
+
+    try:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        with av.open(file, "r", options=OPEN_OPTIONS) as media:
+            if not media.streams.video:
+                return None
+            image = media.streams.video[0].codec_context
+            return ImageFacts({"mjpeg": "jpeg"}.get(image.name, image.name), image.width, image.height)
+    except (av.error.FFmpegError, ValueError):
+        return None
+
+
+_WEB = re.compile(r"^https?://", re.IGNORECASE)
+
+
+_DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where a pipeline's images are. `base` is a folder or a URL that relative references are looked up in.
+
+    With `read_urls` off, images behind URLs are passed on unread, and their digest is that of the URL itself.
+    """
+
+    base: str
+    downloader: Downloader
+    read_urls: bool = True
+
+    def resolve(self, reference: str) -> str:
+        """A relative reference under a URL base as the URL it means; everything else unchanged. Raises InvalidRow."""
+        if _is_path(reference) and _WEB.match(self.base):
+            try:
+                return urljoin(self.base.rstrip("/") + "/", reference)
+            except ValueError:
+                raise InvalidRow(f"{_short(reference)} is neither a URL nor a name below {_short(self.base)}") from None
+        return reference
+
+    def check(self, reference: str, rules: ImageRules) -> InputImage:
+        """Read an image and check it against a provider's rules.
+
+        Raises InvalidRow with the remedy if the provider would refuse it or if it cannot be read; nothing has been
+        sent.
+        """
+        target = self.resolve(reference)
+        if _is_uuid(target):
+            if not rules.inline:
+                raise InvalidRow("is a UUID, which this provider does not take: give an http(s) URL")
+            return InputImage(source=target, digest=f"uuid:{target.lower()}")
+        if _WEB.match(target) and not self.read_urls:
+            return InputImage(source=redact_url(target), digest=f"url:{hashlib.sha256(target.encode()).hexdigest()}")
+        if not _WEB.match(target) and not rules.inline:
+            raise InvalidRow(
+                f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its "
+                "address, or set image_base to where it is served"
+            )
+        data = self._read(target, rules)
+        facts = check_image(data, rules)
+        return InputImage(
+            source=_short(target),
+            digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
+            format=facts.format,
+            width=facts.width,
+            height=facts.height,
+            size_bytes=len(data),
+        )
+
+    def as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> str:
+        """What to send for a checked image: its URL or UUID, or the file's bytes as a data URI.
+
+        Raises InvalidRow if a local file changed since it was checked.
+        """
+        target = self.resolve(reference)
+        if not _is_path(target):
+            return target
+        data = self._read(target, rules)
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
+            raise InvalidRow(
+                f"image {_short(target)} changed since the table was read. Nothing was sent: read it again"
+            )
+        return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
+
+    def _read(self, target: str, rules: ImageRules) -> bytes:
+        try:
+            if _WEB.match(target):
+                buffer = io.BytesIO()
+                self.downloader.fetch(target, buffer, max_bytes=rules.max_bytes)
+                return buffer.getvalue()
+            return _decode(target) or self._open_local(target, rules.max_bytes)
+        except TooLarge:
+            raise InvalidRow(_too_large(rules)) from None
+        except ReadFailed as error:
+            raise InvalidRow(f"cannot be read and so cannot be checked: {error}") from None
+
+    def _open_local(self, target: str, max_bytes: int) -> bytes:
+        base = Path(self.base).resolve()
+        try:
+            path = (base / target).resolve()
+            # A table may name files beside it, and nothing else on this machine.
+            if not path.is_relative_to(base):
+                raise InvalidRow(f"{_short(target)} leads out of {base}: keep images below it")
+            with path.open("rb") as file:
+                return file.read(max_bytes + 1)
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else "not a file name"
+            raise InvalidRow(f"{_short(target)} cannot be read below {base}: {what}") from None
+
+
+class ImageCache:
+    """Checks each image once per reading of a table, however many rows name it. Thread-safe."""
+
+    def __init__(self, book: ImageSource) -> None:
+        self._book = book
+        self._found: dict[tuple[str, str], InputImage | InvalidRow] = {}
+        self._lock = threading.Lock()
+
+    def check(self, reference: str, rules: ImageRules) -> InputImage:
+        """As `ImageBook.check`."""
+        key = (reference, rules.source)
+        with self._lock:
+            found = self._found.get(key)
+        if found is None:
+            try:
+                found = self._book.check(reference, rules)
+            except InvalidRow as error:
+                found = error
+            with self._lock:
+                self._found[key] = found
+        if isinstance(found, InvalidRow):
+            raise found
+        return found
+
+
+def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
+    """The facts of an image's bytes. Raises InvalidRow with what is wrong, what is allowed and who says so."""
+    if len(data) > rules.max_bytes:
+        raise InvalidRow(_too_large(rules))
+    facts = image_facts(data)
+    if facts is None or facts.format not in rules.formats:
+        what = "not an image that can be read" if facts is None else f"a {facts.format.upper()} file"
+        allowed = " or ".join(sorted(format_.upper() for format_ in rules.formats))
+        raise InvalidRow(f"is {what}: use {allowed} ({rules.source})")
+    short, long = sorted((facts.width, facts.height))
+    if not short:
+        raise InvalidRow(
+            f"is a {facts.format.upper()} file that cannot be decoded: perhaps it was cut short, or is beyond 64 MP"
+        )
+    size = f"{facts.width}x{facts.height}"
+    if short < rules.min_side:
+        raise InvalidRow(f"is {size}: both sides must be at least {rules.min_side} px ({rules.source})")
+    if rules.max_side and long > rules.max_side:
+        raise InvalidRow(f"is {size}: no side may exceed {rules.max_side} px ({rules.source})")
+    if rules.max_aspect and long > rules.max_aspect * short:
+        raise InvalidRow(f"is {size}: the aspect must be within 1:{rules.max_aspect} ({rules.source})")
+    return facts
+
+
+def _too_large(rules: ImageRules) -> str:
+    return f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})"
+
+
+def _is_uuid(reference: str) -> bool:
+    try:
+        return str(uuid.UUID(reference)) == reference.lower()
+    except ValueError:
+        return False
+
+
+def _is_path(reference: str) -> bool:
+    return not (_WEB.match(reference) or _DATA_URI.match(reference) or _is_uuid(reference) or _decode(reference))
+
+
+def _decode(reference: str) -> bytes | None:
+    """The bytes of a data URI or of bare base64 long enough to be an image; None from anything else."""
+    head = _DATA_URI.match(reference)
+    if not head and len(reference) < 256:  # noqa: PLR2004 - shorter than any image, longer than most paths
+        return None
+    try:
+        return base64.b64decode(reference[head.end() if head else 0 :], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _short(reference: str) -> str:
+    return str(redact_value(reference))[:200]

@@ -1,0 +1,108 @@
+"""Decode a clip once, from its first to its last frame, and measure it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pixverse_dagster.core.errors import ClipInvalid
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.media.probe import open_clip
+from pixverse_dagster.policy.quality import CheckRules, Measurements
+
+MAX_FRAMES = 20_000
+"""15 s at more than 1000 frames per second: what has more is made to keep its reader busy."""
+
+
+_COLUMNS, _ROWS = 64, 36
+
+
+def inspect_clip(path: Path, rules: CheckRules, sha256: str = "") -> Measurements:
+    """Decode a file from its first to its last frame, picture and sound. Never raises: what fails is what was seen.
+
+    About 15 ms of CPU for 5 s of 360p, 350 ms for 15 s of 1080p, on one thread, in constant memory.
+    """
+    look = _Measuring(rules)
+    problem = ""
+    try:
+        with open_clip(path) as media:
+            look.at(media)
+    except Exception as error:  # noqa: BLE001 - whatever a decoder says of hostile bytes, the clip is stored and paid for
+        kind = "" if isinstance(error, ClipInvalid) else f"{type(error).__name__}: "
+        problem = f"{kind}{redact_text(str(error))}"[:300]
+    return look.seen(sha256, problem)
+
+
+class _Measuring:
+    """What is noticed while frames go by."""
+
+    def __init__(self, rules: CheckRules) -> None:
+        self._rules = rules
+        self._frames = self._damaged = self._width = self._height = 0
+        self._announced = self._fps = self._end = 0.0
+        self._start: float | None = None
+        self._contrast = self._change = 0
+        self._sound = False
+        self._first = b""
+
+    def at(self, media: Any) -> None:
+        from av import AudioFrame, time_base  # noqa: PLC0415 - 160 ms, paid only where a clip is read
+        from av.video.reformatter import Interpolation, VideoReformatter  # noqa: PLC0415 - as above
+
+        video = media.streams.video[0]
+        # One thread: many clips are looked at at once, on machines that have other things to do.
+        video.thread_type, video.codec_context.thread_count = "NONE", 1
+        self._fps = float(video.average_rate or 0)
+        own = float((video.duration or 0) * (video.time_base or 0))
+        self._announced = own or float((media.duration or 0) / time_base)
+        small, last = VideoReformatter(), None
+
+        def sample(frame: Any) -> None:
+            if self._contrast < self._rules.min_contrast or self._change < self._rules.min_change:
+                grey = small.reformat(frame, _COLUMNS, _ROWS, "gray", interpolation=Interpolation.AREA).planes[0]
+                self._measure(bytes(grey), grey.line_size)
+
+        for frame in media.decode(video, *media.streams.audio[:1]):
+            if isinstance(frame, AudioFrame):
+                self._sound = True
+                continue
+            if self._frames >= MAX_FRAMES:
+                raise ClipInvalid(f"more than {MAX_FRAMES} frames; the rest was not read")
+            self._count(frame)
+            last = frame
+            if (self._frames - 1) % self._rules.sample_every == 0:
+                sample(frame)
+        if last is not None:
+            sample(last)
+
+    def _count(self, frame: Any) -> None:
+        self._frames += 1
+        self._damaged += frame.is_corrupt
+        self._width, self._height = self._width or frame.width, self._height or frame.height
+        at = frame.time if frame.time is not None else self._end
+        self._start = at if self._start is None else min(self._start, at)
+        self._end = max(self._end, at + (1 / self._fps if self._fps else 0))
+
+    def _measure(self, grey: bytes, stride: int) -> None:
+        cells = grey
+        if stride != _COLUMNS:
+            cells = b"".join(grey[row * stride : row * stride + _COLUMNS] for row in range(_ROWS))
+        self._contrast = max(self._contrast, max(cells) - min(cells))
+        self._first = self._first or cells
+        self._change = max(self._change, *map(abs, map(int.__sub__, cells, self._first)))
+
+    def seen(self, sha256: str, problem: str) -> Measurements:
+        return Measurements(
+            frames=self._frames,
+            damaged=self._damaged,
+            announced_seconds=round(self._announced, 3),
+            fps=round(self._fps, 3),
+            seconds=round(self._end - (self._start or 0), 3),
+            width=self._width,
+            height=self._height,
+            sound=self._sound,
+            contrast=self._contrast,
+            change=self._change,
+            sha256=sha256,
+            problem=problem or ("" if self._frames else "no frame decodes"),
+        )

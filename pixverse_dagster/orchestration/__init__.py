@@ -1,0 +1,1 @@
+"""Dagster. May import: core, policy, providers, storage, transport, ledger, tables, stages, reports."""

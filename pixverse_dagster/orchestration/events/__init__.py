@@ -1,0 +1,1 @@
+"""What people see in Dagster: each submission, outcome and stored clip as an event on its row's partition."""

@@ -1,0 +1,90 @@
+"""What people see of a reading of the prompt table: what is in it, what changed, what submitting it would cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from pixverse_dagster.core.row import Problem
+from pixverse_dagster.ledger.rows import SnapshotChange
+from pixverse_dagster.orchestration.events.log import reported_version
+from pixverse_dagster.orchestration.events.metadata import metadata_table
+from pixverse_dagster.orchestration.events.tasks import outdated_event, task_event
+from pixverse_dagster.policy.plan import Plan
+from pixverse_dagster.stages.read import TableReading
+from pixverse_dagster.stages.session import Pipeline, Session
+
+ROWS_SHOWN = 100
+"""Of tables in metadata: more would weigh down every page that shows them."""
+
+
+def reading_metadata(pipeline: Pipeline, reading: TableReading, change: SnapshotChange, plan: Plan) -> dict[str, Any]:
+    """The metadata of a materialisation of `prompts`: numbers that plot, and tables."""
+    metadata: dict[str, Any] = {
+        "pixverse/plan": _plan_table(plan),
+        "pixverse/plan_cost_usd": plan.cost_usd,
+        "pixverse/plan_unpriced_rows": plan.unpriced,
+    }
+    for name, problems in (("problems", reading.problems), ("cautions", reading.cautions)):
+        if problems:
+            metadata[f"pixverse/{name}"] = problem_table(problems)
+    if changes := _changes(change, plan):
+        metadata["pixverse/changes"] = metadata_table(("row", "what", "note", "usd"), changes)
+    metadata |= {
+        "pixverse/table": pipeline.table.describe(),
+        "pixverse/rows": len(reading.rows),
+        "pixverse/new_rows": len(change.new),
+        "pixverse/changed_rows": len(change.changed),
+        "pixverse/unchanged_rows": change.unchanged,
+        "pixverse/removed_rows": len(change.removed),
+        "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
+        "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
+    }
+    return metadata
+
+
+def _plan_table(plan: Plan) -> dg.TableMetadataValue:
+    """A line for each verdict: how many rows, and what submitting them would cost."""
+    lines = [
+        (str(verdict), count, f"{sum(line.cost_usd or 0 for line in plan.lines if line.verdict is verdict):.3f}")
+        for verdict, count in plan.counts.most_common()
+    ]
+    return metadata_table(("verdict", "rows", "usd"), lines)
+
+
+def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, str]]:
+    """The rows that are not as they were at the last reading, the first hundred."""
+    price = {line.row: "?" if line.cost_usd is None else f"{line.cost_usd:.3f}" for line in plan.lines}
+    lines = [(row, "changed", ", ".join(columns), price.get(row, "")) for row, columns in change.changed.items()]
+    lines += [(row, "new", "", price.get(row, "")) for row in change.new]
+    lines += [(row, "removed", "its clips stay", "") for row in change.removed]
+    return lines[:ROWS_SHOWN]
+
+
+def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
+    """What is wrong with which row, and what to do."""
+    lines = [(p.line, p.row, p.column, p.message) for p in problems[:ROWS_SHOWN]]
+    return metadata_table(("line", "row", "column", "message"), lines)
+
+
+def report_changes(
+    session: Session,
+    changed: Mapping[str, Sequence[str]],
+    new: Sequence[str],
+    instance: dg.DagsterInstance,
+    report: Callable[[Any], None],
+) -> None:
+    """Tell Dagster whose task is out of date: of a row that changed, unless it became what it once was.
+
+    A new row has one too, if it was in the table before and came back as something else.
+    """
+    name, ledger, rows = session.pipeline.name, session.ledger, [*changed, *new]
+    current = ledger.tasks.current(name, rows)
+    known = {task.id: task for task in ledger.tasks.find(name, keys=rows) if task.task_id}
+    for row in {task.row: None for task in known.values()}:
+        standing = known.get(reported_version(instance, dg.AssetKey([name, "tasks"]), row))
+        if row in current:
+            if row in changed and current[row].task_id:
+                report(task_event(current[row], sent=False))
+        elif standing:
+            report(outdated_event(standing, changed.get(row, ("contents",))))

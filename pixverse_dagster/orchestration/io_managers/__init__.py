@@ -1,0 +1,1 @@
+"""IO managers: one for each kind of store."""

@@ -1,0 +1,110 @@
+"""What the IO managers share: they move clips into a store and hand them to downstream assets."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_origin
+
+import dagster as dg
+
+from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.core.errors import NotReady, TaskFailed
+from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.orchestration.events.clips import report_clip
+from pixverse_dagster.orchestration.events.failures import raise_failures
+from pixverse_dagster.orchestration.events.log import withheld_rows
+from pixverse_dagster.orchestration.resources import LedgerResource
+from pixverse_dagster.policy.advice import describe_trouble
+from pixverse_dagster.stages.collect import collect_tasks
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.reading import read_manifest
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Tasks whose clips are to be stored: what a collect op hands to the IO manager, which closes the session.
+
+    With the op's context, because an output's context logs no checks.
+    """
+
+    session: Session
+    tasks: Sequence[Task]
+    context: dg.OpExecutionContext
+
+
+class ClipIOManager(dg.ConfigurableIOManager):
+    """Stores clips and loads them as `Clip`: one for a single partition, a dict by row for several.
+
+    A subclass says where: it has a store rather than being one.
+    """
+
+    ledger: dg.ResourceDependency[LedgerResource]
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    @abstractmethod
+    def get_store(self) -> ClipStore:
+        """The store. Cheap to call."""
+
+    def handle_output(self, context: dg.OutputContext, obj: ClipBatch) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Store every clip of the batch, reporting one materialisation and one check per row as it lands.
+
+        Raises dg.Failure at the end if some rows failed; the others are stored all the same.
+        """
+        if not isinstance(obj, ClipBatch):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise dg.DagsterInvariantViolationError(
+                f"{type(self).__name__} stores the clips of a pixverse pipeline; {context.name} is a {type(obj)}"
+            )
+        problems: list[str] = []
+        with obj.session as session:
+            store = self.get_store()
+            for collected in collect_tasks(session, store, obj.tasks):
+                if collected.manifest is None:
+                    problems.append(collected.problem)
+                # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
+                # if the run fails or dies before.
+                elif problem := report_clip(obj.context, session, store, collected):
+                    problems.append(problem)
+        raise_failures("could not be stored", problems, len(obj.tasks))
+
+    def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
+        """The stored clip of the partition, or a dict of those of several, without the rows that have none.
+
+        An input that is annotated as a dict gets one also where there is only one row. A clip that fails a blocking
+        check counts as none.
+
+        Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
+        """
+        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        pipeline = context.asset_key.path[0]
+        ledger = self.ledger.get_ledger()
+        wanted = list(keys) if keys is not None else list(ledger.rows.find(pipeline))
+        store = self.get_store()
+        stored = ledger.tasks.newest_stored(pipeline, wanted)
+        withheld = withheld_rows(context.instance, pipeline, stored)
+        stored = {row: task for row, task in stored.items() if row not in withheld}
+        clips = {row: self._load(store, stored[row]) for row in wanted if row in stored}
+        if keys is None or len(wanted) != 1 or _is_mapping(context.dagster_type.typing_type):
+            return clips
+        if wanted[0] not in clips:
+            task = ledger.tasks.current(pipeline, wanted).get(wanted[0])
+            if task is not None and task.state is TaskState.FAILED:
+                raise TaskFailed(describe_trouble(task))
+            if wanted[0] in withheld:
+                raise NotReady(f"row {wanted[0]!r} of {pipeline!r} is stored and withheld: {withheld[wanted[0]]}")
+            raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
+        return clips[wanted[0]]
+
+    def _load(self, store: ClipStore, task: Task) -> Clip:
+        return Clip(read_manifest(store, manifest_key(task_folder(task))), store)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Whether an input's annotation asks for clips by row."""
+    kind = get_origin(annotation) or annotation
+    return isinstance(kind, type) and issubclass(kind, Mapping)

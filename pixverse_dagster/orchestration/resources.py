@@ -1,0 +1,131 @@
+"""Dagster resources: they turn configuration into clients that know nothing of Dagster."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from pixverse_dagster.core.errors import Unauthorized
+from pixverse_dagster.ledger.engine import sqlite_url
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.providers import Highway, Pixwith, Runware
+from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.sender import HttpSender, Limits
+
+LEDGER_FILE = "pixverse/ledger.db"
+
+
+_TEMPORARY_HOME = ".tmp_dagster_home_"
+"""What `dagster dev` and `dg launch` make where DAGSTER_HOME is not set, and delete when they end."""
+
+
+class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
+    """What every provider resource has: the account's key, and how hard it is driven."""
+
+    PROVIDER: ClassVar[type[Provider]]
+
+    api_key: str = Field(repr=False, description="The account's API key; give it as EnvVar.")
+    base_url: str | None = Field(default=None, description="The provider's address, where it is not the public one.")
+    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls under way at once, per process.")
+    submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
+    max_open_tasks: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tasks under way at the provider at once, over every process and pipeline of the ledger.",
+    )
+    connect_timeout_seconds: float = Field(default=10, gt=0)
+    submit_timeout_seconds: float = Field(
+        default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
+    )
+    poll_timeout_seconds: float = Field(default=30, gt=0)
+    max_attempts: int = Field(
+        default=5, ge=1, description="Sends of a submit that was refused for its pace or never left."
+    )
+    backoff_seconds: float = Field(
+        default=1, ge=0, description="First wait before sending again; doubles, at most 60 s."
+    )
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    def get_client(self) -> ProviderClient:
+        """A client for this account. Close it after use. Raises Unauthorized if the key is empty."""
+        if not self.api_key.strip():
+            raise Unauthorized(f"the API key for {self.PROVIDER.NAME} is empty. Nothing was sent; set it and run again")
+        names = set(Limits.model_fields) & set(type(self).model_fields)
+        limits = Limits(**{name: getattr(self, name) for name in names})
+        return ProviderClient(
+            self.PROVIDER(self.api_key.strip(), self.base_url), HttpSender(limits), self.max_open_tasks
+        )
+
+
+class HighwayResource(ProviderResource):
+    """HighwayAPI: PixVerse v4.5 and v6 image-to-video, C1 reference-to-video."""
+
+    PROVIDER = Highway
+
+
+class RunwareResource(ProviderResource):
+    """Runware: PixVerse v4.5 from text and from frames."""
+
+    PROVIDER = Runware
+
+
+class PixwithResource(ProviderResource):
+    """Pixwith: PixVerse v5 from text and from an image."""
+
+    PROVIDER = Pixwith
+
+
+RESOURCES: Mapping[str, type[ProviderResource]] = {
+    resource.PROVIDER.NAME: resource for resource in (HighwayResource, RunwareResource, PixwithResource)
+}
+"""Every provider's resource, by the provider's name."""
+
+
+def key_variable(provider: str) -> str:
+    """The environment variable that a provider's key is looked for in, unless another is named."""
+    return f"{provider.upper()}_API_KEY"
+
+
+class LedgerResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
+    """The ledger's database.
+
+    SQLite in the Dagster instance's storage by default, PostgreSQL by URL for several machines.
+    """
+
+    url: str | None = Field(
+        default=None, repr=False, description="SQLAlchemy URL, for example postgresql+psycopg2://…; give it as EnvVar."
+    )
+    _default_url: str | None = PrivateAttr(default=None)
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember where the instance keeps its storage."""
+        if context.instance is not None:
+            self._default_url = default_ledger_url(context.instance)
+
+    def get_ledger(self, instance: dg.DagsterInstance | None = None) -> Ledger:
+        """The ledger; created or migrated on first use. Outside a run, give the instance or configure a URL."""
+        url = self.url or (default_ledger_url(instance) if instance else self._default_url)
+        if not url:
+            raise dg.DagsterInvariantViolationError("the ledger has neither a url nor a Dagster instance to live in")
+        return open_ledger(url)
+
+    def is_temporary(self, instance: dg.DagsterInstance) -> bool:
+        """Whether the ledger goes with the process: it lives in an instance that is deleted in the end."""
+        folder = Path(instance.storage_directory())
+        deleted = any(part.startswith(_TEMPORARY_HOME) for part in folder.parts)
+        return not self.url and (instance.is_ephemeral or deleted)
+
+
+def default_ledger_url(instance: dg.DagsterInstance) -> str:
+    """The SQLite ledger in the instance's storage directory."""
+    return sqlite_url(Path(instance.storage_directory()) / LEDGER_FILE)

@@ -1,0 +1,81 @@
+"""What an op does with a session: submit rows, or see them through to their clips, and report each."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import Any
+
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.orchestration.events.clips import report_clip
+from pixverse_dagster.orchestration.events.failures import problem_events
+from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown, task_event
+from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
+from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.stages.generate import GenerateRun
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.submit import Submission, submit_rows
+
+
+def submit_reported(
+    session: Session, keys: Sequence[str], report: Callable[[Any], None], *, adopted: bool = True
+) -> Generator[Submission]:
+    """Submit rows, each reported as an event of `tasks`; close the iterator to stop.
+
+    Without `adopted`, only what was sent now is: the run that sent the others has told of them.
+    """
+    with closing(submit_rows(session, keys)) as submissions:
+        for submission in submissions:
+            task = submission.task
+            if task and not submission.problem and not submission.waits:
+                if submission.sent or adopted:
+                    report(task_event(task, sent=submission.sent))
+            elif task and task.state is not TaskState.CLAIMED:
+                report(ended_event(task))
+            yield submission
+
+
+def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str, str]:
+    """Submit rows and leave the rest to the poll sensor; returns what is wrong, by row."""
+    problems: dict[str, str] = {}
+    never_sent: dict[str, str] = {}
+    waits: list[str] = []
+    for submission in submit_reported(session, keys, context.log_event):
+        if submission.problem:
+            problems[submission.row] = submission.problem
+            if submission.task is None:
+                never_sent[submission.row] = submission.problem
+        waits += [submission.waits] if submission.waits else []
+    for event in problem_events(session.pipeline.name, "tasks", never_sent):
+        context.log_event(event)
+    if waits:
+        context.log.info("%d of %d rows wait for their turn; the sensor goes on: %s", len(waits), len(keys), waits[0])
+    report_unknown(session, context.log_event)
+    return problems
+
+
+def report_unknown(session: Session, report: Callable[[Any], None]) -> None:
+    """Evaluate the check on unknown outcomes as they are now."""
+    name = session.pipeline.name
+    report(judge_unknown(name, session.ledger.tasks.unresolved(name)))
+
+
+def generate_clips(
+    spec: PipelineSpec, context: Any, session: Session, keys: Sequence[str], *, adopted: bool
+) -> dict[str, str]:
+    """Submit rows and store their clips as the tasks finish; returns what is wrong, by row."""
+    io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
+    store = io_manager.get_store()
+    delivery = GenerateRun(
+        session, store, lambda rows: submit_reported(session, rows, context.log_event, adopted=adopted)
+    )
+    withheld: dict[str, str] = {}
+    with closing(delivery.run(keys, spec.deadline_seconds)) as found:
+        for collected in found:
+            if collected.manifest is not None:
+                if problem := report_clip(context, session, store, collected):
+                    withheld[collected.task.row] = problem
+            else:
+                context.log_event(ended_event(collected.task, collected.problem))
+    report_unknown(session, context.log_event)
+    for event in problem_events(spec.name, "clips", delivery.problems):
+        context.log_event(event)
+    return delivery.problems | withheld

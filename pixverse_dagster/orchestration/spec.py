@@ -1,0 +1,99 @@
+"""A pipeline as Dagster runs it."""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from pixverse_dagster.core.errors import NotSent
+from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_stop
+from pixverse_dagster.orchestration.resources import LedgerResource, ProviderResource
+from pixverse_dagster.stages.session import Pipeline, Session
+from pixverse_dagster.transport.download import Downloader, DownloadRules
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A pipeline's configuration, its partitions, and the resources it asks for.
+
+    The resource keys carry the pipeline's name, so that any number of pipelines stand side by side in one project.
+    """
+
+    pipeline: Pipeline
+    providers: tuple[str, ...]
+    download: DownloadRules = field(default_factory=DownloadRules)
+    deadline_seconds: float = 1800
+    group_name: str | None = None
+    keep_removed_partitions: bool = True
+    table_asset: dg.AssetKey | None = None
+    """The asset whose value is the prompt table, where it is one."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline.name
+
+    @property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        """One partition per row."""
+        return dg.DynamicPartitionsDefinition(name=f"{self.name}_rows")
+
+    @property
+    def ledger_key(self) -> str:
+        """The ledger's resource key."""
+        return f"{self.name}_ledger"
+
+    @property
+    def clips_key(self) -> str:
+        """The IO manager's resource key."""
+        return f"{self.name}_clips"
+
+    def provider_key(self, provider: str) -> str:
+        """A provider account's resource key."""
+        return f"{self.name}_{provider}"
+
+    @property
+    def resource_keys(self) -> set[str]:
+        """What an op or a sensor of this pipeline needs."""
+        return {self.ledger_key, *map(self.provider_key, self.providers)}
+
+    def open(
+        self, resources: Any, instance: dg.DagsterInstance, run_id: str = "", stopped: Callable[[], bool] = bool
+    ) -> Session:
+        """A session on this pipeline; close it after use."""
+        ledger: LedgerResource = getattr(resources, self.ledger_key)
+        clients: Mapping[str, ProviderResource] = {
+            name: getattr(resources, self.provider_key(name)) for name in self.providers
+        }
+        return Session(
+            pipeline=self.pipeline,
+            ledger=ledger.get_ledger(instance),
+            clients={name: resource.get_client() for name, resource in clients.items()},
+            downloader=Downloader(self.download),
+            run_id=run_id,
+            clock=time.time,
+            stopped=stopped,
+        )
+
+    @contextmanager
+    def open_run(self, context: Any) -> Generator[Session]:
+        """A session for a run that submits; if it is stopped, its log says what goes on at the providers.
+
+        Raises NotSent where the ledger of what is paid for would be deleted with Dagster's temporary home.
+        """
+        watch = RunWatch(context.instance, context.run.run_id)
+        with (
+            self.open(context.resources, context.instance, context.run.run_id, watch) as session,
+            reporting_stop(session, watch, context.log),
+        ):
+            ledger: LedgerResource = getattr(context.resources, self.ledger_key)
+            if ledger.is_temporary(context.instance) and any(one.costs_money for one in session.clients.values()):
+                raise NotSent(
+                    f"pipeline {self.name!r} was about to spend money, and Dagster's storage is temporary: it would be "
+                    "deleted in the end, and with it the ledger of what was paid for. Nothing was sent. Set "
+                    "DAGSTER_HOME to a directory that stays, or give LedgerResource a url, and run again"
+                )
+            yield session

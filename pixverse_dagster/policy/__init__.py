@@ -1,0 +1,1 @@
+"""The decisions: pure functions of values. May import: core."""

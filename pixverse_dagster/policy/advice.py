@@ -1,0 +1,40 @@
+"""What a person should do about a task, in words."""
+
+from __future__ import annotations
+
+import shlex
+
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+
+
+def describe_trouble(task: Task) -> str:
+    """Why a person should look at this task, what it means for their money and what to do; empty if all is well."""
+    who = f"row {task.row!r} ({task.request.MODEL}, attempt {task.attempt})"
+    stake = "a price that nobody publishes" if task.estimate_usd is None else f"about {task.estimate_usd:.3f} USD"
+    match task.state:
+        case TaskState.REFUSED:
+            return f"{who} was not accepted: {task.reason} Fix the cause and run the row again"
+        case TaskState.FAILED:
+            return (
+                f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id} may have been "
+                f"charged ({stake}). It is not submitted again by itself; to pay for another attempt: "
+                f"pixverse-dagster tasks retry {shlex.quote(task.row)}"
+            )
+        case TaskState.UNKNOWN:
+            return (
+                f"{who} has an unknown outcome: {task.reason}. At stake: {stake}; "
+                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then: "
+                f"{resolve_command(task)}"
+            )
+        case TaskState.CLAIMED:
+            return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"
+        case TaskState.ABANDONED:
+            return f"{who} was abandoned: {task.reason}"
+        case _:
+            return ""
+
+
+def resolve_command(task: Task) -> str:
+    """What a person runs once the provider's console has told them about a submit of unknown outcome."""
+    return f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"

@@ -1,0 +1,144 @@
+"""What a submission would do, row by row, before anything is spent. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.row import Problem, Row, changed_columns
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.policy.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
+from pixverse_dagster.policy.prices import estimate_usd, missing_line
+from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
+
+
+class Verdict(StrEnum):
+    """What would become of a row. Only the first four are submitted, and so only they cost anything."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    AGAIN = "again"
+    RETRY = "retry"
+    IN_FLIGHT = "in flight"
+    STORED = "stored"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    ABANDONED = "abandoned"
+    INVALID = "invalid"
+    OVER_BUDGET = "over budget"
+
+
+SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN, Verdict.RETRY)
+
+
+_BY_STATE = {
+    TaskState.REFUSED: Verdict.AGAIN,
+    TaskState.CLAIMED: Verdict.IN_FLIGHT,
+    TaskState.SUBMITTED: Verdict.IN_FLIGHT,
+    TaskState.SUCCEEDED: Verdict.IN_FLIGHT,
+    TaskState.STORED: Verdict.STORED,
+    TaskState.FAILED: Verdict.FAILED,
+    TaskState.UNKNOWN: Verdict.UNKNOWN,
+    TaskState.ABANDONED: Verdict.ABANDONED,
+}
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """What a plan goes by: the price book, the budget and what of it is spent, the retry policy, and who waits why."""
+
+    prices: Sequence[Price] = ()
+    budget: Budget = NO_LIMIT
+    spent: Spent = NOTHING_SPENT
+    retry: RetryPolicy = NO_RETRIES
+    waits: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One row of a plan. `cost_usd` is 0 where nothing would be sent and None where nobody knows the price."""
+
+    row: str
+    model: str
+    verdict: Verdict
+    cost_usd: float | None
+    note: str = ""
+    task: Task | None = None
+    """The newest attempt at the row's request, if there is one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan and its sums."""
+
+    lines: tuple[PlanLine, ...]
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        """How many rows have each verdict."""
+        return Counter(line.verdict for line in self.lines)
+
+    @property
+    def cost_usd(self) -> float:
+        """The sum of the known prices of what would be submitted."""
+        return round(sum(line.cost_usd or 0 for line in self.lines), 6)
+
+    @property
+    def unpriced(self) -> int:
+        """How many rows would be submitted at a price that nobody knows."""
+        return sum(line.cost_usd is None for line in self.lines)
+
+
+def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], terms: PlanInputs) -> Plan:
+    """The plan for rows in table order, against every task their pipeline ever had (the oldest first).
+
+    A submission goes by the same plan, so that the two agree: rows that do not fit into the budget are left out in
+    table order, and a later, cheaper row that fits is taken.
+    """
+    attempts: dict[tuple[str, str], list[Task]] = {}
+    newest: dict[str, Task] = {}
+    for task in tasks:
+        attempts.setdefault((task.row, task.digest), []).append(task)
+        newest[task.row] = task
+    room = terms.spent.room_usd(terms.budget)
+    lines: list[PlanLine] = []
+    for row in rows:
+        mine = sorted(attempts.get((row.id, row.digest), []), key=lambda task: task.attempt)
+        line = _line(row, mine, newest.get(row.id), terms)
+        if line.verdict in SUBMITTED and terms.budget.limits:
+            line = _within(line, row, room)
+            room -= line.cost_usd or 0
+        lines.append(line)
+    lines += [PlanLine(p.row or f"line {p.line}", "", Verdict.INVALID, 0.0, str(p)) for p in problems]
+    return Plan(tuple(lines))
+
+
+def _line(row: Row, attempts: Sequence[Task], newest: Task | None, terms: PlanInputs) -> PlanLine:
+    """One row, given every attempt at its request, and the newest attempt at any request of its."""
+    model, price = row.request.MODEL, estimate_usd(row.request, terms.prices)
+    if not attempts and newest is None:
+        return PlanLine(row.id, model, Verdict.NEW, price, terms.waits.get(row.id, ""))
+    if not attempts:
+        changed = ", ".join(changed_columns(newest, row)) if newest else ""
+        return PlanLine(row.id, model, Verdict.CHANGED, price, f"changed: {changed}")
+    last = attempts[-1]
+    verdict = _BY_STATE[last.state]
+    if may_attempt(attempts, terms.retry) and verdict not in SUBMITTED:
+        verdict = Verdict.RETRY
+    note = terms.waits.get(row.id) or redact_text(last.reason or "")
+    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, last)
+
+
+def _within(line: PlanLine, row: Row, room_usd: float) -> PlanLine:
+    if line.cost_usd is None:
+        note = f"no known price, and a budget is set; add a line to the price book: {missing_line(row.request)}"
+    elif not fits(line.cost_usd, room_usd):
+        note = f"costs about {line.cost_usd:.3f} USD, and {room_usd:.3f} USD are left of the budget"
+    else:
+        return line
+    return replace(line, verdict=Verdict.OVER_BUDGET, cost_usd=0.0, note=note)

@@ -1,0 +1,51 @@
+"""When a request may be attempted again: never for money by itself, unless a person said so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.values import FrozenModel
+
+if TYPE_CHECKING:
+    from pixverse_dagster.core.task import Task
+
+
+class RetryPolicy(FrozenModel):
+    """How many further attempts follow a task that the provider ended without a clip, by the kind of its failure.
+
+    Every one may be charged like the first, so all are 0 unless you say otherwise. Refused submits, which cost
+    nothing, need no policy: any later submission attempts them again.
+    """
+
+    moderated: int = Field(default=0, ge=0, le=10, description="The provider's moderation declined the result.")
+    provider_error: int = Field(default=0, ge=0, le=10, description="The provider failed.")
+    expired: int = Field(default=0, ge=0, le=10, description="The result was gone before it was stored.")
+    lost: int = Field(default=0, ge=0, le=10, description="The provider forgot the task, or never finished it.")
+
+    def further_attempts(self, kind: FailureKind) -> int:
+        """How many attempts may follow failures of this kind."""
+        return int(getattr(self, kind.value))
+
+
+NO_RETRIES = RetryPolicy()
+
+
+def may_attempt(attempts: Sequence[Task], policy: RetryPolicy = NO_RETRIES) -> bool:
+    """Whether a new paid attempt at a request may begin, given every attempt so far, the first one first.
+
+    Yes where nothing was paid: no attempt yet, or the last one was refused. After a failure only as often as the policy
+    says, or where a person released the task. Never while an attempt is open or its outcome unknown.
+    """
+    if not attempts or attempts[-1].state is TaskState.REFUSED:
+        return True
+    last = attempts[-1]
+    if last.released:
+        return last.state in {TaskState.FAILED, TaskState.ABANDONED}
+    if last.state is not TaskState.FAILED or last.kind is None:
+        return False
+    failures = sum(task.state is TaskState.FAILED and task.kind is last.kind for task in attempts)
+    return failures <= policy.further_attempts(last.kind)

@@ -1,0 +1,1 @@
+"""HighwayAPI: its protocol, and a file for each family of models."""

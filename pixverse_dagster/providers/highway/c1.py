@@ -1,0 +1,84 @@
+"""PixVerse C1 at HighwayAPI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.providers.fields import ImageReference, JsonList, Resolution
+from pixverse_dagster.providers.highway.images import IMAGES
+
+
+class Reference(BaseModel):
+    """A reference image of the C1 model. The prompt names it as `@name `."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
+
+    type: Literal["subject", "background"]
+    name: Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_]+$")]
+    image: ImageReference
+
+
+class HighwayC1ReferenceToVideo(Request):
+    """PixVerse C1 reference-to-video: 1 to 7 images, each named in the prompt as `@name` followed by a space."""
+
+    MODEL: ClassVar[str] = "highway/pixverse-c1-reference-to-video"
+    ENDPOINT: ClassVar[str] = "pixverse-pixverse-c1-reference-to-video"
+    IMAGE_RULES: ClassVar[ImageRules] = IMAGES
+
+    # The C1 page states no limit; its sibling on the same host, v6, has 2500 characters.
+    prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt")]
+    references: Annotated[tuple[Reference, ...], JsonList, Field(min_length=1, max_length=7)]
+    resolution: Annotated[Resolution, At("resolution")] = "720p"
+    duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration")] = 5
+    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9"], At("aspect_ratio")] = (
+        "16:9"
+    )
+    audio: Annotated[bool, At("generate_audio_switch")] = False
+
+    @field_validator("prompt")
+    @classmethod
+    def _close_last_marker(cls, prompt: str) -> str:
+        # The provider wants a space after every marker, and table readers strip the one at the end.
+        return prompt + " " if re.search(r"@\w+$", prompt) else prompt
+
+    @model_validator(mode="after")
+    def _markers_match(self) -> HighwayC1ReferenceToVideo:
+        names = [reference.name for reference in self.references]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"references: name {twice[0]!r} is used twice; give each reference its own name")
+        markers: list[str] = re.findall(r"@(\w+)", self.prompt)
+        for marker in markers:
+            if marker not in names:
+                near = get_close_matches(marker, names, n=1)
+                hint = f"; did you mean @{near[0]}?" if near else f"; the references are {', '.join(names)}"
+                raise ValueError(f"prompt: @{marker} names no reference{hint}")
+        for marker, after in re.findall(r"@(\w+)([^\w ])", self.prompt):
+            raise ValueError(f"prompt: @{marker} must be followed by a space, not by {after!r}")
+        if unused := [name for name in names if name not in markers]:
+            raise ValueError(f"references: {unused[0]!r} is never used; write @{unused[0]} in the prompt")
+        return self
+
+    def images(self) -> tuple[str, ...]:
+        """The reference images, in order."""
+        return tuple(reference.image for reference in self.references)
+
+    def shape_asked(self) -> str:
+        """The references appear in the clip; its shape is asked for."""
+        return self.aspect_ratio
+
+    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+        """The body with its `images` list."""
+        listed = [{"type": r.type, "ref_name": r.name, "image_url": image(r.image)} for r in self.references]
+        return {"images": listed, **super().body(image, url)}
+
+    def cautions(self) -> list[str]:
+        """PixVerse's CLI lists C1 without 21:9, HighwayAPI's page with it."""
+        return ["aspect_ratio 21:9 is on HighwayAPI's page but not in PixVerse's own list"] * (
+            self.aspect_ratio == "21:9"
+        )

@@ -1,0 +1,135 @@
+"""HighwayAPI: `POST /v3/async/{model}`, `GET /v3/async/task-result`.
+
+Sources: the three model pages and the "get task result" page of docs.highwayapi.ai (JieKou AI). The service has no
+idempotency key, no list of tasks and no cancel: a submit whose answer is lost can only be settled by a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import httpx
+
+from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, Unauthorized
+from pixverse_dagster.core.lifecycle import FailureKind
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.request import Request
+from pixverse_dagster.providers.answers import (
+    code_word,
+    excerpt,
+    identifier,
+    integer,
+    is_web_url,
+    items,
+    mapping,
+    positive,
+    read_json,
+    refuse_by_status,
+    retry_after_seconds,
+    unknown_word,
+    unread_poll,
+)
+from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.highway.c1 import HighwayC1ReferenceToVideo
+from pixverse_dagster.providers.highway.v4_5 import HighwayV45ImageToVideo
+from pixverse_dagster.providers.highway.v6 import HighwayV6ImageToVideo
+
+_MAX_OUTPUTS = 4
+
+
+_RUNNING = {"QUEUED", "PROCESSING", "RUNNING", "PENDING"}
+
+
+_DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
+
+
+_FAILED = {"FAILED", "CANCELED", "CANCELLED"}
+
+
+_NOT_FOUND = re.compile(r"(?i)task\b.*\bnot (found|exist)")
+
+
+_MODERATION = re.compile(r"(?i)polic|moderat|nsfw|sensitiv|safety|prohibit|violat")
+
+
+class Highway(Provider):
+    """HighwayAPI's asynchronous endpoints."""
+
+    NAME = "highway"
+    BASE_URL = "https://api.highwayapi.ai"
+    MODELS = (HighwayV45ImageToVideo, HighwayV6ImageToVideo, HighwayC1ReferenceToVideo)
+
+    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
+        """One POST per task; `reference` is only ours, the service has no field for it."""
+        del reference
+        url = f"{self.base_url}/v3/async/{request.ENDPOINT}"
+        return httpx.Request("POST", url, headers=self._headers(), json=body)
+
+    def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
+        """A `task_id` means accepted, an explicit 4xx or 503 refused; anything else is unknown."""
+        del reference
+        body = mapping(read_json(response))
+        task_id = identifier(body.get("task_id") or mapping(body.get("data")).get("task_id"))
+        if response.is_success and task_id:
+            return Accepted(task_id)
+        reason, text = code_word(body.get("reason")), _message(body) or excerpt(response)
+        if response.is_success:
+            raise OutcomeUnknown(f"HighwayAPI answered HTTP {response.status_code} without a task_id: {text}")
+        message = f"HighwayAPI answered HTTP {response.status_code} {reason}: {text}. Not charged."
+        status = response.status_code
+        if reason in {"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"}:
+            raise RateLimited(message, retry_after_seconds(response))
+        if status == HTTPStatus.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
+            # Their FAQ: a 403 that speaks of balance can be a rate limit in disguise.
+            raise OutOfCredit(f"{message} The text may also hide a rate limit.")
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise Unauthorized(message)
+        raise refuse_by_status("HighwayAPI", response, f"{reason} {text}".strip())
+
+    def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
+        """One GET per task."""
+        url = f"{self.base_url}/v3/async/task-result"
+        return httpx.Request("GET", url, headers=self._headers(), params={"task_id": tasks[0].task_id})
+
+    def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
+        """Judge by `task.status` and the presence of a video URL; `progress_percent` was seen as 0 at the end."""
+        document = mapping(read_json(response))
+        document = document if "task" in document else mapping(document.get("data"))
+        gone = response.is_client_error and _NOT_FOUND.search(_message(mapping(read_json(response))))
+        if response.status_code == HTTPStatus.NOT_FOUND or gone:
+            return {tasks[0].task_id: Missing()}
+        if not response.is_success or not mapping(document.get("task")):
+            raise unread_poll("HighwayAPI", response)
+        return {tasks[0].task_id: _read_task(document)}
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._api_key}"}
+
+
+def _message(body: dict[str, Any]) -> str:
+    details = mapping(body.get("metadata")).get("details")
+    return redact_text(" ".join(str(part) for part in (body.get("message"), details) if part))[:300]
+
+
+def _read_task(document: dict[str, Any]) -> PollFact:
+    task = mapping(document.get("task"))
+    word = str(task.get("status") or "").upper().removeprefix("TASK_STATUS_")
+    found = (mapping(video).get("video_url") for video in items(document.get("videos")))
+    urls = tuple(islice((str(url) for url in found if is_web_url(url)), _MAX_OUTPUTS))
+    if word in _FAILED:
+        reason = redact_text(str(task.get("reason") or task.get("error") or task.get("message") or "no reason given"))
+        kind = FailureKind.MODERATED if _MODERATION.search(reason) else FailureKind.PROVIDER_ERROR
+        return Failed(kind, reason[:300])
+    if urls and word not in _RUNNING:
+        seed = integer(mapping(document.get("extra")).get("seed"))
+        return Succeeded(urls, seeds=(seed,) * len(urls))
+    if word in _DONE:
+        return Running(note="finished, but no video URL yet")
+    if word in _RUNNING:
+        return Running(note=f"eta {eta:.0f} s" if (eta := positive(task.get("eta"))) else "")
+    return unknown_word(task.get("status"))

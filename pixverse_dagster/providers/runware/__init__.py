@@ -1,0 +1,1 @@
+"""Runware: its protocol, and a file for each family of models."""

@@ -1,0 +1,1 @@
+"""Views of ledger and store that change nothing. May import: core, ledger, storage, media."""

@@ -1,0 +1,126 @@
+"""Comparing the store, the ledger and the manifests, and naming every disagreement. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from pixverse_dagster.core.errors import StoreConflict
+from pixverse_dagster.core.layout import encode_row, manifest_key, task_folder
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.reading import copy_hashed, read_manifest
+
+_WORKERS = 8
+
+
+_UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """One thing on which two records differ. `row` is empty where only the store knows of it."""
+
+    row: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and what differs."""
+
+    clips: int
+    files: int
+    disagreements: tuple[Discrepancy, ...]
+
+
+def verify(
+    ledger: Ledger,
+    store: ClipStore,
+    pipeline: str,
+    *,
+    hash_bytes: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Compare every stored task with its manifest and files, and every file with the ledger.
+
+    With `hash_bytes`, each clip is read and its sha256 compared; without it, only sizes are. `progress` is told after
+    each clip how many are done, and of how many.
+    """
+    tasks = ledger.tasks.find(pipeline)
+    stored = [task for task in tasks if task.state is TaskState.STORED]
+    found: list[Discrepancy] = []
+    expected: set[str] = set()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        checked = pool.map(partial(_check_task, store, hash_bytes=hash_bytes), stored)
+        for done, (keys, disagreements) in enumerate(checked, start=1):
+            expected |= keys
+            found += disagreements
+            if progress:
+                progress(done, len(stored))
+    under_way = {task_folder(task) for task in tasks if task.state in _UNDER_WAY}
+    files = 0
+    for key in store.keys(f"{encode_row(pipeline)}/clips/"):
+        files += 1
+        if key not in expected and key.rsplit("/", 1)[0] not in under_way:
+            found.append(Discrepancy("", store.uri(key), "is in the store, but no stored task of the ledger has it"))
+    return Verification(len(stored), files, tuple(found))
+
+
+def _check_task(store: ClipStore, task: Task, *, hash_bytes: bool) -> tuple[set[str], list[Discrepancy]]:
+    key = manifest_key(task_folder(task))
+    try:
+        manifest = read_manifest(store, key)
+    except FileNotFoundError:
+        return set(), [Discrepancy(task.row, store.uri(key), "the ledger says stored, but there is no manifest")]
+    except StoreConflict as error:
+        return {key}, [Discrepancy(task.row, store.uri(key), str(error))]
+    keys = {key} | {k for output in manifest.outputs for k in (output.key, output.poster_key)}
+    found = [Discrepancy(task.row, store.uri(key), message) for message in _differences(task, manifest)]
+    for output in manifest.outputs:
+        wrong = _check_output(store, output, hash_bytes)
+        found += [Discrepancy(task.row, store.uri(key), message) for key, message in wrong]
+    return keys, found
+
+
+def _differences(task: Task, manifest: ClipManifest) -> Iterator[str]:
+    pairs = {
+        "name": (task.pipeline, manifest.name),
+        "row": (task.row, manifest.row),
+        "digest": (task.digest, manifest.request_digest),
+        "take": (task.take, manifest.take),
+        "model": (task.request.MODEL, manifest.model),
+        "task id": (task.task_id, manifest.task_id),
+    }
+    for what, (ledger, written) in pairs.items():
+        if ledger != written:
+            yield f"{what} is {ledger!r} in the ledger and {written!r} in the manifest"
+    if not manifest.outputs:
+        yield "the manifest lists no output"
+
+
+def _check_output(store: ClipStore, output: ClipOutput, hash_bytes: bool) -> Iterator[tuple[str, str]]:  # noqa: FBT001 - passed on
+    if _size(store, output.poster_key) is None:
+        yield output.poster_key, "is missing"
+    size = _size(store, output.key)
+    if size is None:
+        yield output.key, "is missing"
+    elif size != output.size_bytes:
+        yield output.key, f"holds {size} bytes, the manifest says {output.size_bytes}"
+    elif hash_bytes:
+        with store.open(output.key) as file:
+            if copy_hashed(file).sha256 != output.sha256:
+                yield output.key, "its sha256 is not the manifest's: the bytes were changed"
+
+
+def _size(store: ClipStore, key: str) -> int | None:
+    try:
+        return store.size_bytes(key)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""The providers' APIs, one file each."""

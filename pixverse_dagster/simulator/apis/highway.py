@@ -1,0 +1,210 @@
+"""HighwayAPI: three submit calls and one result call.
+
+Prices are the simulator's own figures: v4.5 has PixVerse's list price per clip (100 credits = 1 USD) and twice that in
+fast mode, v6 and C1 a price per second by resolution, higher with audio.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pixverse_dagster.simulator import images, validation
+from pixverse_dagster.simulator.faults import POLL_KINDS
+from pixverse_dagster.simulator.media import Shape, size_for
+from pixverse_dagster.simulator.responses import Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.state import Order, SimulatorState, Task
+from pixverse_dagster.simulator.validation import Fields, RefusedError
+
+PROVIDER: Final = "highway"
+_V45_PRICE: Final = {"360p": 0.45, "540p": 0.45, "720p": 0.60, "1080p": 1.20}
+_V6_PRICE: Final = {"360p": (0.033, 0.044), "540p": (0.044, 0.058), "720p": (0.059, 0.077), "1080p": (0.115, 0.150)}
+_C1_PRICE: Final = {"360p": (0.030, 0.040), "540p": (0.040, 0.050), "720p": (0.050, 0.065), "1080p": (0.095, 0.120)}
+_ASPECTS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9")
+_UNREAD_ASPECT: Final = (16, 9)  # of an image elsewhere, which is not fetched
+_REF_NAME: Final = re.compile(r"[A-Za-z0-9_ ]{1,30}")
+_MARKER: Final = re.compile(r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])")
+_REASONS: Final = {
+    400: "INVALID_REQUEST_BODY",
+    401: "FAILED_TO_AUTH",
+    403: "INVALID_API_KEY",
+    404: "MODEL_NOT_FOUND",
+    429: "RATE_LIMIT_EXCEEDED",
+    503: "SERVICE_NOT_AVAILABLE",
+}
+
+
+def _error(status: int, message: str, reason: str | None = None) -> Response:
+    body: dict[str, Any] = {"code": status, "reason": reason or _REASONS[status], "message": message, "metadata": {}}
+    return JSONResponse(body, status_code=status)
+
+
+def _key_problem(request: Request) -> Response | None:
+    given = request.headers.get("authorization")
+    if given is None:
+        return _error(403, "api key is missing")
+    return None if given == "Bearer simulator" else _error(401, "authentication failed")
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What one submit call makes of its body."""
+
+    shape: Shape
+    price_usd: float
+
+
+def _i2v_size(body: Fields, resolution: str, samples: images.Samples) -> tuple[int, int]:
+    url = body.text("image", least=1) or ""
+    image = images.check_url(url, images.HIGHWAY_RULES, samples, body.name("image"))
+    return size_for(resolution, (image.width, image.height) if image else _UNREAD_ASPECT)
+
+
+def _v45(body: Fields, samples: images.Samples) -> _Product:
+    body.require("prompt", "image", "resolution")
+    body.text("prompt", least=1, most=2048)
+    body.text("negative_prompt", most=2048)
+    fast = body.flag("fast_mode")
+    resolution = body.choice("resolution", validation.RESOLUTIONS[:3] if fast else validation.RESOLUTIONS)
+    body.choice("style", validation.STYLES)
+    body.integer("seed", 0, validation.MAX_SEED)
+    size = _i2v_size(body, resolution, samples)
+    return _Product(Shape(*size, seconds=5), _V45_PRICE[resolution] * (2 if fast else 1))
+
+
+def _v6(body: Fields, samples: images.Samples) -> _Product:
+    body.require("prompt", "image")
+    body.text("prompt", most=2500)
+    body.text("negative_prompt", most=2500)
+    body.number("cfg_scale", 0, 1)
+    body.choice("thinking_type", ("enabled", "disabled", "auto"))
+    body.integer("seed", 0, validation.MAX_SEED)
+    resolution = body.choice("resolution", validation.RESOLUTIONS, default="720p")
+    return _timed(body, _i2v_size(body, resolution, samples), _V6_PRICE[resolution])
+
+
+def _timed(body: Fields, size: tuple[int, int], price_per_second: tuple[float, float]) -> _Product:
+    seconds = body.integer("duration", 1, 15, default=5) or 5
+    audio = body.flag("generate_audio_switch")
+    return _Product(Shape(*size, seconds=seconds, audio=audio), round(price_per_second[audio] * seconds, 6))
+
+
+def _c1(body: Fields, samples: images.Samples) -> _Product:
+    body.require("prompt", "images")
+    prompt = body.text("prompt", least=1) or ""
+    references = body.items("images", 1, 7) or []
+    names = [_reference(Fields(item, f"images[{at}]"), samples) for at, item in enumerate(references)]
+    if len(set(names)) != len(names):
+        raise RefusedError("images", "ref_name must be unique")
+    _check_markers(prompt, names)
+    resolution = body.choice("resolution", validation.RESOLUTIONS, default="720p")
+    across, down = body.choice("aspect_ratio", _ASPECTS, default="16:9").split(":")
+    return _timed(body, size_for(resolution, (int(across), int(down))), _C1_PRICE[resolution])
+
+
+def _reference(item: Fields, samples: images.Samples) -> str:
+    item.require("type", "ref_name", "image_url")
+    item.choice("type", ("subject", "background"))
+    name = item.text("ref_name") or ""
+    if not _REF_NAME.fullmatch(name) or not name.strip():
+        raise RefusedError(item.name("ref_name"), "must be 1 to 30 letters, digits, underscores or spaces")
+    images.check_url(item.text("image_url") or "", images.HIGHWAY_RULES, samples, item.name("image_url"))
+    item.finish()
+    return name
+
+
+def _check_markers(prompt: str, names: list[str]) -> None:
+    for name in names:
+        if f"@{name} " not in prompt:
+            raise RefusedError("prompt", f"must contain '@{name}' followed by a space")
+    for marker in _MARKER.finditer(prompt):
+        if not any(prompt.startswith(f"{name} ", marker.end()) for name in names):
+            raise RefusedError("prompt", f"'@{prompt[marker.end() :][:30]}' matches no ref_name followed by a space")
+
+
+_CALLS: Final[dict[str, tuple[str, Callable[[Fields, images.Samples], _Product]]]] = {
+    "pixverse-v4.5-i2v": ("highway/pixverse-v4.5-i2v", _v45),
+    "pixverse-v6-i2v": ("highway/pixverse-v6-i2v", _v6),
+    "pixverse-pixverse-c1-reference-to-video": ("highway/pixverse-c1-reference-to-video", _c1),
+}
+
+
+class Highway:
+    """The endpoints; each answers with the name of the call and the response."""
+
+    def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
+        self._state = state
+        self._samples = samples
+
+    async def submit(self, request: Request) -> tuple[str, Response]:
+        return "submit", await self._submit(request)
+
+    async def _submit(self, request: Request) -> Response:
+        if problem := _key_problem(request):
+            return problem
+        call = request.path_params["call"]
+        if call not in _CALLS:
+            return _error(404, f"model {call} not found")
+        model, check = _CALLS[call]
+        try:
+            body = await validation.read_json(request)
+            fields = Fields(body)
+            product = check(fields, self._samples(request))
+            fields.finish()
+        except RefusedError as refused:
+            return _error(400, str(refused))
+        order = Order(PROVIDER, model, body, product.shape, product.price_usd, task_id=str(uuid4()))
+        return answer_submit(
+            self._state,
+            [order],
+            refuse=lambda status: _error(status, "try again later"),
+            receipt=lambda tasks: JSONResponse({"task_id": tasks[0].order.task_id}),
+        )
+
+    async def result(self, request: Request) -> tuple[str, Response]:
+        return "poll", self._result(request)
+
+    def _result(self, request: Request) -> Response:
+        if problem := _key_problem(request):
+            return problem
+        if set(request.query_params) != {"task_id"}:
+            return _error(400, "exactly one query parameter is expected: task_id")
+        task = self._state.find(PROVIDER, request.query_params["task_id"])
+        if task is not None:
+            task.polls += 1
+        if fault := self._state.faults.first(POLL_KINDS):
+            return Dropped() if fault == "poll.dropped" else server_error()
+        if task is None:
+            return _error(404, "task not found", "TASK_NOT_FOUND")
+        return JSONResponse(self._task_document(task, base_url(request)))
+
+    def _task_document(self, task: Task, base: str) -> dict[str, Any]:
+        output = task.outputs[0]
+        state: dict[str, Any] = {
+            "task_id": task.order.task_id,
+            "status": "TASK_STATUS_QUEUED" if task.progress < 20 else "TASK_STATUS_PROCESSING",  # noqa: PLR2004
+            "task_type": task.order.model.removeprefix("highway/").upper().replace("-", "_").replace(".", "_"),
+            "reason": "",
+            "eta": 0,
+            "progress_percent": task.progress,
+        }
+        answer: dict[str, Any] = {"task": state, "extra": {}, "images": [], "videos": [], "audios": []}
+        if self._state.faults.strikes("poll.unknown_status"):
+            state["status"] = "TASK_STATUS_REVIEWING"
+        elif task.status == "failed":
+            moderated = output.fate == "moderated"
+            reason = "input rejected by content policy" if moderated else "generation failed"
+            state.update(status="TASK_STATUS_FAILED", reason=reason, progress_percent=0)
+        elif task.status == "succeeded":
+            state.update(status="TASK_STATUS_SUCCEED", progress_percent=0)  # 0 as captured from the real service
+            answer["extra"] = {"seed": str(output.seed)}
+            url = self._state.signed_url(base, task, 1)
+            video = {"video_url": url, "video_url_ttl": "0", "video_type": "mp4", "nsfw_detection_result": None}
+            answer["videos"] = [video]
+        return answer

@@ -1,0 +1,224 @@
+"""Runware: one endpoint, a JSON array of tasks in, `data` and `errors` out.
+
+Prices are the simulator's own figures, from the one public price: .299 USD for 1080p and 5 s, other sizes by PixVerse's
+45:45:60:120, twice that for 8 s or fast, per result. Failed results stay charged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pixverse_dagster.simulator import images, validation
+from pixverse_dagster.simulator.apis.runware_rules import read_order
+from pixverse_dagster.simulator.faults import POLL_KINDS
+from pixverse_dagster.simulator.responses import Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.state import Order, SimulatorState, Task
+from pixverse_dagster.simulator.validation import RefusedError
+
+PROVIDER: Final = "runware"
+_CODES: Final = {
+    "missing": "missing",
+    "invalid": "invalid",
+    "unsupported": "unsupported",
+    "conflict": "incompatibleParameters",
+    "unknown": "unknownParameter",
+}
+_FAILURES: Final = {
+    "failed": ("inferenceError", "The inference failed."),
+    "moderated": ("providerContentPolicyViolation", "The provider rejected this content."),
+}
+_REFUSALS: Final = {401: "invalidApiKey", 429: "apiRateLimitExceeded", 503: "serviceUnavailable"}
+
+Row = dict[str, Any]
+
+
+def _error(code: str, message: str, *, parameter: str | None = None, task: Row | None = None) -> Row:
+    """An error item; `task` is the task object it belongs to."""
+    row: Row = {"code": code, "status": "error", "message": message}
+    if parameter is not None:
+        row |= {"parameter": parameter, "type": "string"}
+    row["documentation"] = "https://runware.ai/docs/en/utilities/errors"
+    return row | {key: task[key] for key in ("taskUUID", "taskType") if task and key in task}
+
+
+def _refusal(refused: RefusedError, task: Row | None) -> Row:
+    code = _CODES[refused.breach]
+    if refused.breach in ("missing", "invalid", "unsupported"):
+        last = refused.field.rpartition(".")[2].partition("[")[0]
+        code += last[:1].upper() + last[1:]
+    return _error(code, f"{refused}.", parameter=refused.field, task=task)
+
+
+def _answer(data: list[Row], errors: list[Row]) -> Response:
+    """HTTP 400 if there is nothing but errors about the request, else 200 with both lists."""
+    body: Row = {"data": data, "errors": errors} if errors else {"data": data}
+    return JSONResponse(body, status_code=400 if errors and not data else 200)
+
+
+def _refuse(status: int, *tasks: Row) -> Response:
+    code = _REFUSALS[status]
+    rows = [_error(code, "The request was not taken.", task=task) for task in tasks or ({},)]
+    return JSONResponse({"errors": rows}, status_code=status)
+
+
+def _has_key(request: Request, tasks: list[Row]) -> bool:
+    """Whether the Bearer header or the first array element carries the key."""
+    given = request.headers.get("authorization")
+    if given is not None:
+        return given == "Bearer simulator"
+    first = tasks[0] if tasks else None
+    return first == {"taskType": "authentication", "apiKey": "simulator"}
+
+
+async def _read_tasks(request: Request) -> list[Row]:
+    """The array in the body.
+
+    Raises:
+        RefusedError: no JSON, no array, an empty one, or an item that is no object.
+    """
+    body = await validation.read_json(request)
+    if not isinstance(body, list) or not body or not all(isinstance(item, dict) for item in cast("list[Any]", body)):
+        raise RefusedError("body", "must be an array of tasks")
+    return cast("list[Row]", body)
+
+
+def _call(tasks: list[Row]) -> str:
+    kinds = [task.get("taskType") for task in tasks]
+    if "videoInference" in kinds:
+        return "submit"
+    return "poll" if "getResponse" in kinds else "other"
+
+
+def _split(tasks: list[Row], kind: str) -> tuple[list[Row], list[Row]]:
+    """The tasks of that type, and the others."""
+    return [task for task in tasks if task.get("taskType") == kind], [
+        task for task in tasks if task.get("taskType") != kind
+    ]
+
+
+class Runware:
+    """The endpoint; it answers with the name of the call (submit, poll or other) and the response."""
+
+    def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
+        self._state = state
+        self._samples = samples
+
+    async def post(self, request: Request) -> tuple[str, Response]:
+        try:
+            tasks = await _read_tasks(request)
+        except RefusedError as refused:
+            return "other", _answer([], [_refusal(refused, None)])
+        call = _call(tasks)
+        if not _has_key(request, tasks):
+            return call, _refuse(401)
+        if call == "submit":
+            return call, self._submit(request, tasks)
+        if call == "poll":
+            return call, self._poll(request, tasks)
+        return call, _answer(*self._utilities(tasks))
+
+    def _submit(self, request: Request, tasks: list[Row]) -> Response:
+        """Takes the valid `videoInference` tasks; each invalid one has an error of its own and costs nothing."""
+        inferences, others = _split(tasks, "videoInference")
+        data, errors = self._utilities(others)
+        orders: list[Order] = []
+        for task in inferences:
+            try:
+                order = read_order(task, self._samples(request))
+            except RefusedError as refused:
+                errors.append(_refusal(refused, task))
+                continue
+            if self._state.find(PROVIDER, order.task_id) or order.task_id.lower() in {
+                one.task_id.lower() for one in orders
+            }:
+                errors.append(self._conflict(task))
+            else:
+                orders.append(order)
+        if not orders:
+            return JSONResponse({"data": data, "errors": errors}, status_code=400)
+
+        def receipt(accepted: list[Task]) -> Response:
+            for task in accepted:
+                row = {"taskType": "videoInference", "taskUUID": task.order.client_reference}
+                task.last_response = row
+                data.append(row)
+            return _answer(data, errors)
+
+        requests = [order.request for order in orders]
+        return answer_submit(self._state, orders, refuse=lambda status: _refuse(status, *requests), receipt=receipt)
+
+    def _conflict(self, task: Row) -> Row:
+        row = _error("conflictTaskUUID", "This taskUUID is already in use.", parameter="taskUUID", task=task)
+        if known := self._state.find(PROVIDER, task["taskUUID"]):
+            known.last_response = row
+        return row
+
+    def _poll(self, request: Request, tasks: list[Row]) -> Response:
+        """Rows and errors of all the tasks asked for, merged."""
+        polls, others = _split(tasks, "getResponse")
+        data, refused = self._utilities(others)
+        known: list[Task] = []
+        for poll in polls:
+            if set(poll) != {"taskType", "taskUUID"} or not validation.is_uuid4(poll["taskUUID"]):
+                refused.append(_error("invalidTaskUUID", "Only a taskUUID (UUID v4) is expected.", task=poll))
+            elif task := self._state.find(PROVIDER, poll["taskUUID"]):
+                task.polls += 1
+                known.append(task)
+        if fault := self._state.faults.first(POLL_KINDS):
+            return Dropped() if fault == "poll.dropped" else server_error()
+        failures: list[Row] = []
+        for task in known:
+            rows, failed = self._task_rows(task, base_url(request))
+            data += rows
+            failures += failed
+            task.last_response = {"data": rows, "errors": failed}
+        if refused and len(refused) == len(tasks):
+            return _answer([], refused)
+        errors = refused + failures
+        return JSONResponse({"data": data, "errors": errors} if errors else {"data": data})
+
+    def _task_rows(self, task: Task, base: str) -> tuple[list[Row], list[Row]]:
+        """Every finished result so far, and one row if some are still on their way."""
+        order = task.order
+        head: Row = {"taskType": "videoInference", "taskUUID": order.client_reference}
+        if self._state.faults.strikes("poll.unknown_status"):
+            return [{**head, "status": "reviewing"}], []
+        rows, errors = list[Row](), list[Row]()
+        for number, output in enumerate(task.outputs, 1):
+            index: Row = {"resultIndex": number - 1} if order.count > 1 else {}
+            if output.status == "succeeded":
+                url = self._state.signed_url(base, task, number)
+                row: Row = {**head, "status": "success", "videoUUID": output.uuid, "videoURL": url, "seed": output.seed}
+                if order.request.get("includeCost"):
+                    row["cost"] = order.price_usd
+                rows.append(row | index)
+            elif output.status == "failed":
+                errors.append(_error(*_FAILURES[output.fate], parameter="positivePrompt", task=head) | index)
+        if len(rows) + len(errors) < order.count:
+            rows.append({**head, "status": "processing", "progress": task.progress})
+        return rows, errors
+
+    def _utilities(self, tasks: list[Row]) -> tuple[list[Row], list[Row]]:
+        """authentication, ping and getTaskDetails; anything else is an unknown task type."""
+        data, errors = list[Row](), list[Row]()
+        for task in tasks:
+            kind = task.get("taskType")
+            if task == {"taskType": "authentication", "apiKey": "simulator"}:
+                data.append(
+                    {"taskType": "authentication", "connectionSessionUUID": "00000000-0000-4000-8000-000000000000"}
+                )
+            elif task == {"taskType": "ping", "ping": True}:
+                data.append({"taskType": "ping", "pong": True})
+            elif kind == "getTaskDetails" and (found := self._state.find(PROVIDER, str(task.get("taskUUID")))):
+                details = {"request": found.order.request, "response": found.last_response}
+                data.append({"taskType": kind, "taskUUID": task["taskUUID"], **json.loads(json.dumps(details))})
+            elif kind == "getTaskDetails":
+                errors.append(_error("taskNotFound", "There is no such task.", parameter="taskUUID", task=task))
+            else:
+                errors.append(_error("invalidTaskType", f"Unknown or malformed task: {kind}.", task=task))
+        return data, errors

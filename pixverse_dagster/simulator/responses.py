@@ -1,0 +1,119 @@
+"""Answers that are not plain JSON: a dropped connection, a crash page, and clips that arrive well or badly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from pixverse_dagster.simulator.media import Clip
+from pixverse_dagster.simulator.state import Order, SimulatorState, Task
+
+TRANSPORT: Final = "simulator.transport"
+_CHUNK_BYTES: Final = 256 * 1024
+_SLOW_PIECES: Final = 20
+_SLOW_SECONDS: Final = 2.4
+
+
+def base_url(request: Request) -> str:
+    """The address that the client itself used, so that URLs handed out lead back here."""
+    return f"{request.url.scheme}://{request.headers['host']}"
+
+
+def server_error() -> Response:
+    """What a proxy in front of a broken service says: HTTP 500, and no JSON."""
+    return HTMLResponse("<html><body><h1>500 Internal Server Error</h1></body></html>", status_code=500)
+
+
+class Dropped(Response):
+    """Closes the connection before any byte of an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
+        await _hang_up(scope, receive)
+
+
+def _is_closing(scope: Scope) -> bool:
+    """Whether the client has gone, or is being cut off."""
+    transport: asyncio.Transport | None = scope.get(TRANSPORT)
+    return transport is not None and transport.is_closing()
+
+
+async def _hang_up(scope: Scope, receive: Receive) -> None:
+    """Closes the transport after what was written, and returns when it is closed, so that the server adds nothing.
+
+    Raises:
+        RuntimeError: the application does not run under `serve`, which alone lends it the transport.
+    """
+    transport: asyncio.Transport | None = scope.get(TRANSPORT)
+    if transport is None:
+        raise RuntimeError("a connection can only be dropped under pixverse_dagster.simulator.serve")
+    transport.close()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def answer_submit(
+    state: SimulatorState,
+    orders: list[Order],
+    *,
+    refuse: Callable[[int], Response],
+    receipt: Callable[[list[Task]], Response],
+) -> Response:
+    """Accepts valid orders, unless a fault is drawn; then what was accepted and what is answered part ways."""
+    fault, accepted = state.submit_fault()
+    tasks = [state.accept(order) for order in orders] if accepted else []
+    if fault == "submit.rate_limited":
+        answer = refuse(429)
+        answer.headers["Retry-After"] = "1"
+        return answer
+    if fault == "submit.refused_503":
+        return refuse(503)
+    if fault == "submit.server_error":
+        return server_error()
+    return Dropped() if fault else receipt(tasks)
+
+
+class ClipAnswer(Response):
+    """A clip as a presigned store sends it, with one of the `media.` faults or none."""
+
+    def __init__(self, clip: Clip, fault: str | None, on_complete: Callable[[], None]) -> None:
+        super().__init__(media_type=clip.content_type)
+        self.headers["Content-Length"] = str(clip.size_bytes)
+        self.headers["ETag"] = f'"{clip.sha256[:32]}"'
+        self._clip = clip
+        self._fault = fault
+        self._on_complete = on_complete
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        for piece in self._pieces():
+            if self._fault == "media.slow":
+                await asyncio.sleep(_SLOW_SECONDS / _SLOW_PIECES)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if _is_closing(scope):
+                break
+        if self._fault == "media.truncated" or _is_closing(scope):
+            await _hang_up(scope, receive)
+            return
+        await send({"type": "http.response.body", "body": self._clip.tail})
+        if self._fault != "media.corrupt":
+            self._on_complete()
+
+    def _pieces(self) -> Iterator[Any]:
+        """All but the tail; half of it if the answer is to break off."""
+        data = memoryview(self._clip.template.data)
+        end = len(data)
+        if self._fault == "media.truncated":
+            end = self._clip.size_bytes // 2
+        elif self._fault == "media.corrupt":
+            data = memoryview(b"\0" * (end // 2) + data[end // 2 :])
+        step = -(-end // _SLOW_PIECES) if self._fault == "media.slow" else _CHUNK_BYTES
+        for at in range(0, end, step):
+            yield data[at : min(at + step, end)]

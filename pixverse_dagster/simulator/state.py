@@ -1,0 +1,196 @@
+"""The simulator's state: accepted tasks, what they cost, how they end, and the audit.
+
+Only the event loop's thread touches it, between two awaits, so every change is atomic without a lock; rendering happens
+in another thread and comes back as a future. Time is the monotonic clock's: a change of the wall clock moves no task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_hex, token_urlsafe
+from typing import Any, Final, Literal
+
+from pixverse_dagster.simulator.faults import SUBMIT_KINDS, TASK_KINDS, Faults, Settings
+from pixverse_dagster.simulator.media import Clip, Shape, Template, Templates
+
+Status = Literal["processing", "succeeded", "failed"]
+Fate = Literal["good", "failed", "moderated", "stuck"]
+
+_SPREAD: Final = 0.3
+_SEED_SPACE: Final = 2**31
+
+
+@dataclass(frozen=True)
+class Order:
+    """A submission that passed every check: what to make and what one result of it costs."""
+
+    provider: str
+    model: str
+    request: dict[str, Any]
+    shape: Shape
+    price_usd: float
+    task_id: str
+    count: int = 1
+    client_reference: str | None = None
+
+
+@dataclass
+class Output:
+    """One result of a task. It finishes on its own, when its time has come and its shape has been rendered."""
+
+    name: str
+    fate: Fate
+    seed: int
+    due: float
+    template: Future[Template] | None
+    downloads: int = 0
+    signature: str | None = None
+    signatures: dict[str, bool] = field(default_factory=dict[str, bool])  # every one issued, and whether it is expired
+    uuid: str = ""
+
+    @property
+    def status(self) -> Status:
+        if self.fate == "stuck" or time.monotonic() < self.due:
+            return "processing"
+        if self.template is None:
+            return "failed"
+        return "succeeded" if self.template.done() else "processing"
+
+    @property
+    def clip(self) -> Clip | None:
+        """The clip, once this output has succeeded."""
+        return self.template.result().clip(self.name) if self.template and self.status == "succeeded" else None
+
+
+@dataclass
+class Task:
+    """One accepted and charged submission."""
+
+    order: Order
+    outputs: list[Output]
+    born: float
+    accepted_at: str
+    polls: int = 0
+    last_response: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def charged_usd(self) -> float:
+        return round(self.order.price_usd * self.order.count, 6)
+
+    @property
+    def status(self) -> Status:
+        found = {output.status for output in self.outputs}
+        if "processing" in found:
+            return "processing"
+        return "succeeded" if "succeeded" in found else "failed"
+
+    @property
+    def progress(self) -> int:
+        """Percent of the time passed: 0 to 99 while processing."""
+        whole = max(output.due for output in self.outputs) - self.born
+        return min(99, int(100 * (time.monotonic() - self.born) / whole)) if whole > 0 else 99
+
+    def path(self, number: int) -> str:
+        return f"/media/{self.order.task_id}/{number}.{self.order.shape.container}"
+
+
+class SimulatorState:
+    """Takes orders, knows every task, and counts every request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.templates = Templates()
+        self.reset()
+
+    def reset(self) -> None:
+        """As freshly started: no tasks, no counts, the dice at their beginning. Rendered templates stay."""
+        self.faults = Faults(self.settings)
+        self.tasks: dict[str, Task] = {}
+        self.requests: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def submit_fault(self) -> tuple[str | None, bool]:
+        """Which fault a valid submission meets, and whether it is accepted (and charged) all the same."""
+        kind = self.faults.first(SUBMIT_KINDS)
+        if kind == "submit.server_error":
+            return kind, self.faults.dice("submit.server_error/accepted").random() < 0.5  # noqa: PLR2004 - a coin
+        return kind, kind in (None, "submit.lost_response")
+
+    def accept(self, order: Order) -> Task:
+        """Charges the order and starts its outputs. The fate of each is drawn here, once."""
+        whole = self.faults.first(TASK_KINDS)
+        now = time.monotonic()
+        outputs = [self._output(order, number, whole, now) for number in range(1, order.count + 1)]
+        task = Task(order, outputs, born=now, accepted_at=datetime.now(UTC).isoformat())
+        self.tasks[order.task_id.lower()] = task
+        return task
+
+    def _output(self, order: Order, number: int, whole: str | None, now: float) -> Output:
+        if whole is not None:
+            fate: Fate = "stuck" if whole == "task.stuck" else "moderated"
+        else:
+            fate = "failed" if self.faults.strikes("task.failed") else "good"
+        spread = self.faults.dice("duration").uniform(1 - _SPREAD, 1 + _SPREAD)
+        given = order.request.get("seed")
+        drawn = self.faults.dice("clip.seed").randrange(_SEED_SPACE)
+        return Output(
+            name=f"{order.task_id}/{number}",
+            fate=fate,
+            seed=given + number - 1 if isinstance(given, int) else drawn,
+            due=now + self.settings.generation_seconds * spread,
+            template=self.templates.start(order.shape) if fate == "good" else None,
+            uuid=f"{token_hex(4)}-{token_hex(2)}-4{token_hex(2)[1:]}-a{token_hex(2)[1:]}-{token_hex(6)}",
+        )
+
+    def find(self, provider: str, task_id: str) -> Task | None:
+        """That provider's task of this id (letter case of a UUID does not matter)."""
+        task = self.tasks.get(task_id.lower())
+        return task if task and task.order.provider == provider else None
+
+    def signed_url(self, base: str, task: Task, number: int) -> str:
+        """The presigned URL of a finished output.
+
+        It stays the same from poll to poll, unless it was drawn as expired: then the next poll hands out another.
+        """
+        output = task.outputs[number - 1]
+        if output.signature is None or output.signatures[output.signature]:
+            output.signature = token_urlsafe(24)
+            output.signatures[output.signature] = self.faults.strikes("media.expired")
+        return f"{base}{task.path(number)}?X-Sim-Expires=3600&X-Sim-Signature={output.signature}"
+
+    def count(self, provider: str, call: str, outcome: str) -> None:
+        self.requests[provider][call][outcome] += 1
+
+    def audit(self, base: str) -> list[dict[str, Any]]:
+        """One object per accepted submission, oldest first. Looking changes nothing."""
+        return [_audited(task, base) for task in self.tasks.values()]
+
+
+def _audited(task: Task, base: str) -> dict[str, Any]:
+    order = task.order
+    status = task.status  # before the clips: what it calls succeeded has them
+    clips = [(number, output, output.clip) for number, output in enumerate(task.outputs, 1)]
+    return {
+        "provider": order.provider,
+        "model": order.model,
+        "task_id": order.task_id,
+        "client_reference": order.client_reference,
+        "request": order.request,
+        "charged_usd": task.charged_usd,
+        "status": status,
+        "accepted_at": task.accepted_at,
+        "polls": task.polls,
+        "outputs": [
+            {
+                "url": base + task.path(number),
+                "sha256": clip.sha256,
+                "bytes": clip.size_bytes,
+                "downloads": output.downloads,
+            }
+            for number, output, clip in clips
+            if clip is not None
+        ],
+    }

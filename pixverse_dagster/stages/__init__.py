@@ -1,0 +1,1 @@
+"""The flow, without Dagster. May import: core, policy, providers, storage, transport, ledger, media, tables."""

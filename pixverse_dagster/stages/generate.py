@@ -1,0 +1,126 @@
+"""Seeing rows through to their clips in person: what a direct materialisation does, where a sensor would come by."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.policy.advice import describe_trouble
+from pixverse_dagster.policy.retry import may_attempt
+from pixverse_dagster.stages.collect import Collected, collect_tasks
+from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.submit import Submission
+from pixverse_dagster.storage.base import ClipStore
+
+_HERE = {TaskState.SUCCEEDED, TaskState.STORED}
+
+
+_POLL_BUDGET_SECONDS = 15.0
+
+
+Submit = Callable[[Sequence[str]], Generator[Submission]]
+
+
+class GenerateRun:
+    """Submits rows and waits until each is stored or ended.
+
+    What is finished early is stored early, before its link expires, also while others are still being submitted or
+    wait for their turn. `problems` says, by row, why it has no clip in the end.
+    """
+
+    def __init__(self, session: Session, store: ClipStore, submit: Submit) -> None:
+        self._session = session
+        self._store = store
+        self._submit = submit
+        self._tasks: dict[str, Task] = {}
+        self._waits: dict[str, str] = {}
+        self._not_before: dict[str, float] = {}
+        self._pause_seconds = min(session.pipeline.pace.first_poll_seconds / 5, 1.0)
+        self._next_look = 0.0
+        self._next_turn = 0.0
+        self.problems: dict[str, str] = {}
+
+    def run(self, keys: Sequence[str], deadline_seconds: float) -> Generator[Collected]:
+        """Yields the rows that are stored, and those whose task ended, as it happens.
+
+        After the deadline, what is not there yet is a problem, and stays adoptable.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        yield from self._submit_rows(keys)
+        while True:
+            yield from self._look()
+            if not (self._tasks or self._waits) or time.monotonic() >= deadline:
+                break
+            if self._waits and time.monotonic() >= self._next_turn:
+                yield from self._submit_rows(list(self._waits))
+            threading.Event().wait(self._pause_seconds)
+        self._report_rest(deadline_seconds)
+
+    def _submit_rows(self, keys: Sequence[str]) -> Iterator[Collected]:
+        with closing(self._submit(keys)) as submissions:
+            for submission in submissions:
+                task = submission.task
+                self._waits.pop(submission.row, None)
+                if submission.waits:
+                    self._waits[submission.row] = submission.waits
+                # An open submit is waited for like any other task; a run that only submits would report it.
+                elif task and (task.resolves_itself or not submission.problem):
+                    self._tasks[task.row] = task
+                else:
+                    self.problems[submission.row] = submission.problem
+                yield from self._look()
+        pace = self._session.pipeline.pace
+        self._next_turn = time.monotonic() + pace.first_poll_seconds
+        if self._waits:
+            # Who waits here is submitted here, for as long as this run lives.
+            until = self._session.clock() + pace.collect_lease_seconds
+            self._session.ledger.queue.lease(self._session.pipeline.name, self._waits, until)
+
+    def _look(self) -> Iterator[Collected]:
+        """One look, unless the last was just now: store what is here, report what has ended, ask about what is due."""
+        if time.monotonic() < self._next_look:
+            return
+        found = self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()])
+        yield from self._store_what_is_here([task for task in found if task.state in _HERE])
+        for task in found:
+            if (trouble := describe_trouble(task)) and not task.resolves_itself:
+                del self._tasks[task.row]
+                if may_attempt(self._session.ledger.tasks.attempts(task), self._session.pipeline.retry):
+                    self._waits[task.row] = trouble
+                else:
+                    self.problems[task.row] = trouble
+                yield Collected(task, problem=trouble)
+        if self._tasks:
+            poll_due(self._session, _POLL_BUDGET_SECONDS)
+        self._next_look = time.monotonic() + self._pause_seconds
+
+    def _store_what_is_here(self, here: Sequence[Task]) -> Iterator[Collected]:
+        due = [task for task in here if self._not_before.get(task.row, 0) <= time.monotonic()]
+        for collected in collect_tasks(self._session, self._store, due):
+            task = collected.task
+            if collected.manifest is None and task.state is TaskState.SUCCEEDED:
+                wait = self._session.pipeline.pace.collect_wait(task.collects)
+                self._not_before[task.row] = time.monotonic() + wait
+                continue
+            del self._tasks[task.row]
+            if collected.manifest is None:
+                self.problems[task.row] = collected.problem
+            yield collected
+
+    def _report_rest(self, deadline_seconds: float) -> None:
+        for task in self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()]):
+            what = task.note if task.state is TaskState.SUCCEEDED and task.note else "is still being generated"
+            self.problems[task.row] = (
+                f"row {task.row!r} (task {task.task_id}) after {deadline_seconds:.0f} s: {what}. "
+                "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor"
+            )
+        for row, why in self._waits.items():
+            self.problems[row] = (
+                f"row {row!r} after {deadline_seconds:.0f} s: {why}. Nothing was sent; it keeps its place, and the "
+                "sensor submits it when its turn comes"
+            )

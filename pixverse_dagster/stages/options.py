@@ -1,0 +1,48 @@
+"""Everything about a pipeline that has a default: the only place where an option is declared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.policy.budget import Budget
+from pixverse_dagster.policy.quality import CheckRules
+from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.transport.download import DownloadRules
+
+
+class PipelineOptions(FrozenModel):
+    """Everything about a pipeline that has a sensible default."""
+
+    defaults: Mapping[str, Any] = Field(
+        default_factory=dict, description="Parameters for empty cells, `model` among them."
+    )
+    labels: Sequence[str] = Field(default=(), description="Columns that describe and do not generate.")
+    image_base: str | None = Field(
+        default=None, description="Where relative images are: a folder or a URL. The table's own folder if not given."
+    )
+    read_image_urls: bool = Field(
+        default=True, description="Read and check images behind URLs before anything is paid."
+    )
+    deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
+    group_name: str | None = None
+    watch_table: bool = Field(
+        default=False, description="A sensor reads the table again when its file, local or in S3, has changed."
+    )
+    read_cron: str | None = Field(default=None, description="A schedule on which the table is read again, as cron.")
+    keep_removed_partitions: bool = Field(
+        default=True, description="Rows that left the table stay partitions. Their clips and history stay either way."
+    )
+    budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
+    retry: RetryPolicy = Field(
+        default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
+    )
+    prices: Sequence[Price] = Field(default=(), description="Your own prices; they come before the published ones.")
+    checks: CheckRules = Field(
+        default_factory=CheckRules, description="What every stored clip must be like, and whether a failure blocks."
+    )
+    pace: Pace = Field(default_factory=Pace)
+    download: DownloadRules = Field(default_factory=DownloadRules)

@@ -1,0 +1,20 @@
+"""What submitting rows would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pixverse_dagster.core.row import Problem, Row
+from pixverse_dagster.policy.budget import NOTHING_SPENT
+from pixverse_dagster.policy.plan import Plan, PlanInputs, make_plan
+from pixverse_dagster.stages.session import Session
+
+
+def plan_rows(session: Session, rows: Iterable[Row], problems: Iterable[Problem] = ()) -> Plan:
+    """What submitting these rows, given in table order, would do: what `plan` shows is what a submission goes by."""
+    pipeline, ledger = session.pipeline, session.ledger
+    rows = list(rows)
+    spent = ledger.spent(pipeline.name, session.run_id, session.clock()) if pipeline.budget.limits else NOTHING_SPENT
+    tasks = ledger.tasks.find(pipeline.name, keys=[row.id for row in rows])
+    waits = {entry.row: entry.reason for entry in ledger.queue.find(pipeline.name)}
+    return make_plan(rows, problems, tasks, PlanInputs(pipeline.prices, pipeline.budget, spent, pipeline.retry, waits))

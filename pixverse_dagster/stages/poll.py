@@ -1,0 +1,141 @@
+"""Asking the providers about tasks that are due, within a time budget, and recording what they say."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pixverse_dagster.core.errors import NotSent, ReadFailed
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.outcomes import Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.task import QueuedRow, Task
+from pixverse_dagster.core.values import chunked
+from pixverse_dagster.policy.deadlines import MISSING_NOTE, judge_answer
+from pixverse_dagster.policy.retry import may_attempt
+from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.stages.resolve import resolve_unknown
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.transport.client import ProviderClient
+
+DUE_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class PollReport:
+    """What one round of polling saw. `unread` polls failed, which says nothing about their tasks."""
+
+    asked: int
+    running: int
+    succeeded: int
+    ended: tuple[Task, ...]
+    unread: int
+    last_error: str = ""
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.asked} due: {self.running} running, {self.succeeded} ready, {len(self.ended)} ended without a clip"
+        )
+        return text + (f", {self.unread} could not be read ({self.last_error})" if self.unread else "")
+
+
+def poll_due(session: Session, budget_seconds: float) -> PollReport:
+    """Poll the tasks that are due, the longest overdue first, starting no request after the budget.
+
+    Free and repeatable.
+    """
+    deadline = time.monotonic() + budget_seconds
+    due = session.ledger.tasks.due(session.pipeline.name, session.clock(), DUE_LIMIT)
+    tally: Counter[str] = Counter()
+    ended: list[Task] = []
+    errors: list[str] = []
+    by_provider = itertools.groupby(sorted(due, key=lambda task: task.provider), key=lambda task: task.provider)
+    batches: list[tuple[ProviderClient, list[Task]]] = []
+    for provider, group in by_provider:
+        client = session.clients.get(provider)
+        if client is None:
+            errors.append(f"no resource for provider {provider!r}")
+            for task in group:
+                # Out of the way of the others, which would never be reached behind them.
+                session.ledger.keep_polling(task, errors[-1], session.clock() + session.pipeline.pace.max_poll_seconds)
+            continue
+        batches += [(client, batch) for batch in chunked(group, client.provider.POLL_BATCH)]
+    batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
+    with ThreadPoolExecutor(max((client.sender.limits.max_concurrency for client, _ in batches), default=1)) as pool:
+        ask = functools.partial(_poll_batch, session, deadline=deadline)
+        for seen, error in pool.map(ask, *zip(*batches, strict=True)) if batches else ():
+            errors += [error] if error else []
+            tally.update(task.state for task in seen)
+            ended += [task for task in seen if task.state is TaskState.FAILED or _is_lost(task)]
+    _queue_retries(session, ended)
+    asked = tally.total()
+    return PollReport(
+        asked=asked,
+        running=tally[TaskState.SUBMITTED] + tally[TaskState.CLAIMED],
+        succeeded=tally[TaskState.SUCCEEDED],
+        ended=tuple(ended),
+        unread=len(errors),
+        last_error=errors[-1] if errors else "",
+    )
+
+
+def _queue_retries(session: Session, ended: Sequence[Task]) -> None:
+    """Queue the rows whose failure the retry policy answers with another paid attempt."""
+    ledger, pipeline, now = session.ledger, session.pipeline, session.clock()
+    again = [
+        QueuedRow(t.row, t.digest, t.account, t.run_id, f"attempt {t.attempt} failed ({t.kind}): its retry is due", now)
+        for t in ended
+        if t.state is TaskState.FAILED and may_attempt(ledger.tasks.attempts(t), pipeline.retry)
+    ]
+    ledger.queue.add(pipeline.name, again, now)
+
+
+def _is_lost(task: Task) -> bool:
+    return task.state is TaskState.UNKNOWN and not task.resolves_itself
+
+
+def _poll_batch(
+    session: Session, client: ProviderClient, batch: Sequence[Task], *, deadline: float
+) -> tuple[list[Task], str]:
+    """The tasks that an answer came for, as they are now, and why there was none for the others."""
+    if time.monotonic() > deadline:
+        return [], ""
+    open_submits = [task for task in batch if task.state is not TaskState.SUBMITTED]
+    seen = [resolve_unknown(session, task) for task in open_submits]
+    asked = [task for task in batch if task.state is TaskState.SUBMITTED]
+    if not asked:
+        return seen, ""
+    try:
+        facts = client.poll([TaskRef(task.task_id or "", task.request.outputs_asked()) for task in asked])
+    except (ReadFailed, NotSent) as error:
+        wait = session.pipeline.pace.first_poll_seconds
+        for task in asked:
+            session.ledger.keep_polling(task, f"last poll failed: {error}"[:300], session.clock() + wait)
+        return seen, str(error)
+    return seen + [_record(session, task, facts.get(task.task_id or "", Missing())) for task in asked], ""
+
+
+def refresh(session: Session, task: Task) -> Task:
+    """Ask once about one task and record the answer, new result URLs included. Raises ReadFailed or NotSent."""
+    client = session.clients.get(task.provider)
+    if client is None or task.task_id is None:
+        raise ReadFailed(f"no resource for provider {task.provider!r}: the task cannot be asked about")
+    fact = client.poll([TaskRef(task.task_id, task.request.outputs_asked())])[task.task_id]
+    if isinstance(fact, Succeeded):
+        return session.ledger.succeed(task, fact, session.clock())
+    return task
+
+
+def _record(session: Session, task: Task, fact: PollFact) -> Task:
+    now = session.clock()
+    fact = judge_answer(task, fact, now, session.pipeline.pace)
+    if isinstance(fact, Succeeded):
+        return session.ledger.succeed(task, fact, now)
+    if isinstance(fact, Failed):
+        return session.ledger.fail(task, fact, now)
+    note = fact.note if isinstance(fact, Running) else MISSING_NOTE
+    return session.ledger.keep_polling(task, note, now + session.pipeline.pace.poll_wait(task.polls))

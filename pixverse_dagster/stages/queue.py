@@ -1,0 +1,45 @@
+"""Who waits to be submitted, and which account has room."""
+
+from __future__ import annotations
+
+from pixverse_dagster.core.row import Row
+from pixverse_dagster.core.task import QueuedRow
+from pixverse_dagster.policy.plan import SUBMITTED, Plan
+from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.session import Session
+
+_NEW = "new, and asked for by the sensor that submits new rows"
+
+
+def queue_new_rows(session: Session, limit: int) -> tuple[list[str], Plan]:
+    """Queue the rows whose request was never attempted, as far as the budget goes. Sends nothing.
+
+    Returns their ids, and the plan that says why others were left.
+    """
+    name = session.pipeline.name
+    # Those that are in the queue already come first: what is left of the budget is theirs.
+    waiting = session.ledger.rows.find(name, [entry.row for entry in session.ledger.queue.find(name)])
+    rows = session.ledger.rows.find(name, session.ledger.rows.unsubmitted(name, limit))
+    lines = plan_rows(session, [*waiting.values(), *rows.values()]).lines
+    plan = Plan(tuple(line for line in lines if line.row not in waiting))
+    wanted = [line.row for line in plan.lines if line.verdict in SUBMITTED]
+    session.ledger.queue.add(name, [queued_row(session, rows[key], _NEW) for key in wanted], session.clock())
+    return wanted, plan
+
+
+def queued_row(session: Session, row: Row, reason: str) -> QueuedRow:
+    """A row's place in the queue, as from now."""
+    account = session.account_name(row.request.provider())
+    return QueuedRow(row.id, row.digest, account, session.run_id, reason, session.clock())
+
+
+def find_room(session: Session) -> dict[str, float]:
+    """How many more tasks each of the session's provider accounts takes now, by its name in the ledger."""
+    now, accounts = session.clock(), session.ledger.accounts
+    clients = {session.account_name(provider): client for provider, client in session.clients.items()}
+    taken = accounts.open_tasks(list(clients), now)
+    room = {
+        name: float("inf") if client.max_open_tasks is None else client.max_open_tasks - taken.get(name, 0)
+        for name, client in clients.items()
+    }
+    return {name: 0.0 if now < accounts.held(name).until else free for name, free in room.items()}

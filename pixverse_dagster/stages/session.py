@@ -1,0 +1,70 @@
+"""One pipeline's configuration, and what a process needs to work on it. No Dagster here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.media.images import ImageSource
+from pixverse_dagster.policy.budget import Budget
+from pixverse_dagster.policy.quality import CheckRules
+from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.tables import PromptTable
+from pixverse_dagster.tables.parse import TableRules
+from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.download import Downloader
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A `prompts`/`tasks`/`clips` trio: where its rows come from and how it behaves."""
+
+    name: str
+    table: PromptTable
+    rules: TableRules = field(default_factory=TableRules)
+    image_base: str = "."
+    read_image_urls: bool = True
+    pace: Pace = field(default_factory=Pace)
+    budget: Budget = field(default_factory=Budget)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    prices: Sequence[Price] = ()
+    checks: CheckRules = field(default_factory=CheckRules)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A pipeline with its ledger, its provider clients and its downloader: everything but the store."""
+
+    pipeline: Pipeline
+    ledger: Ledger
+    clients: Mapping[str, ProviderClient]
+    downloader: Downloader
+    run_id: str
+    clock: Callable[[], float]
+    stopped: Callable[[], bool] = bool
+    """Whether a person wants no further submits of this run; never, unless told how to find out."""
+
+    def account_name(self, provider: str) -> str:
+        """What the ledger calls the provider account that this session uses."""
+        client = self.clients.get(provider)
+        return client.provider.account(self.ledger.id) if client else ""
+
+    def images(self) -> ImageSource:
+        """Where this pipeline's input images are."""
+        return ImageSource(self.pipeline.image_base, self.downloader, read_urls=self.pipeline.read_image_urls)
+
+    def close(self) -> None:
+        """Close every connection to providers and result hosts."""
+        for client in self.clients.values():
+            client.close()
+        self.downloader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,44 @@
+"""Reading clips back from a store."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+from pixverse_dagster.core.errors import StoreConflict
+from pixverse_dagster.core.manifest import ClipManifest
+from pixverse_dagster.core.values import Digest
+from pixverse_dagster.storage.base import ClipStore
+
+
+def read_manifest(store: ClipStore, key: str) -> ClipManifest:
+    """A stored manifest. Raises FileNotFoundError, or StoreConflict if something else stands there."""
+    text = read_bytes(store, key)
+    try:
+        return ClipManifest.model_validate_json(text)
+    except ValueError:
+        raise StoreConflict(
+            f"{store.uri(key)} is not a manifest this version can read; nothing was overwritten"
+        ) from None
+
+
+def read_bytes(store: ClipStore, key: str) -> bytes:
+    with store.open(key) as file:
+        return file.read()
+
+
+def copy_to_file(store: ClipStore, key: str, path: Path) -> Digest:
+    with store.open(key) as source, path.open("wb") as target:
+        return copy_hashed(source, target)
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO | None = None) -> Digest:
+    """Digest and size of a stream, copied to `target` where there is one, in constant memory."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(1024 * 1024):
+        digest.update(chunk)
+        size += len(chunk)
+        if target is not None:
+            target.write(chunk)
+    return Digest(digest.hexdigest(), size)

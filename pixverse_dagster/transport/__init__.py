@@ -1,0 +1,1 @@
+"""The one sender: everything that crosses HTTP. May import: core, providers."""

@@ -1,0 +1,57 @@
+"""A provider and its sender: what a provider resource hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from pixverse_dagster.core.outcomes import Accepted, PollFact
+from pixverse_dagster.core.request import Request
+from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.transport.sender import Call, HttpSender
+
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class ProviderClient:
+    """One provider account: its protocol and its sender. What a provider resource hands out.
+
+    `max_open_tasks` is how many tasks may be under way at the provider at once, over every process; None is no limit.
+    """
+
+    provider: Provider
+    sender: HttpSender
+    max_open_tasks: int | None = None
+
+    @property
+    def costs_money(self) -> bool:
+        """Whether this is a provider, and not the simulator on this machine."""
+        return httpx.URL(self.provider.base_url).host not in _THIS_MACHINE
+
+    def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
+        """The paid call.
+
+        Billed once when it returns; raises NotSent or Refused (not billed) or OutcomeUnknown (perhaps).
+        """
+        return self.sender.exchange(
+            Call.SUBMIT,
+            lambda: self.provider.submit(request, body, reference),
+            lambda response: self.provider.read_submit(response, reference),
+        )
+
+    def poll(self, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
+        """Ask about at most `POLL_BATCH` tasks.
+
+        Free and idempotent; raises ReadFailed or NotSent, which change nothing.
+        """
+        return self.sender.exchange(
+            Call.POLL, lambda: self.provider.poll(tasks), lambda response: self.provider.read_poll(response, tasks)
+        )
+
+    def close(self) -> None:
+        """Close the account's connections."""
+        self.sender.close()

@@ -1,0 +1,176 @@
+"""HTTP whose every exchange ends in time.
+
+httpx bounds each read, so that an answer of a byte now and then, or of ever more `100 Continue`, never ends. Here a
+request names the moment at which all of it must be over: connecting, sending, headers and body.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+import time
+import urllib.request
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, cast
+
+import httpcore
+import httpx
+
+DEADLINE = "deadline"
+"""The request extension that names the moment, by `time.monotonic`. A request without it is bounded per read only."""
+
+
+_SLICE_BYTES = 64 * 1024
+
+
+_FAULTS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+
+
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """The trusted certificates, read once: 25 ms that every client of every tick would pay."""
+    return httpx.create_ssl_context()
+
+
+class DeadlineTransport(httpx.BaseTransport):
+    """Connections that keep a request's deadline. Thread-safe; goes by the environment's proxies, as httpx does.
+
+    A body that is packed so that a small piece of it may unpack to any size is refused (DecodingError).
+    """
+
+    def __init__(self, limits: httpx.Limits) -> None:
+        options: dict[str, Any] = {
+            "ssl_context": tls_context(),
+            "max_connections": limits.max_connections,
+            "max_keepalive_connections": limits.max_keepalive_connections,
+            "keepalive_expiry": limits.keepalive_expiry,
+            "network_backend": _Backend(),
+        }
+        self._direct = httpcore.ConnectionPool(**options)
+        self._proxied = {
+            scheme: _proxy_pool(url, options)
+            for scheme, url in urllib.request.getproxies().items()
+            if scheme in {"http", "https", "all"} and url
+        }
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read its answer's headers; the body is read as it is asked for."""
+        url, deadline = request.url, request.extensions.get(DEADLINE, math.inf)
+        place = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        content = cast("Iterable[bytes]", request.stream)
+        sent = httpcore.Request(
+            request.method, place, headers=request.headers.raw, content=content, extensions=request.extensions
+        )
+        with _until(deadline):
+            answer = self._pool(url).handle_request(sent)
+        stream, more = _Body(answer, deadline), dict[str, Any](cast("Any", answer).extensions)
+        response = httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions=more)
+        if _may_unpack_to_any_size(response.headers):
+            stream.close()
+            raise httpx.DecodingError("the answer is compressed in a way that may unpack to any size", request=request)
+        return response
+
+    def close(self) -> None:
+        """Close every connection."""
+        for pool in (self._direct, *self._proxied.values()):
+            pool.close()
+
+    def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
+        proxied = self._proxied.get(url.scheme) or self._proxied.get("all")
+        bypassed = proxied is not None and urllib.request.proxy_bypass(url.netloc.decode("ascii"))
+        return self._direct if proxied is None or bypassed else proxied
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response, deadline: float) -> None:
+        self._answer = answer
+        self._deadline = deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        parts = iter(cast("Iterable[bytes]", self._answer.stream))
+        while True:
+            with _until(self._deadline):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _Backend(httpcore.SyncBackend):
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any) -> _Stream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        return _Stream(super().connect_tcp(host, port, left, *rest, **more))
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection that gives up each operation at the deadline of the exchange it is used for."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for at in range(0, len(buffer), _SLICE_BYTES):
+            self._inner.write(buffer[at : at + _SLICE_BYTES], _left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _Stream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _left(timeout: float | None, late: type[Exception]) -> float | None:
+    left = _deadline.get() - time.monotonic()
+    if left <= 0:
+        raise late("it did not end in time")
+    return timeout if left == math.inf else min(left, left if timeout is None else timeout)
+
+
+@contextmanager
+def _until(deadline: float) -> Generator[None]:
+    """All that is sent and received in the block ends by then; its errors are httpx's."""
+    token = _deadline.set(deadline)
+    try:
+        yield
+    except _FAULTS as error:
+        # Both libraries call the same fault by the same name.
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
+    finally:
+        _deadline.reset(token)
+
+
+def _proxy_pool(url: str, options: dict[str, Any]) -> httpcore.ConnectionPool:
+    proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+    kind = httpcore.SOCKSProxy if proxy.url.scheme.startswith("socks") else httpcore.HTTPProxy
+    return kind(str(proxy.url), proxy_auth=proxy.raw_auth, **options)
+
+
+def _may_unpack_to_any_size(headers: httpx.Headers) -> bool:
+    # One layer of gzip or deflate makes at most a thousand times as much of what one read brings.
+    layers = [layer.lower() for layer in headers.get_list("Content-Encoding", split_commas=True)]
+    layers = [layer for layer in layers if layer not in {"", "identity"}]
+    return len(layers) > 1 or bool({"br", "zstd"}.intersection(layers))

@@ -1,0 +1,166 @@
+"""Fetching what somebody else's URL names: result clips and input images.
+
+Bounded, and never from inside the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import itertools
+import socket
+import time
+import urllib.request
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import BinaryIO
+
+import httpx
+from pydantic import Field
+
+from pixverse_dagster.core.errors import ReadFailed, ResultExpired
+from pixverse_dagster.core.redaction import redact_text, redact_url
+from pixverse_dagster.core.values import Digest, FrozenModel
+from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+
+_GONE = {401, 403, 404, 410}
+
+
+_CHUNK_BYTES = 256 * 1024
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class DownloadRules(FrozenModel):
+    """Limits for fetching result clips and input images."""
+
+    allow_private_network: bool = Field(
+        default=False,
+        description="Allow loopback, private and link-local addresses: for the simulator, never in production.",
+    )
+    max_bytes: int = Field(default=2 * 1024**3, gt=0)
+    max_redirects: int = Field(default=3, ge=0)
+    timeout_seconds: float = Field(default=30, gt=0, description="For one read.")
+    total_timeout_seconds: float = Field(default=900, gt=0)
+    max_concurrency: int = Field(default=4, ge=1, le=64)
+    max_attempts: int = Field(default=4, ge=1)
+
+
+class TooLarge(ReadFailed):
+    """The file is larger than allowed. Reading it again would not change that."""
+
+
+class Downloader:
+    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs carry their own permission."""
+
+    def __init__(self, rules: DownloadRules) -> None:
+        self.rules = rules
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
+            headers={"Accept-Encoding": "identity"},
+            transport=DeadlineTransport(httpx.Limits(max_connections=rules.max_concurrency)),
+            # Of the hosts that result URLs name, none gets back what it or another one set.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
+        self._proxied = bool(urllib.request.getproxies())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def fetch(self, url: str, target: BinaryIO, max_bytes: int | None = None) -> Digest:
+        """Stream a URL into `target`, repeating failed reads, and return digest and size.
+
+        Idempotent and free. Raises ResultExpired where the URL no longer answers, ReadFailed for everything else.
+        """
+        for attempt in itertools.count(1):
+            target.seek(0)
+            target.truncate()
+            try:
+                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes)
+            except (ResultExpired, TooLarge):
+                raise
+            except ReadFailed:
+                if attempt >= self.rules.max_attempts:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int) -> Digest:
+        deadline = time.monotonic() + self.rules.total_timeout_seconds
+        try:
+            for _ in range(self.rules.max_redirects + 1):
+                self._check_address(url)
+                with self._client.stream("GET", url, extensions={DEADLINE: deadline}) as response:
+                    self._check_peer(response)
+                    if response.next_request is not None:
+                        url = str(response.next_request.url)
+                        continue
+                    return _save(response, target, max_bytes)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ReadFailed(f"{_shown(url)} is not a URL ({redact_text(str(error))[:300]})") from None
+        except httpx.HTTPError as error:
+            text = f"{type(error).__name__}: {redact_text(str(error))[:300]}"
+            raise ReadFailed(f"{_shown(url)} could not be read to its end ({text})") from None
+        raise ReadFailed(f"{_shown(url)} redirects more than {self.rules.max_redirects} times")
+
+    def _check_address(self, url: str) -> None:
+        parsed = httpx.URL(url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ReadFailed(f"{_shown(url)} is not an http(s) URL and is not fetched")
+        if self.rules.allow_private_network:
+            return
+        try:
+            found = socket.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise ReadFailed(f"the host of {_shown(url)} has no address") from None
+        for *_, address in found:
+            self._refuse_private(str(address[0]), url)
+
+    def _check_peer(self, response: httpx.Response) -> None:
+        # A name may resolve differently a moment later; what counts is where the connection went.
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+        if peer and not self._proxied and not self.rules.allow_private_network:
+            self._refuse_private(str(peer[0]), str(response.request.url))
+
+    def _refuse_private(self, address: str, url: str) -> None:
+        ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+        end = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+        if not end.is_global or end.is_multicast:
+            raise ReadFailed(
+                f"{_shown(url)} leads to the private address {address} and is not fetched; "
+                "set allow_private_network only for a server of your own"
+            )
+
+
+def _shown(url: str) -> str:
+    return redact_url(url)[:300]
+
+
+def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that a gateway would go on to: mapped, 6to4 or NAT64; any other address as it is."""
+    nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else None
+    return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
+
+
+def _save(response: httpx.Response, target: BinaryIO, max_bytes: int) -> Digest:
+    where = _shown(str(response.request.url))
+    if response.status_code in _GONE:
+        raise ResultExpired(f"{where} answered HTTP {response.status_code}: the link has expired or was withdrawn")
+    if not response.is_success:
+        raise ReadFailed(f"{where} answered HTTP {response.status_code}")
+    digest, size = hashlib.sha256(), 0
+    for chunk in response.iter_bytes(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > max_bytes:
+            raise TooLarge(f"{where} is larger than {max_bytes} bytes")
+        digest.update(chunk)
+        target.write(chunk)
+    expected = response.headers.get("Content-Length")
+    came = response.num_bytes_downloaded
+    if expected and expected.isdigit() and int(expected) != came:
+        raise ReadFailed(f"{where} ended after {came} of {expected} bytes")
+    if not size:
+        raise ReadFailed(f"{where} is empty")
+    target.flush()
+    return Digest(digest.hexdigest(), size)

@@ -1,0 +1,181 @@
+"""The one place where provider calls leave: timeouts, concurrency, pace, and whether a call may be repeated."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+import httpx
+from pydantic import Field
+
+from pixverse_dagster.core.errors import NotSent, OutcomeUnknown, PixverseError, RateLimited, ReadFailed
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+
+T = TypeVar("T")
+
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+
+# Raised before any byte of the request can have left this machine.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+class Call(Enum):
+    """What a request is for. A submit costs money; the others are free to repeat."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+
+
+class Limits(FrozenModel):
+    """How hard one provider account is driven."""
+
+    max_concurrency: int = Field(default=3, ge=1, le=64)
+    submits_per_minute: float | None = Field(default=None, gt=0)
+    connect_timeout_seconds: float = Field(default=10, gt=0)
+    submit_timeout_seconds: float = Field(default=60, gt=0)
+    poll_timeout_seconds: float = Field(default=30, gt=0)
+    max_attempts: int = Field(default=5, ge=1)
+    backoff_seconds: float = Field(default=1, ge=0)
+    max_wait_seconds: float = Field(default=60, ge=0)
+
+
+def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: Limits) -> float | None:
+    """How long to wait before sending again, or None: do not send again.
+
+    A submit is repeated only when it provably was not sent (NotSent) or was explicitly refused for its pace
+    (RateLimited). OutcomeUnknown never is: it may have been paid for. A failed poll is left to the next poll. Waits
+    1, 2, 4, 8 … seconds by default, or what `Retry-After` asks for; a wait longer than `max_wait_seconds` is the
+    caller's to take.
+    """
+    if call is not Call.SUBMIT or attempt >= limits.max_attempts:
+        return None
+    wait = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.max_wait_seconds)
+    if isinstance(error, RateLimited):
+        wait = max(wait, error.retry_after_seconds or 0)
+        return wait if wait <= limits.max_wait_seconds else None
+    return wait if isinstance(error, NotSent) else None
+
+
+class HttpSender:
+    """Sends one account's calls.
+
+    Thread-safe; at most `max_concurrency` calls are under way, submits no faster than their pace.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._slots = threading.BoundedSemaphore(limits.max_concurrency)
+        self._pace = threading.Lock()
+        self._next_submit = 0.0
+        self._held_until = 0.0
+        self._stopped = threading.Event()
+        timeout = httpx.Timeout(limits.submit_timeout_seconds, connect=limits.connect_timeout_seconds)
+        # A submit gets a connection of its own: on a kept-alive one that the server just closed, nobody can tell
+        # whether the request arrived.
+        self._submits = httpx.Client(
+            timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_keepalive_connections=0))
+        )
+        timeout = httpx.Timeout(limits.poll_timeout_seconds, connect=limits.connect_timeout_seconds)
+        self._polls = httpx.Client(
+            timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_connections=limits.max_concurrency))
+        )
+
+    def stop(self) -> None:
+        """Begin no further submit and wake those that stand in line; what has left is waited for."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Close the connections and wake every wait."""
+        self.stop()
+        self._submits.close()
+        self._polls.close()
+
+    def exchange(self, call: Call, build: Callable[[], httpx.Request], read: Callable[[httpx.Response], T]) -> T:
+        """Send, read, and repeat where `wait_before_repeat` allows it.
+
+        Raises NotSent, Refused, OutcomeUnknown (submit) or ReadFailed (poll).
+        """
+        attempt = 1
+        while True:
+            if call is Call.SUBMIT:
+                self._throttle()
+            with self._slots:
+                if call is Call.SUBMIT and time.monotonic() < self._held_until:
+                    continue  # the account was told to wait while this call stood in line
+                try:
+                    return read(self._roundtrip(call, build()))
+                except PixverseError as error:
+                    wait = wait_before_repeat(call, error, attempt, self.limits)
+                    if wait is None:
+                        raise
+                    self._hold_submits(wait)
+            attempt += 1
+
+    def _throttle(self) -> None:
+        with self._pace:
+            now = time.monotonic()
+            start = max(now, self._next_submit)
+            gap = 60 / self.limits.submits_per_minute if self.limits.submits_per_minute else 0.0
+            self._next_submit = start + gap
+        if self._stopped.wait(start - now):
+            raise NotSent("stopped before the request was sent. Nothing was spent")
+
+    def _hold_submits(self, seconds: float) -> None:
+        # Everyone waits for the account, not only the thread that was told to: the limit is the account's.
+        wait = seconds * random.uniform(1, 1.25)  # noqa: S311 - spreads load, guards nothing
+        with self._pace:
+            self._held_until = max(self._held_until, time.monotonic() + wait)
+            self._next_submit = max(self._next_submit, self._held_until)
+
+    def _roundtrip(self, call: Call, request: httpx.Request) -> httpx.Response:
+        client, limit = (
+            (self._submits, self.limits.submit_timeout_seconds)
+            if call is Call.SUBMIT
+            else (self._polls, self.limits.poll_timeout_seconds)
+        )
+        deadline = time.monotonic() + limit + self.limits.connect_timeout_seconds
+        request.extensions = {"timeout": client.timeout.as_dict(), DEADLINE: deadline}
+        try:
+            return _read_bounded(client.send(request, stream=True))
+        except _NOT_SENT as error:
+            raise NotSent(
+                f"{request.url.host} could not be reached ({_say(error)}). The {call.value} never left: nothing spent"
+            ) from None
+        except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
+            if call is Call.SUBMIT:
+                raise OutcomeUnknown(
+                    f"the submit to {request.url.host} left and no answer came ({_say(error)}). It may have been "
+                    "charged; it is not sent again"
+                ) from None
+            raise ReadFailed(
+                f"the poll of {request.url.host} got no answer ({_say(error)}); polled again later"
+            ) from None
+
+
+def _read_bounded(response: httpx.Response) -> httpx.Response:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise ReadFailed(f"answer larger than {MAX_ANSWER_BYTES} bytes")
+            chunks.append(chunk)
+    finally:
+        response.close()
+    kept = {name: response.headers[name] for name in ("Retry-After",) if name in response.headers}
+    return httpx.Response(response.status_code, headers=kept, content=b"".join(chunks))
+
+
+def _say(error: Exception) -> str:
+    # A library quotes the line it could not read, whatever its length.
+    text = redact_text(str(error))[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
