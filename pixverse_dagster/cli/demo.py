@@ -18,8 +18,8 @@ from pixverse_dagster.cli.output import print_json, print_table
 from pixverse_dagster.cli.plan import describe_plan
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
 from pixverse_dagster.cli.simulator import running_simulator, simulator_arguments, simulator_options
-from pixverse_dagster.core.layout import manifest_key, task_folder
-from pixverse_dagster.core.lifecycle import PENDING, TaskState
+from pixverse_dagster.core.layout import task_folder
+from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.plan import SUBMITTED
 from pixverse_dagster.policy.timing import Pace
@@ -166,7 +166,7 @@ class Director:
 
     def _settling(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
-        return any(counts.get(state) for state in PENDING) or any(task.resolves_itself for task in unknown)
+        return any(counts.get(state) for state in UNDER_WAY) or any(task.resolves_itself for task in unknown)
 
     def _tick(self) -> list[list[str]]:
         sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
@@ -253,7 +253,7 @@ def _clip_record(store: ClipStore, task: Task | None) -> dict[str, Any]:
             **empty,
             "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160],
         }
-    manifest = read_manifest(store, manifest_key(task_folder(task)))
+    manifest = read_manifest(store, task_folder(task).manifest)
     first = manifest.outputs[0]
     more = f" (+{len(manifest.outputs) - 1})" if len(manifest.outputs) > 1 else ""
     return {

@@ -1,12 +1,13 @@
 """`tasks resolve`, `abandon` and `retry`: what only a person can decide. They send nothing to a provider."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import click
 
 from pixverse_dagster.cli.project import Project, enter_home, open_project, project_options
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import MAY_BE_ABANDONED, MAY_BE_RELEASED, TaskState
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import iso
@@ -14,9 +15,6 @@ from pixverse_dagster.orchestration.events.prompts import report_changes
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.queue import queued_row
-
-_ABANDONABLE = (TaskState.UNKNOWN, TaskState.SUBMITTED)
-
 
 _GIVEN_UP = "given up by hand; perhaps paid"
 
@@ -50,12 +48,14 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
         ledger, now = project.ledger, time.time()
         if adopt is not None:
             accepted = Accepted(adopt.strip())
-            after = ledger.accept(task, accepted, now, now, settled=_by_hand(now, f"adopted as {accepted.task_id}"))
+            after = ledger.accept(
+                task, accepted, now, now, settled=_by_hand(now, f"adopted as {accepted.task_id}")
+            ).task
         elif not_accepted:
             reason = "a person found that it was not accepted."
-            after = ledger.refuse(task, reason, late=True, settled=_by_hand(now, "not accepted"))
+            after = ledger.refuse(task, reason, late=True, settled=_by_hand(now, "not accepted")).task
         else:
-            after = ledger.abandon(task, _GIVEN_UP, settled=_by_hand(now, "abandoned"))
+            after = ledger.abandon(task, _GIVEN_UP, settled=_by_hand(now, "abandoned")).task
         _report(project, task, after)
 
 
@@ -74,9 +74,9 @@ def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None)
             project.ledger.queue.drop(project.name, [row])
             click.echo(f"row {row!r} waits no longer. Nothing was sent for it, and nothing was spent.")
             return
-        task = _newest(project, row, _ABANDONABLE)
+        task = _newest(project, row, MAY_BE_ABANDONED)
         settled = _by_hand(time.time(), "abandoned")
-        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, settled=settled))
+        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, settled=settled).task)
 
 
 @click.command("retry")
@@ -102,13 +102,13 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
             report_changes(session, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
         else:
             task = ledger.tasks.current(name, [row]).get(row)
-            if task is None or task.state not in {TaskState.FAILED, TaskState.ABANDONED}:
+            if task is None or task.state not in MAY_BE_RELEASED:
                 state = f"its task is {task.state}" if task else "it was never submitted"
                 raise click.UsageError(
                     f"row {row!r} has nothing to retry: {state}. For another clip from the same words, add --take"
                 )
             words = f"attempt {task.attempt + 1} was allowed by hand"
-            after = ledger.release(task, settled=_by_hand(now, "another attempt allowed"))
+            after = ledger.release(task, settled=_by_hand(now, "another attempt allowed")).task
             project.instance.report_runless_asset_event(ended_event(after, words))
         ledger.queue.add(name, [queued_row(session, asked, words)], now)
         price = estimate_usd(asked.request, session.pipeline.prices)
@@ -121,10 +121,10 @@ def _by_hand(now: float, what: str) -> str:
     return f"by hand, {iso(now)}: {what}"
 
 
-def _newest(project: Project, row: str, states: tuple[TaskState, ...]) -> Task:
+def _newest(project: Project, row: str, states: Collection[TaskState]) -> Task:
     found = project.ledger.tasks.find(project.name, states, keys=[row])
     if not found:
-        words = " or ".join(states)
+        words = " or ".join(sorted(states))
         raise click.UsageError(f"row {row!r} of {project.name!r} has no task that is {words}; see `tasks show {row}`")
     return found[-1]
 

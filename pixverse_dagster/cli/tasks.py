@@ -10,7 +10,7 @@ import click
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
 from pixverse_dagster.cli.project import enter_home, open_project, project_options
 from pixverse_dagster.cli.resolve import abandon_task, resolve_task, retry_task
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task, task_cost
@@ -103,7 +103,7 @@ def export(task: Task) -> dict[str, Any]:
         "cost_source": cost.source,
         "polls": task.polls,
         "run_id": task.run_id,
-        "manifest": manifest_key(task_folder(task)) if task.state is TaskState.STORED else None,
+        "manifest": task_folder(task).manifest if task.state is TaskState.STORED else None,
         **moments,
     }
 

@@ -1,27 +1,91 @@
-"""Where everything is in a store: every key, said once."""
+"""Where everything is in a store: every key, said once. Keys are relative paths with `/`.
+
+<pipeline>/clips/<row>/<digest12>-t<take>/1.mp4  1.jpg  manifest.json
+"""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, unquote
 
 from pixverse_dagster.core.task import Task
 
 DIGEST_DIGITS = 12
+_CLIP_KEY = re.compile(
+    r"(?P<pipeline>[^/]+)/clips/(?P<row>[^/]+)/(?P<digest>[0-9a-f]{12})-t(?P<take>[1-9]\d*)/"
+    r"(?P<file>manifest\.json|(?P<n>[1-4])\.(?P<kind>mp4|webm|mov|jpg))"
+)
 
 
-def clip_folder(pipeline: str, row: str, digest: str, take: int) -> str:
-    """`<name>/clips/<row>/<digest12>-t<take>`: the folder of one request's clips, below the store's root."""
-    return f"{encode_row(pipeline)}/clips/{encode_row(row)}/{digest[:DIGEST_DIGITS]}-t{take}"
+@dataclass(frozen=True)
+class ClipFolder:
+    """The folder of one request's clips: `<pipeline>/clips/<row>/<digest12>-t<take>`, names percent-encoded."""
+
+    pipeline: str
+    row: str
+    digest12: str
+    take: int
+
+    def __str__(self) -> str:
+        return f"{clips_prefix(self.pipeline)}{encode_row(self.row)}/{self.digest12}-t{self.take}"
+
+    @property
+    def manifest(self) -> str:
+        """The key of the manifest: its presence is the commit mark."""
+        return f"{self}/manifest.json"
+
+    def output(self, n: int, container: str) -> str:
+        """The key of video file `n`, from 1."""
+        return f"{self}/{n}.{container}"
+
+    def poster(self, n: int) -> str:
+        """The key of the poster frame of video file `n`."""
+        return f"{self}/{n}.jpg"
 
 
-def task_folder(task: Task) -> str:
+@dataclass(frozen=True)
+class ClipKey:
+    """A key below a clip folder, taken apart. `n` is the output's number; of a manifest, 0."""
+
+    folder: ClipFolder
+    kind: Literal["output", "poster", "manifest"]
+    n: int = 0
+    container: str = ""
+
+
+def clip_folder(pipeline: str, row: str, digest: str, take: int) -> ClipFolder:
+    """The folder of a request's clips."""
+    return ClipFolder(pipeline, row, digest[:DIGEST_DIGITS], take)
+
+
+def task_folder(task: Task) -> ClipFolder:
     """The folder of a task's clips."""
     return clip_folder(task.pipeline, task.row, task.digest, task.take)
 
 
-def manifest_key(folder: str) -> str:
-    """The manifest in a clip folder: its presence is the commit mark."""
-    return f"{folder}/manifest.json"
+def clips_prefix(pipeline: str) -> str:
+    """What the keys of all clips of a pipeline begin with."""
+    return f"{encode_row(pipeline)}/clips/"
+
+
+def parse(key: str) -> ClipKey | None:
+    """What a key is, or None for one that this layout does not make. The inverse of `ClipFolder`'s keys."""
+    found = _CLIP_KEY.fullmatch(key)
+    if not found:
+        return None
+    folder = ClipFolder(unquote(found["pipeline"]), unquote(found["row"]), found["digest"], int(found["take"]))
+    if found["n"] is None:
+        parsed = ClipKey(folder, "manifest")
+        made = folder.manifest
+    elif found["kind"] == "jpg":
+        parsed = ClipKey(folder, "poster", int(found["n"]))
+        made = folder.poster(parsed.n)
+    else:
+        parsed = ClipKey(folder, "output", int(found["n"]), found["kind"])
+        made = folder.output(parsed.n, parsed.container)
+    return parsed if made == key else None
 
 
 def encode_row(row: str) -> str:

@@ -1,7 +1,12 @@
-"""The states of a task and the moves between them."""
+"""The life cycle of a task, as data: its states, and every move between them.
+
+The ledger enforces this table, and `docs/architecture.md` prints it. Whoever wants a new move adds it here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -18,9 +23,6 @@ class TaskState(StrEnum):
     ABANDONED = "abandoned"
 
 
-PENDING = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED)
-
-
 class FailureKind(StrEnum):
     """Why an accepted task produced no clip."""
 
@@ -28,3 +30,80 @@ class FailureKind(StrEnum):
     PROVIDER_ERROR = "provider_error"
     EXPIRED = "expired"
     LOST = "lost"
+
+
+class Event(StrEnum):
+    """What can happen to a task. Each is one public method of the ledger."""
+
+    CLAIM = "claim"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    REFUSE_LATE = "refuse late"
+    MARK_UNKNOWN = "mark unknown"
+    KEEP_POLLING = "keep polling"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    RETRY_COLLECT = "retry collect"
+    STORE = "store"
+    ABANDON = "abandon"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What an event does: from which states, to which one, who causes it, and what is paid by then."""
+
+    leaves: tuple[TaskState, ...]
+    """The states that the event may leave; none where it makes a new task."""
+    to: TaskState | None
+    """The state afterwards; None where the task stays in its own."""
+    who: str
+    money: str
+
+
+_S = TaskState
+
+TRANSITIONS: Mapping[Event, Transition] = {
+    Event.CLAIM: Transition((), _S.CLAIMED, "a run that submits", "reserved"),
+    Event.ACCEPT: Transition(
+        (_S.CLAIMED, _S.UNKNOWN), _S.SUBMITTED, "its owner, however late; a replay; a person", "paid"
+    ),
+    Event.REFUSE: Transition((_S.CLAIMED,), _S.REFUSED, "its owner", "nothing"),
+    Event.REFUSE_LATE: Transition(
+        (_S.CLAIMED, _S.UNKNOWN), _S.REFUSED, "its owner, where nobody can replay; a person", "nothing"
+    ),
+    Event.MARK_UNKNOWN: Transition(
+        (_S.CLAIMED, _S.UNKNOWN), _S.UNKNOWN, "its owner without an answer; the poller after the lease", "perhaps paid"
+    ),
+    Event.KEEP_POLLING: Transition((_S.CLAIMED, _S.SUBMITTED, _S.UNKNOWN), None, "the poller", "as before"),
+    Event.SUCCEED: Transition(
+        (_S.SUBMITTED, _S.SUCCEEDED), _S.SUCCEEDED, "the poller; the collector, for fresh links", "paid"
+    ),
+    Event.FAIL: Transition(
+        (_S.SUBMITTED, _S.SUCCEEDED), _S.FAILED, "the poller; the collector, past the result's lifetime", "perhaps paid"
+    ),
+    Event.RETRY_COLLECT: Transition((_S.SUCCEEDED,), None, "the collector", "paid"),
+    Event.STORE: Transition((_S.SUBMITTED, _S.SUCCEEDED), _S.STORED, "the collector, after the event", "paid"),
+    Event.ABANDON: Transition((_S.UNKNOWN, _S.SUBMITTED), _S.ABANDONED, "a person", "paid, or perhaps"),
+    Event.RELEASE: Transition((_S.FAILED, _S.ABANDONED), None, "a person", "one more payment is allowed"),
+}
+
+# Sets of states that several parts of the code ask for.
+UNDER_WAY = frozenset({_S.CLAIMED, _S.SUBMITTED, _S.SUCCEEDED})
+"""A clip may still come of it by itself."""
+OCCUPIES_SLOT = frozenset({_S.CLAIMED, _S.SUBMITTED})
+"""The provider counts it among the account's open tasks."""
+OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
+"""Nobody has recorded yet whether the provider accepted it."""
+HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})
+"""The provider has made the clips."""
+ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN})
+"""The row needs no submit: it has its clip, will have it, or may have been paid for."""
+MAY_HAVE_FILES = frozenset({_S.SUBMITTED, _S.SUCCEEDED})
+"""Not stored, and yet some of its files may be in the store."""
+POLLED = frozenset(TRANSITIONS[Event.KEEP_POLLING].leaves)
+"""The poller asks about it."""
+MAY_BE_ABANDONED = frozenset(TRANSITIONS[Event.ABANDON].leaves)
+"""A person may give it up."""
+MAY_BE_RELEASED = frozenset(TRANSITIONS[Event.RELEASE].leaves)
+"""A person may allow one more payment after it."""

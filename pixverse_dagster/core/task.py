@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import Cost, InputImage
 from pixverse_dagster.core.request import Request
 
@@ -48,7 +48,7 @@ class Task:
     @property
     def resolves_itself(self) -> bool:
         """Whether the outcome of the submit is open and will be asked for again without anybody's doing."""
-        return self.state in {TaskState.CLAIMED, TaskState.UNKNOWN} and self.next_poll_at is not None
+        return self.state in OPEN_SUBMIT and self.next_poll_at is not None
 
     @property
     def provider(self) -> str:
@@ -75,6 +75,25 @@ class RateLimitHold:
     until: float = 0.0
     strikes: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A move that the ledger made: the task as it is since then."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class MoveRefused:
+    """A move that the ledger did not make: the task, as it is, was in a state that the event cannot leave."""
+
+    task: Task
+    event: Event
+
+
+Move = Applied | MoveRefused
+"""What became of a move. Whoever only needs the task as it now is reads `.task`."""
 
 
 def task_cost(task: Task) -> Cost:

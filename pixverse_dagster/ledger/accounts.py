@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, TaskState
 from pixverse_dagster.core.task import RateLimitHold
 from pixverse_dagster.ledger.engine import one_at_a_time, reading
 from pixverse_dagster.ledger.schema import accounts, tasks
@@ -53,7 +53,7 @@ class Accounts:
 def count_open(connection: sa.Connection, accounts: Sequence[str], now: float) -> dict[str, int]:
     """How many tasks occupy each account: under way, or perhaps so because their submit is of unknown outcome."""
     doubtful = sa.and_(tasks.c.state == TaskState.UNKNOWN, tasks.c.claimed_at > now - _UNKNOWN_OCCUPIES_SECONDS)
-    under_way = tasks.c.state.in_((TaskState.CLAIMED, TaskState.SUBMITTED))
+    under_way = tasks.c.state.in_(sorted(OCCUPIES_SLOT))
     query = sa.select(tasks.c.account, sa.func.count()).where(
         tasks.c.account.in_(accounts), sa.or_(under_way, doubtful)
     )

@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Applied, Move, MoveRefused, Task
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.accounts import Accounts
 from pixverse_dagster.ledger.claims import ClaimTerms, claim
@@ -31,9 +31,10 @@ LedgerFault = SQLAlchemyError
 
 
 class Ledger:
-    """Reads and writes the ledger.
+    """The moves of tasks, one method for each event of `core.lifecycle`; and the ledger's other parts.
 
-    Every method is one transaction; safe to use from many threads, processes and machines.
+    Every method is one transaction; safe to use from many threads, processes and machines. A move from a state that
+    its event cannot leave changes nothing and is a `MoveRefused`.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -66,12 +67,11 @@ class Ledger:
 
     def accept(
         self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
-    ) -> Task:
+    ) -> Move:
         """The provider has the task. Also from `unknown`: a late answer is the truth."""
-        return self._move(
+        return self._apply(
             task,
-            (TaskState.CLAIMED, TaskState.UNKNOWN),
-            state=TaskState.SUBMITTED,
+            Event.ACCEPT,
             task_id=accepted.task_id,
             submitted_at=now,
             next_poll_at=next_poll_at,
@@ -80,44 +80,41 @@ class Ledger:
             settled=settled,
         )
 
-    def refuse(self, task: Task, reason: str, *, late: bool = False, settled: str | None = None) -> Task:
+    def refuse(self, task: Task, reason: str, *, late: bool = False, settled: str | None = None) -> Move:
         """The submit was not sent or was declined: not paid. A later run may make a new attempt.
 
         With `late`, also from `unknown`: right only where nobody else can have replayed the submit in the meantime.
         """
-        states = (TaskState.CLAIMED, TaskState.UNKNOWN) if late else (TaskState.CLAIMED,)
-        return self._move(task, states, state=TaskState.REFUSED, reason=reason, next_poll_at=None, settled=settled)
+        event = Event.REFUSE_LATE if late else Event.REFUSE
+        return self._apply(task, event, reason=reason, next_poll_at=None, settled=settled)
 
-    def mark_unknown(self, task: Task, reason: str, next_poll_at: float | None) -> Task:
+    def mark_unknown(self, task: Task, reason: str, next_poll_at: float | None) -> Move:
         """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent."""
-        return self._move(
+        return self._apply(
             task,
-            (TaskState.CLAIMED, TaskState.UNKNOWN),
-            state=TaskState.UNKNOWN,
+            Event.MARK_UNKNOWN,
             reason=reason,
             next_poll_at=next_poll_at,
         )
 
-    def abandon(self, task: Task, reason: str, settled: str | None = None) -> Task:
+    def abandon(self, task: Task, reason: str, settled: str | None = None) -> Move:
         """A person gives the task up. Not polled, collected or submitted again; what it cost stays spent."""
-        states = (TaskState.UNKNOWN, TaskState.SUBMITTED)
-        return self._move(task, states, state=TaskState.ABANDONED, reason=reason, next_poll_at=None, settled=settled)
+        return self._apply(task, Event.ABANDON, reason=reason, next_poll_at=None, settled=settled)
 
-    def release(self, task: Task, settled: str) -> Task:
+    def release(self, task: Task, settled: str) -> Move:
         """A person allows one more paid attempt after this one, which ended without a clip."""
-        return self._move(task, (TaskState.FAILED, TaskState.ABANDONED), released=True, settled=settled)
+        return self._apply(task, Event.RELEASE, released=True, settled=settled)
 
-    def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Task:
+    def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Move:
         """A poll that settled nothing."""
         values: dict[str, Any] = {"note": note, "next_poll_at": next_poll_at, "polls": task.polls + 1}
-        return self._move(task, (TaskState.SUBMITTED, TaskState.UNKNOWN, TaskState.CLAIMED), **values)
+        return self._apply(task, Event.KEEP_POLLING, **values)
 
-    def succeed(self, task: Task, fact: Succeeded, now: float) -> Task:
+    def succeed(self, task: Task, fact: Succeeded, now: float) -> Move:
         """The provider has the clips. Also renews the URLs of a task that had succeeded before."""
-        return self._move(
+        return self._apply(
             task,
-            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-            state=TaskState.SUCCEEDED,
+            Event.SUCCEED,
             urls=fact.urls,
             seeds=fact.seeds,
             note=fact.note,
@@ -129,12 +126,11 @@ class Ledger:
             polls=task.polls + 1,
         )
 
-    def fail(self, task: Task, fact: Failed, now: float) -> Task:
+    def fail(self, task: Task, fact: Failed, now: float) -> Move:
         """The task ended without a clip. Perhaps paid; a new attempt needs a new take."""
-        return self._move(
+        return self._apply(
             task,
-            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-            state=TaskState.FAILED,
+            Event.FAIL,
             kind=fact.kind,
             reason=fact.reason,
             finished_at=task.finished_at or now,
@@ -150,17 +146,16 @@ class Ledger:
                 query = sa.update(tasks).where(tasks.c.id.in_(chunk), tasks.c.state == TaskState.SUCCEEDED)
                 connection.execute(query.values(next_collect_at=until))
 
-    def retry_collect(self, task: Task, problem: str, at: float) -> Task:
+    def retry_collect(self, task: Task, problem: str, at: float) -> Move:
         """A collect failed, which changes nothing at the provider; the task is offered again."""
         values: dict[str, Any] = {"note": problem, "next_collect_at": at, "collects": task.collects + 1}
-        return self._move(task, (TaskState.SUCCEEDED,), **values)
+        return self._apply(task, Event.RETRY_COLLECT, **values)
 
-    def store(self, task: Task, now: float) -> Task:
+    def store(self, task: Task, now: float) -> Move:
         """Every byte, the manifest and the event are in place. The result URLs are forgotten."""
-        return self._move(
+        return self._apply(
             task,
-            (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-            state=TaskState.STORED,
+            Event.STORE,
             stored_at=now,
             next_poll_at=None,
             next_collect_at=None,
@@ -172,13 +167,16 @@ class Ledger:
         with reading(self._engine) as connection:
             return sum_spent(connection, pipeline, run_id, now)
 
-    def _move(self, task: Task, states: Sequence[TaskState], **values: Any) -> Task:
-        """Change the task if it is in one of these states; whoever came first wins. Returns the task as it is."""
-        columns = {name: plain(name, value) for name, value in values.items()}
+    def _apply(self, task: Task, event: Event, **facts: Any) -> Move:
+        """Change the task if it is in a state that the event leaves; whoever came first wins."""
+        move = TRANSITIONS[event]
+        columns = {name: plain(name, value) for name, value in facts.items()}
+        if move.to is not None:
+            columns["state"] = move.to
         with self._engine.begin() as connection:
-            where = (tasks.c.id == task.id, tasks.c.state.in_(states))
+            where = (tasks.c.id == task.id, tasks.c.state.in_(move.leaves))
             moved = connection.execute(sa.update(tasks).where(*where).values(columns).returning(tasks)).first()
-        return read_task(moved) if moved else self.tasks.refresh(task)
+        return Applied(read_task(moved)) if moved else MoveRefused(self.tasks.refresh(task), event)
 
 
 @lru_cache(maxsize=8)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import POLLED, TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.codec import read_task
 from pixverse_dagster.ledger.engine import reading, select_chunked
@@ -22,9 +22,8 @@ class TaskQueries:
 
     def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
         """Tasks whose poll, or whose stale claim or doubt, is due: the longest overdue first, so that none starves."""
-        states = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.UNKNOWN)
         query = sa.select(tasks).where(
-            tasks.c.pipeline == pipeline, tasks.c.state.in_(states), tasks.c.next_poll_at <= now
+            tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at <= now
         )
         return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
 
@@ -59,10 +58,10 @@ class TaskQueries:
         with reading(self._engine) as connection:
             return find_attempts(connection, task.pipeline, task.row, task.digest)
 
-    def find(self, pipeline: str, states: Sequence[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
+    def find(self, pipeline: str, states: Collection[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
         """The pipeline's tasks, of these states and rows where given, the oldest first."""
         query = sa.select(tasks).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
-        query = query.where(tasks.c.state.in_(states)) if states else query
+        query = query.where(tasks.c.state.in_(sorted(states))) if states else query
         return self._tasks(query, keys=keys)
 
     def unresolved(self, pipeline: str) -> list[Task]:

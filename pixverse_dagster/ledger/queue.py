@@ -7,13 +7,11 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST
 from pixverse_dagster.core.task import QueuedRow
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading
 from pixverse_dagster.ledger.schema import rows, tasks, waiting
-
-_HAS_TASK = (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED, TaskState.STORED, TaskState.UNKNOWN)
 
 
 class SubmitQueue:
@@ -63,7 +61,7 @@ class SubmitQueue:
             tasks.c.pipeline == waiting.c.pipeline,
             tasks.c.row == waiting.c.row,
             tasks.c.digest == waiting.c.digest,
-            tasks.c.state.in_(_HAS_TASK),
+            tasks.c.state.in_(sorted(ANSWERS_REQUEST)),
         )
         query = sa.select(waiting).join(rows, same).where(waiting.c.pipeline == pipeline, ~has_task, *where)
         with reading(self._engine) as connection:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.core.lifecycle import PENDING, TaskState
+from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION
 from pixverse_dagster.orchestration.events.prompts import ROWS_SHOWN, problem_table, reading_metadata, report_changes
@@ -66,7 +66,7 @@ def _update_partitions(
     if spec.keep_removed_partitions:
         return
     kept = {row.id for row in reading.rows} | {problem.row for problem in reading.problems}
-    kept |= {task.row for task in session.ledger.tasks.find(spec.name, (*PENDING, TaskState.UNKNOWN))}
+    kept |= {task.row for task in session.ledger.tasks.find(spec.name, (*UNDER_WAY, TaskState.UNKNOWN))}
     for row in sorted(known - kept):
         instance.delete_dynamic_partition(name, row)
 

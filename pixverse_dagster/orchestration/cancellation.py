@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.core.lifecycle import PENDING, TaskState
+from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.task import task_cost
 from pixverse_dagster.stages.session import Session
 
@@ -66,7 +66,7 @@ def reporting_stop(session: Session, watch: RunWatch, log: Any) -> Generator[Non
 def _describe(session: Session, *, cancelled: bool) -> str:
     name, run_id = session.pipeline.name, session.run_id
     dropped = session.ledger.queue.drop_run(run_id) if cancelled else 0
-    mine = [task for task in session.ledger.tasks.find(name, (*PENDING, TaskState.UNKNOWN)) if task.run_id == run_id]
+    mine = [task for task in session.ledger.tasks.find(name, (*UNDER_WAY, TaskState.UNKNOWN)) if task.run_id == run_id]
     costs = [task_cost(task).usd for task in mine]
     cost, unpriced = sum(usd or 0 for usd in costs), costs.count(None)
     money = f"about {cost:.3f} USD" + (f" and {unpriced} tasks whose price is not public" if unpriced else "")

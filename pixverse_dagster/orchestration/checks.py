@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.core.errors import StoreConflict
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.clips import check_event
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
@@ -105,7 +105,7 @@ def _check_row(store: ClipStore, task: Task | None, rules: CheckRules) -> Sequen
     if task is None:
         return [Finding("outputs", passed=False, asked="a stored clip", came="none yet")]
     try:
-        manifest = read_manifest(store, manifest_key(task_folder(task)))
+        manifest = read_manifest(store, task_folder(task).manifest)
     except (FileNotFoundError, StoreConflict) as error:
         return [Finding("intact", passed=False, asked="a manifest", came=f"{type(error).__name__}: {error}")]
     return check_clip(store, manifest, task.request, rules)

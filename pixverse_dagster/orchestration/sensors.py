@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, TaskState
 from pixverse_dagster.orchestration.events.tasks import ended_event
 from pixverse_dagster.orchestration.runs import report_unknown
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -120,7 +120,7 @@ def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
     name, pace, ledger, now = session.pipeline.name, session.pipeline.pace, session.ledger, session.clock()
     ready = ledger.tasks.ready(name, now, pace.collect_batch)
     counts = ledger.tasks.counts(name)
-    pending = counts.get(TaskState.SUBMITTED, 0) + counts.get(TaskState.CLAIMED, 0)
+    pending = sum(counts.get(state, 0) for state in OCCUPIES_SLOT)
     batch = choose_collect_batch(ready, pending, now, pace)
     ledger.lease_collect(batch, now + pace.collect_request_seconds)
     request = _request(f"{name}_collect", {task.row for task in batch}) if batch else None

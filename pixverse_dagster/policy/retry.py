@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import MAY_BE_RELEASED, FailureKind, TaskState
 from pixverse_dagster.core.values import FrozenModel
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def may_attempt(attempts: Sequence[Task], policy: RetryPolicy = NO_RETRIES) -> b
         return True
     last = attempts[-1]
     if last.released:
-        return last.state in {TaskState.FAILED, TaskState.ABANDONED}
+        return last.state in MAY_BE_RELEASED
     if last.state is not TaskState.FAILED or last.kind is None:
         return False
     failures = sum(task.state is TaskState.FAILED and task.kind is last.kind for task in attempts)

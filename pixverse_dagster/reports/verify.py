@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from pixverse_dagster.core.errors import StoreConflict
-from pixverse_dagster.core.layout import encode_row, manifest_key, task_folder
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.layout import clips_prefix, task_folder
+from pixverse_dagster.core.lifecycle import MAY_HAVE_FILES, TaskState
 from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.ledger import Ledger
@@ -17,9 +17,6 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import copy_hashed, read_manifest
 
 _WORKERS = 8
-
-
-_UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,9 @@ def verify(
             found += disagreements
             if progress:
                 progress(done, len(stored))
-    under_way = {task_folder(task) for task in tasks if task.state in _UNDER_WAY}
+    under_way = {str(task_folder(task)) for task in tasks if task.state in MAY_HAVE_FILES}
     files = 0
-    for key in store.keys(f"{encode_row(pipeline)}/clips/"):
+    for key in store.keys(clips_prefix(pipeline)):
         files += 1
         if key not in expected and key.rsplit("/", 1)[0] not in under_way:
             found.append(Discrepancy("", store.uri(key), "is in the store, but no stored task of the ledger has it"))
@@ -74,7 +71,7 @@ def verify(
 
 
 def _check_task(store: ClipStore, task: Task, *, hash_bytes: bool) -> tuple[set[str], list[Discrepancy]]:
-    key = manifest_key(task_folder(task))
+    key = task_folder(task).manifest
     try:
         manifest = read_manifest(store, key)
     except FileNotFoundError:

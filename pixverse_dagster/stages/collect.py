@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixverse_dagster.core.errors import ClipInvalid, NotSent, PixverseError, ReadFailed, ResultExpired, StoreConflict
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipFacts, ClipManifest, ClipOutput
 from pixverse_dagster.core.outcomes import Failed
@@ -87,7 +87,7 @@ def _collect_safely(session: Session, store: ClipStore, task: Task) -> Collected
             task = _expire(session, task)
         if task.state is TaskState.SUCCEEDED:
             retry_at = session.clock() + session.pipeline.pace.collect_wait(task.collects)
-            task = session.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at)
+            task = session.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at).task
         return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
     if collected.manifest is None:
         return collected
@@ -101,7 +101,7 @@ def _expire(session: Session, task: Task) -> Task:
         return task
     return session.ledger.fail(
         task, Failed(FailureKind.EXPIRED, f"the result URL expired; gone for {age / 60:.0f} min"), session.clock()
-    )
+    ).task
 
 
 def collect(session: Session, store: ClipStore, task: Task) -> Collected:
@@ -111,9 +111,9 @@ def collect(session: Session, store: ClipStore, task: Task) -> Collected:
     manifest is written last, and the next call goes on from there.
     """
     folder = task_folder(task)
-    key = manifest_key(folder)
+    key = folder.manifest
     try:
-        return Collected(task, read_manifest(store, key), read_bytes(store, f"{folder}/1.jpg"))
+        return Collected(task, read_manifest(store, key), read_bytes(store, folder.poster(1)))
     except FileNotFoundError:
         pass
     with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
@@ -166,7 +166,7 @@ def _renew(session: Session, task: Task, n: int, error: ResultExpired) -> Task:
 
 def _store_output(store: ClipStore, task: Task, n: int, path: Path, got: _Fetched) -> tuple[ClipOutput, bytes]:
     folder = task_folder(task)
-    key, poster_key = f"{folder}/{n}.{got.facts.container}", f"{folder}/{n}.jpg"
+    key, poster_key = folder.output(n, got.facts.container), folder.poster(n)
     content_type = CONTENT_TYPES[got.facts.container]
     if not store.put_new(key, path, sha256=got.file.sha256, content_type=content_type):
         # An earlier run came this far. What it stored stays; the manifest describes those bytes, whatever they are.

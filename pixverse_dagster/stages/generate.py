@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import HAS_RESULT, TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.policy.retry import may_attempt
@@ -16,9 +16,6 @@ from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import Submission
 from pixverse_dagster.storage.base import ClipStore
-
-_HERE = {TaskState.SUCCEEDED, TaskState.STORED}
-
 
 _POLL_BUDGET_SECONDS = 15.0
 
@@ -86,7 +83,7 @@ class GenerateRun:
         if time.monotonic() < self._next_look:
             return
         found = self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()])
-        yield from self._store_what_is_here([task for task in found if task.state in _HERE])
+        yield from self._store_what_is_here([task for task in found if task.state in HAS_RESULT])
         for task in found:
             if (trouble := describe_trouble(task)) and not task.resolves_itself:
                 del self._tasks[task.row]

@@ -126,7 +126,7 @@ def refresh(session: Session, task: Task) -> Task:
         raise ReadFailed(f"no resource for provider {task.provider!r}: the task cannot be asked about")
     fact = client.poll([TaskRef(task.task_id, task.request.outputs_asked())])[task.task_id]
     if isinstance(fact, Succeeded):
-        return session.ledger.succeed(task, fact, session.clock())
+        return session.ledger.succeed(task, fact, session.clock()).task
     return task
 
 
@@ -134,8 +134,8 @@ def _record(session: Session, task: Task, fact: PollFact) -> Task:
     now = session.clock()
     fact = judge_answer(task, fact, now, session.pipeline.pace)
     if isinstance(fact, Succeeded):
-        return session.ledger.succeed(task, fact, now)
+        return session.ledger.succeed(task, fact, now).task
     if isinstance(fact, Failed):
-        return session.ledger.fail(task, fact, now)
+        return session.ledger.fail(task, fact, now).task
     note = fact.note if isinstance(fact, Running) else MISSING_NOTE
-    return session.ledger.keep_polling(task, note, now + session.pipeline.pace.poll_wait(task.polls))
+    return session.ledger.keep_polling(task, note, now + session.pipeline.pace.poll_wait(task.polls)).task

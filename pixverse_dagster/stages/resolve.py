@@ -35,7 +35,7 @@ def resolve_unknown(session: Session, task: Task) -> Task:
             return task
         # Marked before the replay: should that process live after all, its refusal must not free the request.
         reason = "the process that submitted it died before an answer came. It may have been charged"
-        task = session.ledger.mark_unknown(task, reason, ask_again_at(session, client) if client else None)
+        task = session.ledger.mark_unknown(task, reason, ask_again_at(session, client) if client else None).task
     if client is None or not client.provider.REPLAYABLE or task.state is not TaskState.UNKNOWN:
         return task
     try:
@@ -45,11 +45,11 @@ def resolve_unknown(session: Session, task: Task) -> Task:
         if now < task.claimed_at + pace.replay_window_seconds:
             return accept(session, task, _replay(session, client, task))
         reason = "no answer came, the provider does not show the task, and it is too late to replay it safely"
-        return session.ledger.mark_unknown(task, reason, next_poll_at=None)
+        return session.ledger.mark_unknown(task, reason, next_poll_at=None).task
     except (Refused, NotSent, OutcomeUnknown, ReadFailed, InvalidRow) as error:
         # A refused replay proves nothing about the first request; asked again at the next poll.
         _log.info("row %r: its outcome is still unknown: %s", task.row, error)
-        return session.ledger.mark_unknown(task, task.reason or str(error), now + pace.first_poll_seconds)
+        return session.ledger.mark_unknown(task, task.reason or str(error), now + pace.first_poll_seconds).task
 
 
 def ask_again_at(session: Session, client: ProviderClient) -> float | None:
@@ -73,7 +73,7 @@ def accept(session: Session, task: Task, accepted: Accepted) -> Task:
     waited, wait_seconds = 0.0, _FIRST_WAIT_SECONDS
     while True:
         try:
-            return session.ledger.accept(task, accepted, now, first_poll_at)
+            return session.ledger.accept(task, accepted, now, first_poll_at).task
         except LedgerFault as error:
             _log.critical("row %r is task %s at %s, not yet recorded", task.row, accepted.task_id, task.provider)
             if waited >= session.pipeline.pace.record_seconds:

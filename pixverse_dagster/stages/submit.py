@@ -19,7 +19,7 @@ from pixverse_dagster.core.errors import (
     Refused,
     Unauthorized,
 )
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import OPEN_SUBMIT
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import QueuedRow, RateLimitHold, Task
 from pixverse_dagster.ledger.claims import ClaimTerms
@@ -114,7 +114,7 @@ class _AccountSubmitter:
         known = line.task
         if line.verdict in SUBMITTED:
             return self._submit_anew(row, known)
-        if known is not None and known.state in {TaskState.CLAIMED, TaskState.UNKNOWN}:
+        if known is not None and known.state in OPEN_SUBMIT:
             known = resolve_unknown(self._session, known)
         return Submission(row.id, known, problem=describe_trouble(known) if known else "")
 
@@ -164,14 +164,14 @@ class _AccountSubmitter:
         try:
             accepted = client.submit(task.request, body, task.client_reference)
         except (Refused, NotSent) as error:
-            task = ledger.refuse(task, str(error), late=not client.provider.REPLAYABLE)
+            task = ledger.refuse(task, str(error), late=not client.provider.REPLAYABLE).task
             if isinstance(error, RateLimited):
                 self._slow_down(error)
                 return self._wait(row, task, str(error))
             if isinstance(error, Unauthorized | OutOfCredit | NotSent):
                 self._closed = str(error)  # the answer would be the same for every row
         except OutcomeUnknown as error:
-            task = resolve_unknown(session, ledger.mark_unknown(task, str(error), ask_again_at(session, client)))
+            task = resolve_unknown(session, ledger.mark_unknown(task, str(error), ask_again_at(session, client)).task)
         except BaseException as error:
             why = f"the submit was interrupted ({type(error).__name__}); it may have left"
             ledger.mark_unknown(task, why, ask_again_at(session, client))

@@ -20,10 +20,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.core.errors import PixverseError
-from pixverse_dagster.core.lifecycle import PENDING, FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import TRANSITIONS, UNDER_WAY, Event, FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Problem, Row
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Applied, Move, MoveRefused, Task
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
@@ -79,21 +79,22 @@ def claimed(ledger: Ledger, row: Row, now: float = NOW) -> Task:
 
 
 def submitted(ledger: Ledger, row: Row, next_poll_at: float = NOW + 5) -> Task:
-    return ledger.accept(claimed(ledger, row), Accepted(f"task-{row.id}"), NOW + 1, next_poll_at)
+    return ledger.accept(claimed(ledger, row), Accepted(f"task-{row.id}"), NOW + 1, next_poll_at).task
 
 
 def succeeded(ledger: Ledger, row: Row, finished_at: float = NOW + 9) -> Task:
-    return ledger.succeed(submitted(ledger, row), FINISHED, finished_at)
+    return ledger.succeed(submitted(ledger, row), FINISHED, finished_at).task
 
 
 REACH: dict[TaskState, Callable[[Ledger, Row], Task]] = {
     TaskState.CLAIMED: claimed,
     TaskState.SUBMITTED: submitted,
     TaskState.SUCCEEDED: succeeded,
-    TaskState.STORED: lambda ledger, row: ledger.store(succeeded(ledger, row), NOW + 20),
-    TaskState.REFUSED: lambda ledger, row: ledger.refuse(claimed(ledger, row), "no credit"),
-    TaskState.FAILED: lambda ledger, row: ledger.fail(submitted(ledger, row), ENDED, NOW + 9),
-    TaskState.UNKNOWN: lambda ledger, row: ledger.mark_unknown(claimed(ledger, row), "no answer", None),
+    TaskState.STORED: lambda ledger, row: ledger.store(succeeded(ledger, row), NOW + 20).task,
+    TaskState.REFUSED: lambda ledger, row: ledger.refuse(claimed(ledger, row), "no credit").task,
+    TaskState.FAILED: lambda ledger, row: ledger.fail(submitted(ledger, row), ENDED, NOW + 9).task,
+    TaskState.UNKNOWN: lambda ledger, row: ledger.mark_unknown(claimed(ledger, row), "no answer", None).task,
+    TaskState.ABANDONED: lambda ledger, row: ledger.abandon(submitted(ledger, row), "given up").task,
 }
 
 
@@ -143,7 +144,7 @@ def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Le
 def test_a_refused_request_may_be_claimed_again_under_another_reference(ledger: Ledger):
     """A refusal costs nothing: the next claim is attempt 2, with a reference that the provider has not seen."""
     row = make_row()
-    first = ledger.refuse(claimed(ledger, row), "no credit")
+    first = ledger.refuse(claimed(ledger, row), "no credit").task
     second, mine = claim(ledger, row, NOW + 60)
     assert mine
     assert (first.attempt, second.attempt) == (1, 2)
@@ -202,7 +203,10 @@ def test_client_references_differ_between_ledgers_rows_digests_and_attempts(ledg
     other_engine = open_engine(sqlite_url(tmp_path / "other.db"))
     other = Ledger(other_engine)
     row = make_row()
-    references = [claimed(other, row).client_reference, ledger.refuse(claimed(ledger, row), "busy").client_reference]
+    references = [
+        claimed(other, row).client_reference,
+        ledger.refuse(claimed(ledger, row), "busy").task.client_reference,
+    ]
     references += [claimed(ledger, one).client_reference for one in (row, make_row("other"), make_row(take=2))]
     other_engine.dispose()
     assert other.id != ledger.id
@@ -229,68 +233,72 @@ def test_a_claim_outlives_the_process_that_made_it(ledger: Ledger, database_url:
 
 
 @dataclass(frozen=True)
-class Move:
+class Case:
     """A method of the ledger, the states it may leave, and the state it leads to (None: the same)."""
 
-    call: Callable[[Ledger, Task], Task]
+    call: Callable[[Ledger, Task], Move]
     leaves: tuple[TaskState, ...]
     to: TaskState | None = None
 
 
-MOVES = {
-    "accept": Move(
+S = TaskState
+CASES = {
+    Event.ACCEPT: Case(
         lambda ledger, task: ledger.accept(task, Accepted("late"), NOW + 3, NOW + 8),
-        (TaskState.CLAIMED, TaskState.UNKNOWN),
-        TaskState.SUBMITTED,
+        (S.CLAIMED, S.UNKNOWN),
+        S.SUBMITTED,
     ),
-    "refuse": Move(lambda ledger, task: ledger.refuse(task, "why"), (TaskState.CLAIMED,), TaskState.REFUSED),
-    "doubt": Move(
-        lambda ledger, task: ledger.mark_unknown(task, "why", NOW + 8),
-        (TaskState.CLAIMED, TaskState.UNKNOWN),
-        TaskState.UNKNOWN,
+    Event.REFUSE: Case(lambda ledger, task: ledger.refuse(task, "why"), (S.CLAIMED,), S.REFUSED),
+    Event.REFUSE_LATE: Case(
+        lambda ledger, task: ledger.refuse(task, "why", late=True), (S.CLAIMED, S.UNKNOWN), S.REFUSED
     ),
-    "keep_polling": Move(
-        lambda ledger, task: ledger.keep_polling(task, "eta 3 s", NOW + 8),
-        (TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.UNKNOWN),
+    Event.MARK_UNKNOWN: Case(
+        lambda ledger, task: ledger.mark_unknown(task, "why", NOW + 8), (S.CLAIMED, S.UNKNOWN), S.UNKNOWN
     ),
-    "finish": Move(
-        lambda ledger, task: ledger.succeed(task, FINISHED, NOW + 9),
-        (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-        TaskState.SUCCEEDED,
+    Event.KEEP_POLLING: Case(
+        lambda ledger, task: ledger.keep_polling(task, "eta 3 s", NOW + 8), (S.CLAIMED, S.SUBMITTED, S.UNKNOWN)
     ),
-    "end": Move(
-        lambda ledger, task: ledger.fail(task, ENDED, NOW + 9),
-        (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-        TaskState.FAILED,
+    Event.SUCCEED: Case(
+        lambda ledger, task: ledger.succeed(task, FINISHED, NOW + 9), (S.SUBMITTED, S.SUCCEEDED), S.SUCCEEDED
     ),
-    "retry_collect": Move(lambda ledger, task: ledger.retry_collect(task, "cut off", NOW + 8), (TaskState.SUCCEEDED,)),
-    "store": Move(
-        lambda ledger, task: ledger.store(task, NOW + 30),
-        (TaskState.SUBMITTED, TaskState.SUCCEEDED),
-        TaskState.STORED,
-    ),
+    Event.FAIL: Case(lambda ledger, task: ledger.fail(task, ENDED, NOW + 9), (S.SUBMITTED, S.SUCCEEDED), S.FAILED),
+    Event.RETRY_COLLECT: Case(lambda ledger, task: ledger.retry_collect(task, "cut off", NOW + 8), (S.SUCCEEDED,)),
+    Event.STORE: Case(lambda ledger, task: ledger.store(task, NOW + 30), (S.SUBMITTED, S.SUCCEEDED), S.STORED),
+    Event.ABANDON: Case(lambda ledger, task: ledger.abandon(task, "why"), (S.UNKNOWN, S.SUBMITTED), S.ABANDONED),
+    Event.RELEASE: Case(lambda ledger, task: ledger.release(task, "by hand"), (S.FAILED, S.ABANDONED)),
 }
 
 
-def test_a_task_moves_only_along_its_way(ledger: Ledger):
-    """From a state that a move may not leave, nothing changes and the caller is told the truth."""
-    for (name, move), (state, reach) in itertools.product(MOVES.items(), REACH.items()):
-        before = reach(ledger, make_row(f"{name} from {state}"))
+def test_every_event_and_every_state_are_tried():
+    """All but the claim, which makes a task; and the product's own table says the same as this one."""
+    assert {*CASES, Event.CLAIM} == set(Event)
+    assert set(REACH) == set(TaskState)
+    assert {event: (set(case.leaves), case.to) for event, case in CASES.items()} == {
+        event: (set(move.leaves), move.to) for event, move in TRANSITIONS.items() if event is not Event.CLAIM
+    }
+
+
+@pytest.mark.parametrize("event", CASES)
+def test_a_task_moves_only_along_its_way(ledger: Ledger, event: Event):
+    """From each state: where an event cannot leave it nothing changes, and the answer is no success."""
+    case = CASES[event]
+    for state, reach in REACH.items():
+        before = reach(ledger, make_row(f"from {state}"))
         # What a second process still believes must not matter, only what the ledger says.
-        believed = dataclasses.replace(before, state=move.leaves[0])
-        after = move.call(ledger, believed)
-        assert after == ledger.tasks.refresh(before)
-        if state in move.leaves:
-            assert after.state is (move.to or state), (name, state)
-            assert after != before or move.to is state
+        move = case.call(ledger, dataclasses.replace(before, state=case.leaves[0]))
+        assert move.task == ledger.tasks.refresh(before)
+        if state in case.leaves:
+            assert isinstance(move, Applied), state
+            assert move.task.state is (case.to or state), state
+            assert move.task != before or case.to is state
         else:
-            assert after == before, (name, state)
+            assert move == MoveRefused(before, event)
 
 
 def test_a_late_answer_wins_over_doubt(ledger: Ledger):
     """An acceptance that arrives after the outcome was called unknown is the truth."""
     task = REACH[TaskState.UNKNOWN](ledger, make_row())
-    late = ledger.accept(task, Accepted("task-1"), NOW + 100, NOW + 105)
+    late = ledger.accept(task, Accepted("task-1"), NOW + 100, NOW + 105).task
     assert (late.state, late.task_id, late.reason) == (TaskState.SUBMITTED, "task-1", None)
 
 
@@ -298,7 +306,7 @@ def test_a_late_refusal_does_not_win_over_doubt(ledger: Ledger):
     """A doubted submit may have been replayed meanwhile, so a refusal of the first sending frees nothing."""
     task = claimed(ledger, make_row())
     ledger.mark_unknown(task, "no answer", None)
-    assert ledger.refuse(task, "busy").state is TaskState.UNKNOWN
+    assert ledger.refuse(task, "busy").task.state is TaskState.UNKNOWN
     assert not claim(ledger, make_row())[1]
 
 
@@ -308,7 +316,7 @@ def test_of_racing_moves_one_wins_and_all_see_the_same_task(ledger: Ledger):
 
     def move(number: int) -> Task:
         together.wait()
-        return ledger.store(task, NOW + 20) if number % 2 else ledger.fail(task, ENDED, NOW + 20)
+        return ledger.store(task, NOW + 20).task if number % 2 else ledger.fail(task, ENDED, NOW + 20).task
 
     with ThreadPoolExecutor(8) as pool:
         outcomes = {one.state for one in pool.map(move, range(8))}
@@ -318,9 +326,9 @@ def test_of_racing_moves_one_wins_and_all_see_the_same_task(ledger: Ledger):
 def test_text_of_a_provider_that_a_database_cannot_hold_is_kept_as_far_as_it_can(ledger: Ledger):
     """A NUL or half a surrogate pair in a provider's message never keeps an outcome out of the ledger."""
     nasty = "no\x00thing \ud800 here"
-    refused = ledger.refuse(claimed(ledger, make_row("a")), nasty)
-    failed = ledger.fail(submitted(ledger, make_row("b")), Failed(FailureKind.PROVIDER_ERROR, nasty), NOW)
-    running = ledger.keep_polling(submitted(ledger, make_row("c")), nasty, NOW)
+    refused = ledger.refuse(claimed(ledger, make_row("a")), nasty).task
+    failed = ledger.fail(submitted(ledger, make_row("b")), Failed(FailureKind.PROVIDER_ERROR, nasty), NOW).task
+    running = ledger.keep_polling(submitted(ledger, make_row("c")), nasty, NOW).task
     found = [ledger.tasks.refresh(task) for task in (refused, failed, running)]
     assert [task.state for task in found] == [TaskState.REFUSED, TaskState.FAILED, TaskState.SUBMITTED]
     assert all("thing" in (task.reason or task.note) for task in found)
@@ -345,7 +353,7 @@ def test_a_claim_is_due_when_its_lease_is_over_and_ends_are_never_due(ledger: Le
         reach(ledger, make_row(state))
     assert [task.state for task in ledger.tasks.due(NAME, NOW + LEASE - 1, 10)] == [TaskState.SUBMITTED]
     assert {task.state for task in ledger.tasks.due(NAME, NOW + LEASE, 10)} == {TaskState.SUBMITTED, TaskState.CLAIMED}
-    doubted = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3)
+    doubted = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3).task
     assert doubted in ledger.tasks.due(NAME, NOW + 3, 10)
 
 
@@ -371,7 +379,7 @@ def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger)
     """A collect run that renews an expired link and then dies leaves a task that is offered again."""
     task = succeeded(ledger, make_row())
     ledger.lease_collect([task], NOW + 900)
-    renewed = ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50)
+    renewed = ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50).task
     assert renewed.urls == ("https://results.example.org/new.mp4",)
     assert ledger.tasks.ready(NAME, NOW + 899, 10) == []
     assert [one.id for one in ledger.tasks.ready(NAME, NOW + 900, 10)] == [task.id]
@@ -379,7 +387,7 @@ def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger)
 
 def test_a_failed_collect_is_offered_again_at_its_time(ledger: Ledger):
     """A collect that failed waits its turn and counts."""
-    task = ledger.retry_collect(succeeded(ledger, make_row()), "not stored yet: cut off", NOW + 60)
+    task = ledger.retry_collect(succeeded(ledger, make_row()), "not stored yet: cut off", NOW + 60).task
     assert (task.state, task.collects, task.note) == (TaskState.SUCCEEDED, 1, "not stored yet: cut off")
     assert ledger.tasks.ready(NAME, NOW + 59, 10) == []
     assert ledger.tasks.ready(NAME, NOW + 60, 10) == [task]
@@ -401,8 +409,8 @@ def test_current_is_the_newest_attempt_at_what_the_row_asks_for_now(ledger: Ledg
 
 def test_newest_stored_is_the_clip_that_was_stored_last(ledger: Ledger):
     """What a downstream asset gets is a row's latest clip, also while a newer take is still being made."""
-    first = ledger.store(succeeded(ledger, make_row("a")), NOW + 20)
-    second = ledger.store(succeeded(ledger, make_row("a", take=2)), NOW + 30)
+    first = ledger.store(succeeded(ledger, make_row("a")), NOW + 20).task
+    second = ledger.store(succeeded(ledger, make_row("a", take=2)), NOW + 30).task
     submitted(ledger, make_row("a", take=3))
     succeeded(ledger, make_row("b"))
     assert ledger.tasks.newest_stored(NAME, ["a", "b"]) == {"a": second}
@@ -414,7 +422,7 @@ def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger)
     for number, state in enumerate(REACH):
         REACH[state](ledger, make_row(state))
         ledger.claim("posters", make_row(state), ClaimTerms(RUN, NOW - number, LEASE))
-    assert {task.state for task in ledger.tasks.find(NAME, PENDING)} == set(PENDING)
+    assert {task.state for task in ledger.tasks.find(NAME, UNDER_WAY)} == set(UNDER_WAY)
     assert [task.row for task in ledger.tasks.find(NAME, keys=["stored"])] == ["stored"]
     assert [task.claimed_at for task in ledger.tasks.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
     assert ledger.tasks.counts(NAME) == dict.fromkeys(REACH, 1)
@@ -494,10 +502,10 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
     assert ledger.rows.find(NAME) == {row.id: row}
     task = claimed(ledger, row)
     assert ledger.tasks.refresh(task).request == row.request
-    task = ledger.accept(task, Accepted("task-1", 30.0), NOW + 1.25, NOW + 5)
-    task = ledger.keep_polling(task, "eta 3 s", NOW + 7.5)
-    task = ledger.succeed(task, Succeeded(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125)
-    task = ledger.retry_collect(task, "cut off", NOW + 60)
+    task = ledger.accept(task, Accepted("task-1", 30.0), NOW + 1.25, NOW + 5).task
+    task = ledger.keep_polling(task, "eta 3 s", NOW + 7.5).task
+    task = ledger.succeed(task, Succeeded(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125).task
+    task = ledger.retry_collect(task, "cut off", NOW + 60).task
     found = ledger.tasks.refresh(task)
     assert found == dataclasses.replace(task, next_poll_at=None)
     expected = {
@@ -541,10 +549,10 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
 def test_result_urls_are_gone_from_the_database_when_the_task_is_over(ledger: Ledger, engine: sa.Engine, ends: str):
     """A result URL is a permission: once the clip is stored or the task has ended, no byte of it is left."""
     tasks = [succeeded(ledger, make_row(f"r{number}")) for number in range(40)]
-    tasks = [ledger.succeed(task, Succeeded((f"{URL}&again=1", URL)), NOW + 10) for task in tasks]
+    tasks = [ledger.succeed(task, Succeeded((f"{URL}&again=1", URL)), NOW + 10).task for task in tasks]
     assert SECRET.encode() in everything_in(engine)
     for task in tasks:
-        over = ledger.store(task, NOW + 20) if ends == "stored" else ledger.fail(task, ENDED, NOW + 20)
+        over = ledger.store(task, NOW + 20).task if ends == "stored" else ledger.fail(task, ENDED, NOW + 20).task
         assert over.urls == ()
     assert SECRET.encode() not in everything_in(engine)
 

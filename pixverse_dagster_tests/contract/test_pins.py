@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from pixverse_dagster import definitions
 from pixverse_dagster.cli import cli
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.ledger import schema
 from pixverse_dagster_tests.harness.factories import CELLS, make_row, make_task
 
@@ -37,7 +37,7 @@ def test_a_clip_is_where_it_was():
     """The layout of the store, a row whose name needs encoding among them."""
     task = make_task(row="a b/ü", take=3)
     folder = f"films/clips/a%20b%2F%C3%BC/{task.digest[:12]}-t3"
-    assert (task_folder(task), manifest_key(task_folder(task))) == (folder, f"{folder}/manifest.json")
+    assert (task_folder(task), task_folder(task).manifest) == (folder, f"{folder}/manifest.json")
 
 
 def test_the_ledger_is_of_this_schema():

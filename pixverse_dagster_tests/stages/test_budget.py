@@ -95,7 +95,7 @@ def test_what_counts_as_spent(ledger: Ledger) -> None:
     claim("reserved", "run 1", NOW)
     ledger.mark_unknown(claim("unknown", "run 1", NOW), "lost", None)
     ledger.refuse(claim("refused", "run 1", NOW), "no")
-    done = ledger.accept(claim("done", "run 2", NOW), accepted("t"), NOW, NOW)
+    done = ledger.accept(claim("done", "run 2", NOW), accepted("t"), NOW, NOW).task
     ledger.succeed(done, Succeeded(("https://v.example/1.mp4",), cost_usd=0.4), NOW)
     assert ledger.spent(NAME, "run 1", NOW) == Spent(run_usd=2.0, day_usd=2.4, total_usd=3.4)
     assert ledger.spent("another", "run 1", NOW) == Spent()

@@ -13,7 +13,7 @@ import pytest
 from dagster_aws.s3 import S3Resource
 
 from pixverse_dagster.core.clip import Clip
-from pixverse_dagster.core.layout import encode_row, manifest_key, task_folder
+from pixverse_dagster.core.layout import encode_row, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.task import Task
@@ -191,9 +191,9 @@ def test_a_store_that_fails_at_any_step_leaves_what_the_next_run_completes(
             broken = collect_all(session, Breaks(root, at, after=after), [task])[task.row]
             assert broken.manifest is None
             assert "the disk" in broken.problem
-            left = {key: data for key, data in contents(LocalStore(root)).items() if key.startswith(folder)}
+            left = {key: data for key, data in contents(LocalStore(root)).items() if key.startswith(str(folder))}
             assert len(left) == (at if after else at - 1)
-            assert (manifest_key(folder) in left) is (after and at == steps)
+            assert (folder.manifest in left) is (after and at == steps)
             assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
             manifest = manifest_of(collect_all(session, LocalStore(root), [task])[task.row])
             whole = contents(LocalStore(root))
@@ -243,7 +243,7 @@ def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(server: 
     store = LocalStore(tmp_path / "store")
     with session_in(tmp_path, server.url) as session:
         (task,) = succeeded_tasks(session, [make_row()])
-        path, key = tmp_path / "other", manifest_key(task_folder(task))
+        path, key = tmp_path / "other", task_folder(task).manifest
         path.write_bytes(b"{}")
         store.put_new(key, path, sha256="", content_type="application/json")
         found = collect_all(session, store, [task])["kite"]
@@ -365,8 +365,8 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
     store = LocalStore(tmp_path / "store")
     with session_in(tmp_path, server.url) as session:
         tasks = succeeded_tasks(session, make_rows(5))
-        (tmp_path / "store" / task_folder(tasks[2])).parent.mkdir(parents=True)
-        (tmp_path / "store" / task_folder(tasks[2])).write_bytes(b"a file where a folder must be")
+        (tmp_path / "store" / str(task_folder(tasks[2]))).parent.mkdir(parents=True)
+        (tmp_path / "store" / str(task_folder(tasks[2]))).write_bytes(b"a file where a folder must be")
         found = collect_all(session, store, tasks)
         assert session.ledger.tasks.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]
@@ -378,7 +378,7 @@ def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(ser
     clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
     with session_in(tmp_path, server.url) as session, dg.instance_for_test() as instance:
         tasks = succeeded_tasks(session, make_rows(3))
-        taken = tmp_path / "store" / manifest_key(task_folder(tasks[1]))
+        taken = tmp_path / "store" / task_folder(tasks[1]).manifest
         taken.parent.mkdir(parents=True)
         taken.write_text("something else")
 

@@ -267,27 +267,27 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
         task, mine = ledger.claim(NAME, make_row(f"r{next(number)}", model), ClaimTerms(RUN, NOW, 60, None, Budget()))
         assert mine
         try:
-            task = ledger.accept(task, provider.read_submit(answer(200, submit), task.client_reference), NOW, NOW)
+            task = ledger.accept(task, provider.read_submit(answer(200, submit), task.client_reference), NOW, NOW).task
         except Refused as error:
-            assert ledger.refuse(task, str(error)).state is TaskState.REFUSED
+            assert ledger.refuse(task, str(error)).task.state is TaskState.REFUSED
             return
         except OutcomeUnknown as error:
-            assert ledger.mark_unknown(task, str(error), None).state is TaskState.UNKNOWN
-            task = ledger.accept(task, Accepted(UUID), NOW, NOW)
+            assert ledger.mark_unknown(task, str(error), None).task.state is TaskState.UNKNOWN
+            task = ledger.accept(task, Accepted(UUID), NOW, NOW).task
         assert task.state is TaskState.SUBMITTED
         try:
             fact = provider.read_poll(answer(200, poll), [TaskRef(UUID, 2)])[UUID]
         except ReadFailed as error:
             fact = Running(note=str(error))
         if isinstance(fact, Succeeded):
-            kept = ledger.succeed(task, fact, NOW)
+            kept = ledger.succeed(task, fact, NOW).task
             assert (kept.state, kept.urls, kept.seeds, kept.cost_usd) == (
                 TaskState.SUCCEEDED, fact.urls, fact.seeds, fact.cost_usd)  # fmt: skip
         elif isinstance(fact, Failed):
-            assert ledger.fail(task, fact, NOW).kind is fact.kind
+            assert ledger.fail(task, fact, NOW).task.kind is fact.kind
         else:
             note = fact.note if isinstance(fact, Running) else ""
-            assert ledger.keep_polling(task, note, NOW).state is TaskState.SUBMITTED
+            assert ledger.keep_polling(task, note, NOW).task.state is TaskState.SUBMITTED
 
     check()
 
@@ -620,8 +620,8 @@ def test_a_hostile_result_leaves_the_store_empty_and_the_task_adoptable(tmp_path
     try:
         with session_in(tmp_path, "http://127.0.0.1:9", Setup(download=rules)) as session:
             task, _ = session.ledger.claim(NAME, make_row(), ClaimTerms(RUN, NOW, 60, None, Budget()))
-            task = session.ledger.accept(task, Accepted("t1"), NOW, NOW)
-            task = session.ledger.succeed(task, Succeeded((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time())
+            task = session.ledger.accept(task, Accepted("t1"), NOW, NOW).task
+            task = session.ledger.succeed(task, Succeeded((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time()).task
             with bounded(2 * MOST_SECONDS):
                 (collected,) = collect_tasks(session, store, [task])
             assert "not stored" in collected.problem

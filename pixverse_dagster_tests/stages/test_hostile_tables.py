@@ -73,7 +73,7 @@ def judge(reading: TableReading, root: Path, lines: int) -> None:
         assert row.id
         assert row.id == row.id.strip()
         assert not CONTROL.search(row.id)
-        folder = clip_folder(NAME, row.id, row.digest, row.take)
+        folder = str(clip_folder(NAME, row.id, row.digest, row.take))
         assert all(FOLDER.fullmatch(part) for part in folder.split("/"))
         assert Path(store.uri(folder)).relative_to(root.resolve()).as_posix() == folder
         folders.add(folder.rsplit("/", 1)[0])

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Move, Task
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
@@ -286,7 +286,7 @@ def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator
         poll_due(session, 10)
     assert states(session.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
     # Should the process not be dead after all, what it is told now changes nothing.
-    assert {session.ledger.refuse(task, "busy").state for task in tasks} == {TaskState.SUBMITTED}
+    assert {session.ledger.refuse(task, "busy").task.state for task in tasks} == {TaskState.SUBMITTED}
     assert {one["client_reference"] for one in server.tasks()} == {task.client_reference for task in tasks}
     assert len(server.tasks()) == 2
 
@@ -452,7 +452,7 @@ class Jammed(Ledger):
 
     def accept(
         self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
-    ) -> Task:
+    ) -> Move:
         """Fail as the database driver would, then work."""
         self.failures -= 1
         if self.failures >= 0:

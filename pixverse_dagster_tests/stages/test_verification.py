@@ -19,7 +19,7 @@ from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, make_row, se
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 ROWS = (make_row("kite", outputs=2), make_row("a b", HIGHWAY), make_row("boat", output_format="WEBM"))
-KITE, BOAT = (clip_folder(NAME, row.id, row.digest, row.take) for row in (ROWS[0], ROWS[2]))
+KITE, BOAT = (str(clip_folder(NAME, row.id, row.digest, row.take)) for row in (ROWS[0], ROWS[2]))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_other_pipelines_and_clips_under_way_are_no_disagreement(home: Path, che
     """What another pipeline stores, and what a task that is not done has stored so far, is left out."""
     row = make_row("under way")
     for folder in (clip_folder("posters", "kite", row.digest, 1), clip_folder(NAME, row.id, row.digest, 1)):
-        place = home / "store" / folder / "1.mp4"
+        place = home / "store" / folder.output(1, "mp4")
         place.parent.mkdir(parents=True)
         place.write_bytes(b"clip")
     assert check().disagreements == ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.orchestration.events.log import latest_materialization, task_event_id
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, task_metadata, version_tags
@@ -115,7 +115,7 @@ def clip_event(
         "pixverse/outputs_asked": manifest.outputs_asked,
         "dagster/uri": store.uri(first.key),
         "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
-        "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(manifest_key(folder))),
+        "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(folder.manifest)),
     }
     if page := store.page(first.key):
         metadata["pixverse/clip"] = dg.MetadataValue.url(page)

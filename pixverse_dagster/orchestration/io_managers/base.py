@@ -9,7 +9,7 @@ import dagster as dg
 
 from pixverse_dagster.core.clip import Clip
 from pixverse_dagster.core.errors import NotReady, TaskFailed
-from pixverse_dagster.core.layout import manifest_key, task_folder
+from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.clips import report_clip
@@ -101,7 +101,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         return clips[wanted[0]]
 
     def _load(self, store: ClipStore, task: Task) -> Clip:
-        return Clip(read_manifest(store, manifest_key(task_folder(task))), store)
+        return Clip(read_manifest(store, task_folder(task).manifest), store)
 
 
 def _is_mapping(annotation: Any) -> bool:

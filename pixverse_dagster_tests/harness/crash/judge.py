@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from pixverse_dagster.core.layout import clip_folder, manifest_key
+from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.advice import describe_trouble
@@ -151,7 +151,7 @@ def _check_stored(home: Home, task: Task, charged: list[dict[str, Any]]) -> Iter
     """The one charged task's clips, byte for byte, are the row's files, and nothing else is."""
     folder = clip_folder("demo", task.row, task.digest, task.take)
     try:
-        manifest = read_manifest(home.store, manifest_key(folder))
+        manifest = read_manifest(home.store, folder.manifest)
     except FileNotFoundError:
         yield f"row {task.row!r} is stored without a manifest"
         return
