@@ -12,34 +12,13 @@ import click
 import dagster as dg
 
 from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.orchestration.environment import PREFIX, variables
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
 ENVIRONMENT_FILE = "pixverse.env"
-
-
-_LIVE_SETTINGS = tuple(
-    f"PIXVERSE_{name}"
-    for name in [
-        "NAME",
-        "PROMPTS",
-        "ROWS",
-        "MODEL",
-        "IMAGE_BASE",
-        "CLIPS_DIR",
-        "S3_BUCKET",
-        "S3_PREFIX",
-        "LEDGER_URL",
-        "BUDGET",
-        "PRICES",
-        "RETRY",
-        "CHECKS",
-        "ACCOUNTS",
-        "PACE",
-    ]
-)
 
 
 _DAGSTER_YAML = "telemetry:\n  enabled: false\n"
@@ -108,7 +87,8 @@ def prepare_home(home: Path, settings: dict[str, str]) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text(_DAGSTER_YAML)
-    merged = {**dict.fromkeys(_LIVE_SETTINGS, ""), **_read_settings(home), **settings, "PIXVERSE_MODE": "simulator"}
+    own = {variable.name: "" for variable in variables() if variable.name.startswith(PREFIX)}
+    merged = {**own, **_read_settings(home), **settings, "PIXVERSE_MODE": "simulator"}
     (home / ENVIRONMENT_FILE).write_text("".join(f"{name}={value}\n" for name, value in merged.items()))
     os.environ.update(merged | {"DAGSTER_HOME": str(home)})
     return home
@@ -118,7 +98,7 @@ def _read_settings(home: Path) -> dict[str, str]:
     path = home / ENVIRONMENT_FILE
     lines = path.read_text().splitlines() if path.exists() else []
     pairs = (line.partition("=") for line in lines)
-    return {name: value for name, _, value in pairs if name.startswith("PIXVERSE_")}
+    return {name: value for name, _, value in pairs if name.startswith(PREFIX)}
 
 
 @contextmanager

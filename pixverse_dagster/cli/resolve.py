@@ -111,7 +111,7 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
             after = ledger.release(task, settled=_by_hand(now, "another attempt allowed")).task
             project.instance.report_runless_asset_event(ended_event(after, words))
         ledger.queue.add(name, [queued_row(session, asked, words)], now)
-        price = estimate_usd(asked.request, session.pipeline.prices)
+        price = estimate_usd(asked.request, session.options.prices)
     cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
     who = f"The {name}_continue sensor submits it at its next tick, or a run of {name}_submit"
     click.echo(f"row {row!r}: {words}, {cost}. {who}.")

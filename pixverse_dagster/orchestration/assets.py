@@ -63,7 +63,7 @@ def _update_partitions(
     name = spec.partitions.name or ""
     known = set(instance.get_dynamic_partitions(name))
     instance.add_dynamic_partitions(name, [row.id for row in reading.rows if row.id not in known])
-    if spec.keep_removed_partitions:
+    if spec.pipeline.options.keep_removed_partitions:
         return
     kept = {row.id for row in reading.rows} | {problem.row for problem in reading.problems}
     kept |= {task.row for task in session.ledger.tasks.find(spec.name, (*UNDER_WAY, TaskState.UNKNOWN))}

@@ -48,7 +48,7 @@ def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
     The run that stores a clip evaluates it. Executed by itself, it reads the stored clips again, of a partition, of a
     range, or of all rows, and compares them anew: with the manifest's digest, and with the rules as they are now.
     """
-    rules = spec.pipeline.checks
+    rules = spec.pipeline.options.checks
     if not rules.enabled:
         return []
     with warnings.catch_warnings():

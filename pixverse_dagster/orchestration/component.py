@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.orchestration.environment import SIMULATOR_URL
 from pixverse_dagster.orchestration.factory import build_clips_definitions
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
-from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
+from pixverse_dagster.orchestration.io_managers.stores import build_io_manager
 from pixverse_dagster.orchestration.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
 from pixverse_dagster.stages.options import PipelineOptions
+from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables import FileTable, SqlTable
 from pixverse_dagster.transport.download import DownloadRules
-
-_SIMULATOR_URL = "http://127.0.0.1:8765"
-
 
 _SAMPLES = Path(__file__).parents[1] / "samples" / "prompts.csv"
 
@@ -54,30 +54,28 @@ class PromptSource(dg.Model, dg.Resolvable):
     function: str | None = Field(default=None, description="`module:name` of a function that returns the rows.")
 
 
-class LocalStoreSettings(dg.Model, dg.Resolvable):
-    """Clips in a folder."""
-
-    base_dir: str = Field(description="The folder; below the project's root if it is relative.")
-
-
-class S3StoreSettings(dg.Model, dg.Resolvable):
-    """Clips in a bucket. Credentials come from where AWS's own tools find them."""
-
-    bucket: str
-    prefix: str = ""
-    region_name: str | None = None
-    endpoint_url: str | None = Field(default=None, description="Of an S3-compatible store.")
+def _store_choice() -> type[FrozenModel]:
+    """A field for each kind of store, with the settings of the store and of its client."""
+    kinds: dict[str, Any] = {}
+    for store in STORES:
+        settings = load_settings(store)
+        client: dict[str, FieldInfo] = settings.CLIENT_SETTINGS.model_fields if settings.CLIENT_SETTINGS else {}
+        fields: dict[str, Any] = {n: (f.annotation, f) for n, f in [*settings.model_fields.items(), *client.items()]}
+        kinds[store] = (create_model(settings.__name__, __base__=FrozenModel, **fields) | None, None)
+    return create_model("StoreChoice", __base__=FrozenModel, **kinds)
 
 
-class StoreSettings(dg.Model, dg.Resolvable):
-    """Where clips are kept: exactly one of these."""
-
-    local: LocalStoreSettings | None = None
-    s3: S3StoreSettings | None = None
+StoreChoice = _store_choice()
+ProviderName = Literal[tuple(RESOURCES)]  # pyright: ignore[reportInvalidTypeForm, reportUnknownVariableType]
 
 
 def _as_it_is(_context: Any, value: Any) -> Any:
     return value
+
+
+def _with_templates(context: dg.ResolutionContext, value: Any) -> Any:
+    """The settings as they were written, their templates resolved."""
+    return context.resolve_value(value.model_dump(exclude_unset=True) if isinstance(value, FrozenModel) else value)
 
 
 class ClipsScaffolder(dg.Scaffolder[Any]):
@@ -89,7 +87,7 @@ class ClipsScaffolder(dg.Scaffolder[Any]):
         attributes: dict[str, Any] = {
             "name": "".join(letter if letter.isalnum() else "_" for letter in request.target_path.name),
             "prompts": {"path": "prompts.csv"},
-            "simulator": _SIMULATOR_URL,
+            "simulator": SIMULATOR_URL,
             "store": {"local": {"base_dir": "clips"}},
             "options": {"labels": ["campaign", "language"]},
         }
@@ -107,17 +105,24 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     name: str = Field(description="The pipeline's name: the first part of its asset keys; letters, digits and '_'.")
     prompts: PromptSource = Field(description="The prompt table.")
     providers: Annotated[
-        dict[Literal["highway", "runware", "pixwith"], Any],
+        dict[str, Any],
         dg.Resolver(
             _as_it_is,
-            model_field_type=dict[Literal["highway", "runware", "pixwith"], AccountSettings | None],
+            model_field_type=dict[ProviderName, AccountSettings | None],
             description="The accounts that rows may name, with their limits; the key comes from the environment.",
         ),
     ] = Field(default_factory=dict[Any, Any])
     simulator: str | None = Field(
         default=None, description="The simulator's address: all providers are there, and private addresses are allowed."
     )
-    store: StoreSettings = Field(description="Where clips are kept.")
+    store: Annotated[
+        dict[str, Any],
+        dg.Resolver(
+            _with_templates,
+            model_field_type=StoreChoice,
+            description="Where clips are kept: exactly one kind of store, with its settings.",
+        ),
+    ]
     ledger_url_variable: str | None = Field(
         default=None,
         description="The environment variable with the ledger's PostgreSQL URL; SQLite in Dagster's storage without.",
@@ -182,18 +187,14 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     def _io_manager(self, folder: Path) -> ClipIOManager:
         variable = self.ledger_url_variable
         ledger = LedgerResource(url=dg.EnvVar(variable) if variable else None)
-        if (self.store.local is None) == (self.store.s3 is None):
-            raise InvalidTable(f"store of {self.name!r}: give exactly one of local and s3")
-        if self.store.local:
-            return LocalClipIOManager(base_dir=str(folder / self.store.local.base_dir), ledger=ledger)
-        from dagster_aws.s3 import S3Resource  # noqa: PLC0415 - 2 s and 50 MB that a local store need not pay
-
-        from pixverse_dagster.orchestration.io_managers.s3 import S3ClipIOManager  # noqa: PLC0415 - as above
-
-        given = self.store.s3
-        assert given is not None  # noqa: S101 - checked above
-        s3 = S3Resource(region_name=given.region_name, endpoint_url=given.endpoint_url)
-        return S3ClipIOManager(s3=s3, bucket=given.bucket, prefix=given.prefix, ledger=ledger)
+        chosen = {store: given for store, given in self.store.items() if given is not None}
+        if len(chosen) != 1:
+            raise InvalidTable(f"store of {self.name!r}: give exactly one of {' and '.join(STORES)}")
+        (store, given), *_ = chosen.items()
+        settings = load_settings(store)
+        own = {name: value for name, value in given.items() if name in settings.model_fields}
+        client = {name: value for name, value in given.items() if name not in settings.model_fields}
+        return build_io_manager(settings.model_validate(own).below(folder), client, ledger)
 
 
 def _variable(name: str, who: str) -> str:

@@ -22,7 +22,6 @@ from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.session import Pipeline
 from pixverse_dagster.tables import AssetTable, FileTable, PromptTable, open_table
-from pixverse_dagster.tables.parse import TableRules
 
 
 def build_clips_definitions(
@@ -58,27 +57,11 @@ def build_clips_definitions(
     options = options or PipelineOptions()
     table_asset = _asset_key(prompts)
     table = AssetTable(table_asset.to_user_string()) if table_asset else open_table(prompts, rules=options.download)
-    folder = table.folder if isinstance(table, FileTable) else "."
-    rules = TableRules(options.defaults, options.labels)
-    rules.check()
+    pipeline = Pipeline(name, table, options)
+    pipeline.rules.check()
     spec = PipelineSpec(
-        pipeline=Pipeline(
-            name=name,
-            table=table,
-            rules=rules,
-            image_base=options.image_base or folder,
-            read_image_urls=options.read_image_urls,
-            pace=options.pace,
-            budget=options.budget,
-            retry=options.retry,
-            prices=options.prices,
-            checks=options.checks,
-        ),
+        pipeline,
         providers=tuple(resource.PROVIDER.NAME for resource in providers),
-        download=options.download,
-        deadline_seconds=options.deadline_seconds,
-        group_name=options.group_name or name,
-        keep_removed_partitions=options.keep_removed_partitions,
         table_asset=table_asset,
     )
     sensors, schedules = _table_triggers(spec, table, options)

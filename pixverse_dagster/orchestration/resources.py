@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr
 from pixverse_dagster.core.errors import Unauthorized
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
-from pixverse_dagster.providers import Highway, Pixwith, Runware
+from pixverse_dagster.providers import PROVIDERS, Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.sender import HttpSender, Limits
@@ -22,30 +22,17 @@ _TEMPORARY_HOME = ".tmp_dagster_home_"
 """What `dagster dev` and `dg launch` make where DAGSTER_HOME is not set, and delete when they end."""
 
 
-class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
+class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[reportMissingTypeArgument]
     """What every provider resource has: the account's key, and how hard it is driven."""
 
     PROVIDER: ClassVar[type[Provider]]
 
     api_key: str = Field(repr=False, description="The account's API key; give it as EnvVar.")
     base_url: str | None = Field(default=None, description="The provider's address, where it is not the public one.")
-    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls under way at once, per process.")
-    submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
     max_open_tasks: int | None = Field(
         default=None,
         ge=1,
         description="Tasks under way at the provider at once, over every process and pipeline of the ledger.",
-    )
-    connect_timeout_seconds: float = Field(default=10, gt=0)
-    submit_timeout_seconds: float = Field(
-        default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
-    )
-    poll_timeout_seconds: float = Field(default=30, gt=0)
-    max_attempts: int = Field(
-        default=5, ge=1, description="Sends of a submit that was refused for its pace or never left."
-    )
-    backoff_seconds: float = Field(
-        default=1, ge=0, description="First wait before sending again; doubles, at most 60 s."
     )
 
     @classmethod
@@ -56,8 +43,7 @@ class ProviderResource(dg.ConfigurableResource):  # pyright: ignore[reportMissin
         """A client for this account. Close it after use. Raises Unauthorized if the key is empty."""
         if not self.api_key.strip():
             raise Unauthorized(f"the API key for {self.PROVIDER.NAME} is empty. Nothing was sent; set it and run again")
-        names = set(Limits.model_fields) & set(type(self).model_fields)
-        limits = Limits(**{name: getattr(self, name) for name in names})
+        limits = Limits(**{name: getattr(self, name) for name in Limits.model_fields})
         return ProviderClient(
             self.PROVIDER(self.api_key.strip(), self.base_url), HttpSender(limits), self.max_open_tasks
         )
@@ -81,9 +67,17 @@ class PixwithResource(ProviderResource):
     PROVIDER = Pixwith
 
 
-RESOURCES: Mapping[str, type[ProviderResource]] = {
-    resource.PROVIDER.NAME: resource for resource in (HighwayResource, RunwareResource, PixwithResource)
-}
+_WRITTEN: tuple[type[ProviderResource], ...] = (HighwayResource, RunwareResource, PixwithResource)
+
+
+def _resource_of(provider: type[Provider]) -> type[ProviderResource]:
+    """The class above, or, of a provider that has none there, one that is made in the same way."""
+    written = next((one for one in _WRITTEN if one.PROVIDER is provider), None)
+    body = {"PROVIDER": provider, "__doc__": provider.__doc__, "__module__": __name__}
+    return written or type(f"{provider.__name__}Resource", (ProviderResource,), body)
+
+
+RESOURCES: Mapping[str, type[ProviderResource]] = {provider.NAME: _resource_of(provider) for provider in PROVIDERS}
 """Every provider's resource, by the provider's name."""
 
 

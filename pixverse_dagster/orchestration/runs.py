@@ -68,7 +68,7 @@ def generate_clips(
         session, store, lambda rows: submit_reported(session, rows, context.log_event, adopted=adopted)
     )
     withheld: dict[str, str] = {}
-    with closing(delivery.run(keys, spec.deadline_seconds)) as found:
+    with closing(delivery.run(keys, spec.pipeline.options.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
                 if problem := report_clip(context, session, store, collected):

@@ -84,7 +84,7 @@ def build_submit_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
     )
     def submit_new(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with spec.open(context.resources, context.instance) as session:
-            wanted, plan = queue_new_rows(session, spec.pipeline.pace.collect_batch)
+            wanted, plan = queue_new_rows(session, spec.pipeline.options.pace.collect_batch)
         left = len(plan.lines) - len(wanted)
         words = f"{len(wanted)} new rows asked for, about {plan.cost_usd:.3f} USD"
         over = next((line.note for line in plan.lines if line.verdict is Verdict.OVER_BUDGET), "")
@@ -117,7 +117,7 @@ def build_table_sensor(spec: PipelineSpec, table: FileTable) -> dg.SensorDefinit
 
 def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
     """A run for the clips that are ready, if it is time for one, and what is under way, in words."""
-    name, pace, ledger, now = session.pipeline.name, session.pipeline.pace, session.ledger, session.clock()
+    name, pace, ledger, now = session.pipeline.name, session.options.pace, session.ledger, session.clock()
     ready = ledger.tasks.ready(name, now, pace.collect_batch)
     counts = ledger.tasks.counts(name)
     pending = sum(counts.get(state, 0) for state in OCCUPIES_SLOT)
@@ -129,7 +129,7 @@ def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
 
 def _submit_request(session: Session, last_at: float) -> tuple[dg.RunRequest | None, str]:
     """A run for rows whose turn has come, and how many wait, in words."""
-    name, pace, waiting, now = session.pipeline.name, session.pipeline.pace, session.ledger.queue, session.clock()
+    name, pace, waiting, now = session.pipeline.name, session.options.pace, session.ledger.queue, session.clock()
     due = waiting.due(name, now)
     turn = choose_submit_batch(due, find_room(session), now - last_at, pace) if due else []
     waiting.lease(name, turn, now + pace.collect_request_seconds)

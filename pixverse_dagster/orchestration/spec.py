@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -12,7 +12,7 @@ from pixverse_dagster.core.errors import NotSent
 from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_stop
 from pixverse_dagster.orchestration.resources import LedgerResource, ProviderResource
 from pixverse_dagster.stages.session import Pipeline, Session
-from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster.transport.download import Downloader
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,6 @@ class PipelineSpec:
 
     pipeline: Pipeline
     providers: tuple[str, ...]
-    download: DownloadRules = field(default_factory=DownloadRules)
-    deadline_seconds: float = 1800
-    group_name: str | None = None
-    keep_removed_partitions: bool = True
     table_asset: dg.AssetKey | None = None
     """The asset whose value is the prompt table, where it is one."""
 
@@ -35,6 +31,11 @@ class PipelineSpec:
     def name(self) -> str:
         """The pipeline's name."""
         return self.pipeline.name
+
+    @property
+    def group_name(self) -> str:
+        """The group that the assets are shown in."""
+        return self.pipeline.options.group_name or self.name
 
     @property
     def partitions(self) -> dg.DynamicPartitionsDefinition:
@@ -72,7 +73,7 @@ class PipelineSpec:
             pipeline=self.pipeline,
             ledger=ledger.get_ledger(instance),
             clients={name: resource.get_client() for name, resource in clients.items()},
-            downloader=Downloader(self.download),
+            downloader=Downloader(self.pipeline.options.download),
             run_id=run_id,
             clock=time.time,
             stopped=stopped,

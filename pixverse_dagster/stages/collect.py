@@ -58,7 +58,7 @@ def collect_tasks(session: Session, store: ClipStore, batch: Sequence[Task]) -> 
     The ledger says `stored` when the caller comes back for the next: by then it has recorded the event.
     """
     pool = ThreadPoolExecutor(session.downloader.rules.max_concurrency)
-    lease_seconds = session.pipeline.pace.collect_lease_seconds
+    lease_seconds = session.options.pace.collect_lease_seconds
     waiting = {task.id: task for task in batch}
     renew_at = session.clock() + lease_seconds / 3
     session.ledger.lease_collect(batch, session.clock() + lease_seconds)
@@ -86,18 +86,18 @@ def _collect_safely(session: Session, store: ClipStore, task: Task) -> Collected
         if isinstance(error, ResultExpired):
             task = _expire(session, task)
         if task.state is TaskState.SUCCEEDED:
-            retry_at = session.clock() + session.pipeline.pace.collect_wait(task.collects)
+            retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
             task = session.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at).task
         return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
     if collected.manifest is None:
         return collected
-    return replace(collected, findings=check_clip(store, collected.manifest, task.request, session.pipeline.checks))
+    return replace(collected, findings=check_clip(store, collected.manifest, task.request, session.options.checks))
 
 
 def _expire(session: Session, task: Task) -> Task:
     """A result that stays away past its documented lifetime is given up; before that it may come back."""
     age = session.clock() - (task.finished_at or task.claimed_at)
-    if age <= session.pipeline.pace.result_lifetime_seconds:
+    if age <= session.options.pace.result_lifetime_seconds:
         return task
     return session.ledger.fail(
         task, Failed(FailureKind.EXPIRED, f"the result URL expired; gone for {age / 60:.0f} min"), session.clock()

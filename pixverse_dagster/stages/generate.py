@@ -37,7 +37,7 @@ class GenerateRun:
         self._tasks: dict[str, Task] = {}
         self._waits: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
-        self._pause_seconds = min(session.pipeline.pace.first_poll_seconds / 5, 1.0)
+        self._pause_seconds = min(session.options.pace.first_poll_seconds / 5, 1.0)
         self._next_look = 0.0
         self._next_turn = 0.0
         self.problems: dict[str, str] = {}
@@ -71,7 +71,7 @@ class GenerateRun:
                 else:
                     self.problems[submission.row] = submission.problem
                 yield from self._look()
-        pace = self._session.pipeline.pace
+        pace = self._session.options.pace
         self._next_turn = time.monotonic() + pace.first_poll_seconds
         if self._waits:
             # Who waits here is submitted here, for as long as this run lives.
@@ -87,7 +87,7 @@ class GenerateRun:
         for task in found:
             if (trouble := describe_trouble(task)) and not task.resolves_itself:
                 del self._tasks[task.row]
-                if may_attempt(self._session.ledger.tasks.attempts(task), self._session.pipeline.retry):
+                if may_attempt(self._session.ledger.tasks.attempts(task), self._session.options.retry):
                     self._waits[task.row] = trouble
                 else:
                     self.problems[task.row] = trouble
@@ -101,7 +101,7 @@ class GenerateRun:
         for collected in collect_tasks(self._session, self._store, due):
             task = collected.task
             if collected.manifest is None and task.state is TaskState.SUCCEEDED:
-                wait = self._session.pipeline.pace.collect_wait(task.collects)
+                wait = self._session.options.pace.collect_wait(task.collects)
                 self._not_before[task.row] = time.monotonic() + wait
                 continue
             del self._tasks[task.row]

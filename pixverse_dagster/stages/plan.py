@@ -12,9 +12,14 @@ from pixverse_dagster.stages.session import Session
 
 def plan_rows(session: Session, rows: Iterable[Row], problems: Iterable[Problem] = ()) -> Plan:
     """What submitting these rows, given in table order, would do: what `plan` shows is what a submission goes by."""
-    pipeline, ledger = session.pipeline, session.ledger
+    name, options, ledger = session.pipeline.name, session.options, session.ledger
     rows = list(rows)
-    spent = ledger.spent(pipeline.name, session.run_id, session.clock()) if pipeline.budget.limits else NOTHING_SPENT
-    tasks = ledger.tasks.find(pipeline.name, keys=[row.id for row in rows])
-    waits = {entry.row: entry.reason for entry in ledger.queue.find(pipeline.name)}
-    return make_plan(rows, problems, tasks, PlanInputs(pipeline.prices, pipeline.budget, spent, pipeline.retry, waits))
+    spent = ledger.spent(name, session.run_id, session.clock()) if options.budget.limits else NOTHING_SPENT
+    tasks = ledger.tasks.find(name, keys=[row.id for row in rows])
+    waits = {entry.row: entry.reason for entry in ledger.queue.find(name)}
+    return make_plan(
+        rows,
+        problems,
+        tasks,
+        PlanInputs(options.prices, options.budget, spent, options.retry, waits),
+    )

@@ -61,7 +61,7 @@ def poll_due(session: Session, budget_seconds: float) -> PollReport:
             errors.append(f"no resource for provider {provider!r}")
             for task in group:
                 # Out of the way of the others, which would never be reached behind them.
-                session.ledger.keep_polling(task, errors[-1], session.clock() + session.pipeline.pace.max_poll_seconds)
+                session.ledger.keep_polling(task, errors[-1], session.clock() + session.options.pace.max_poll_seconds)
             continue
         batches += [(client, batch) for batch in chunked(group, client.provider.POLL_BATCH)]
     batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
@@ -89,7 +89,7 @@ def _queue_retries(session: Session, ended: Sequence[Task]) -> None:
     again = [
         QueuedRow(t.row, t.digest, t.account, t.run_id, f"attempt {t.attempt} failed ({t.kind}): its retry is due", now)
         for t in ended
-        if t.state is TaskState.FAILED and may_attempt(ledger.tasks.attempts(t), pipeline.retry)
+        if t.state is TaskState.FAILED and may_attempt(ledger.tasks.attempts(t), pipeline.options.retry)
     ]
     ledger.queue.add(pipeline.name, again, now)
 
@@ -112,7 +112,7 @@ def _poll_batch(
     try:
         facts = client.poll([TaskRef(task.task_id or "", task.request.outputs_asked()) for task in asked])
     except (ReadFailed, NotSent) as error:
-        wait = session.pipeline.pace.first_poll_seconds
+        wait = session.options.pace.first_poll_seconds
         for task in asked:
             session.ledger.keep_polling(task, f"last poll failed: {error}"[:300], session.clock() + wait)
         return seen, str(error)
@@ -132,10 +132,10 @@ def refresh(session: Session, task: Task) -> Task:
 
 def _record(session: Session, task: Task, fact: PollFact) -> Task:
     now = session.clock()
-    fact = judge_answer(task, fact, now, session.pipeline.pace)
+    fact = judge_answer(task, fact, now, session.options.pace)
     if isinstance(fact, Succeeded):
         return session.ledger.succeed(task, fact, now).task
     if isinstance(fact, Failed):
         return session.ledger.fail(task, fact, now).task
     note = fact.note if isinstance(fact, Running) else MISSING_NOTE
-    return session.ledger.keep_polling(task, note, now + session.pipeline.pace.poll_wait(task.polls)).task
+    return session.ledger.keep_polling(task, note, now + session.options.pace.poll_wait(task.polls)).task

@@ -29,7 +29,7 @@ def resolve_unknown(session: Session, task: Task) -> Task:
     the provider refuses unpaid if it knows it.
     """
     client = session.clients.get(task.provider)
-    now, pace = session.clock(), session.pipeline.pace
+    now, pace = session.clock(), session.options.pace
     if task.state is TaskState.CLAIMED:
         if now < task.claimed_at + pace.claim_lease_seconds:
             return task
@@ -54,7 +54,7 @@ def resolve_unknown(session: Session, task: Task) -> Task:
 
 def ask_again_at(session: Session, client: ProviderClient) -> float | None:
     """When to ask about an unknown outcome by itself: None where only a person can tell."""
-    return session.clock() + session.pipeline.pace.first_poll_seconds if client.provider.REPLAYABLE else None
+    return session.clock() + session.options.pace.first_poll_seconds if client.provider.REPLAYABLE else None
 
 
 def _replay(session: Session, client: ProviderClient, task: Task) -> Accepted:
@@ -69,14 +69,14 @@ def accept(session: Session, task: Task, accepted: Accepted) -> Task:
     The task is paid for: a ledger that cannot be written is tried again, and if it stays so, the error carries the id.
     """
     now = session.clock()
-    first_poll_at = now + session.pipeline.pace.first_poll_wait(accepted.wait_seconds)
+    first_poll_at = now + session.options.pace.first_poll_wait(accepted.wait_seconds)
     waited, wait_seconds = 0.0, _FIRST_WAIT_SECONDS
     while True:
         try:
             return session.ledger.accept(task, accepted, now, first_poll_at).task
         except LedgerFault as error:
             _log.critical("row %r is task %s at %s, not yet recorded", task.row, accepted.task_id, task.provider)
-            if waited >= session.pipeline.pace.record_seconds:
+            if waited >= session.options.pace.record_seconds:
                 raise PixverseError(
                     f"row {task.row!r} was accepted and paid for as task {accepted.task_id} at {task.provider}, but "
                     f"the ledger cannot be written ({type(error).__name__}). Keep the id; when the ledger is back: "

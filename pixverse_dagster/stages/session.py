@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from pixverse_dagster.core.price import Price
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.media.images import ImageSource
-from pixverse_dagster.policy.budget import Budget
-from pixverse_dagster.policy.quality import CheckRules
-from pixverse_dagster.policy.retry import RetryPolicy
-from pixverse_dagster.policy.timing import Pace
-from pixverse_dagster.tables import PromptTable
+from pixverse_dagster.stages.options import PipelineOptions
+from pixverse_dagster.tables import FileTable, PromptTable
 from pixverse_dagster.tables.parse import TableRules
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.download import Downloader
@@ -21,18 +17,21 @@ from pixverse_dagster.transport.download import Downloader
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A `prompts`/`tasks`/`clips` trio: where its rows come from and how it behaves."""
+    """A `prompts`/`tasks`/`clips` trio: its name, where its rows come from, and how it behaves."""
 
     name: str
     table: PromptTable
-    rules: TableRules = field(default_factory=TableRules)
-    image_base: str = "."
-    read_image_urls: bool = True
-    pace: Pace = field(default_factory=Pace)
-    budget: Budget = field(default_factory=Budget)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    prices: Sequence[Price] = ()
-    checks: CheckRules = field(default_factory=CheckRules)
+    options: PipelineOptions = field(default_factory=PipelineOptions)
+
+    @property
+    def rules(self) -> TableRules:
+        """How the table's rows are read."""
+        return TableRules(self.options.defaults, self.options.labels)
+
+    @property
+    def image_base(self) -> str:
+        """Where relative images are: as the options have it, else the table's own folder."""
+        return self.options.image_base or (self.table.folder if isinstance(self.table, FileTable) else ".")
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,11 @@ class Session:
     stopped: Callable[[], bool] = bool
     """Whether a person wants no further submits of this run; never, unless told how to find out."""
 
+    @property
+    def options(self) -> PipelineOptions:
+        """The pipeline's options."""
+        return self.pipeline.options
+
     def account_name(self, provider: str) -> str:
         """What the ledger calls the provider account that this session uses."""
         client = self.clients.get(provider)
@@ -55,7 +59,7 @@ class Session:
 
     def images(self) -> ImageSource:
         """Where this pipeline's input images are."""
-        return ImageSource(self.pipeline.image_base, self.downloader, read_urls=self.pipeline.read_image_urls)
+        return ImageSource(self.pipeline.image_base, self.downloader, read_urls=self.options.read_image_urls)
 
     def close(self) -> None:
         """Close every connection to providers and result hosts."""

@@ -148,10 +148,10 @@ class _AccountSubmitter:
         return ClaimTerms(
             run_id=session.run_id,
             now=session.clock(),
-            lease_seconds=pipeline.pace.claim_lease_seconds,
-            estimate_usd=estimate_usd(row.request, pipeline.prices),
-            budget=pipeline.budget,
-            retry=pipeline.retry,
+            lease_seconds=pipeline.options.pace.claim_lease_seconds,
+            estimate_usd=estimate_usd(row.request, pipeline.options.prices),
+            budget=pipeline.options.budget,
+            retry=pipeline.options.retry,
             account=self._name,
             max_open_tasks=client.max_open_tasks,
         )
@@ -196,7 +196,7 @@ class _AccountSubmitter:
         with self._lock:
             if self._busy:
                 return
-            rest = max(session.pipeline.pace.hold_wait(self._hold.strikes), error.retry_after_seconds or 0)
+            rest = max(session.options.pace.hold_wait(self._hold.strikes), error.retry_after_seconds or 0)
             reason = f"{self.provider} asked to slow down: left alone for {rest:.0f} s"
             self._hold = RateLimitHold(session.clock() + rest, self._hold.strikes + 1, reason)
             self._busy = reason

@@ -1,1 +1,21 @@
 """Where clips are kept: a store is a file here and a line in STORES. May import: core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pixverse_dagster.storage.base import StoreSettings, import_name
+
+STORES: Mapping[str, str] = {
+    "local": "pixverse_dagster.storage.local:LocalSettings",
+    "s3": "pixverse_dagster.storage.s3:S3Settings",
+}
+"""The settings of each kind of store, loaded when they are used. The first one is the default.
+
+Components, the environment, IO managers and the documents derive from these settings.
+"""
+
+
+def load_settings(store: str) -> type[StoreSettings]:
+    """The settings of a kind of store. Raises KeyError for one that is not there."""
+    return import_name(STORES[store])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
+
+from pixverse_dagster.core.values import FrozenModel
 
 
 class ClipStore(Protocol):
@@ -40,3 +45,35 @@ class ClipStore(Protocol):
     def scratch(self) -> Path | None:
         """A folder for files on their way into the store, where one makes storing cheaper."""
         ...
+
+
+@dataclass(frozen=True)
+class FromVariable:
+    """The environment variable that a setting is read from, where it is not `PIXVERSE_<STORE>_<SETTING>`."""
+
+    name: str
+
+
+class StoreSettings(FrozenModel):
+    """How a kind of store is configured; `open_store` makes it."""
+
+    NAME: ClassVar[str]
+    CLIENT: ClassVar[str] = ""
+    """The Dagster resource that makes the store's client, as `module:class`; none where the store needs none."""
+    CLIENT_SETTINGS: ClassVar[type[FrozenModel] | None] = None
+    """What that resource is made with."""
+
+    @abstractmethod
+    def open_store(self, client: Any = None) -> ClipStore:
+        """The store, with its client where it has one. Cheap to call."""
+
+    def below(self, folder: Path) -> Self:
+        """The same settings for a project in this folder: where a setting is a path, a relative one is below it."""
+        del folder
+        return self
+
+
+def import_name(path: str) -> Any:
+    """What `module:name` means."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

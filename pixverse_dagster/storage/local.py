@@ -8,9 +8,32 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO, ClassVar, Self
+
+from pydantic import Field
+
+from pixverse_dagster.storage.base import FromVariable, StoreSettings
 
 _LEFT_SECONDS = 86_400
+
+
+class LocalSettings(StoreSettings):
+    """Clips below a directory."""
+
+    NAME: ClassVar[str] = "local"
+
+    base_dir: Annotated[str, FromVariable("PIXVERSE_CLIPS_DIR")] = Field(
+        description="The directory; made if it is not there. A component's is below the project's root."
+    )
+
+    def open_store(self, client: Any = None) -> LocalStore:
+        """The directory as a store."""
+        del client
+        return LocalStore(self.base_dir)
+
+    def below(self, folder: Path) -> Self:
+        """A relative directory is below the project's folder."""
+        return self.model_copy(update={"base_dir": str(folder / self.base_dir)})
 
 
 class LocalStore:

@@ -5,15 +5,43 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, ClassVar, cast
 from urllib.parse import urlencode, urlsplit
 
+from pydantic import Field
+
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.storage.base import FromVariable, StoreSettings
 
 _TAKEN = {"PreconditionFailed", "412"}
 _RACING = {"ConditionalRequestConflict", "409"}
 _ABSENT = {"NoSuchKey", "NotFound", "404"}
 _RACES = 5
+
+
+class S3ClientSettings(FrozenModel):
+    """Which S3. Credentials come from where AWS's own tools find them."""
+
+    region_name: Annotated[str | None, FromVariable("AWS_REGION")] = Field(default=None, description="The AWS region.")
+    endpoint_url: Annotated[str | None, FromVariable("AWS_ENDPOINT_URL_S3")] = Field(
+        default=None, description="The address of an S3-compatible store."
+    )
+
+
+class S3Settings(StoreSettings):
+    """Clips in a bucket."""
+
+    NAME: ClassVar[str] = "s3"
+    CLIENT: ClassVar[str] = "dagster_aws.s3:S3Resource"
+    CLIENT_SETTINGS: ClassVar[type[FrozenModel] | None] = S3ClientSettings
+
+    bucket: str = Field(description="The bucket; it must exist.")
+    prefix: str = Field(default="", description="A prefix for every key, without leading slash.")
+
+    def open_store(self, client: Any = None) -> S3Store:
+        """The bucket as a store."""
+        return S3Store(client, self.bucket, self.prefix)
 
 
 class S3Store:

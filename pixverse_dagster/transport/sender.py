@@ -37,14 +37,22 @@ class Call(Enum):
 class Limits(FrozenModel):
     """How hard one provider account is driven."""
 
-    max_concurrency: int = Field(default=3, ge=1, le=64)
-    submits_per_minute: float | None = Field(default=None, gt=0)
+    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls under way at once, per process.")
+    submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
     connect_timeout_seconds: float = Field(default=10, gt=0)
-    submit_timeout_seconds: float = Field(default=60, gt=0)
+    submit_timeout_seconds: float = Field(
+        default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
+    )
     poll_timeout_seconds: float = Field(default=30, gt=0)
-    max_attempts: int = Field(default=5, ge=1)
-    backoff_seconds: float = Field(default=1, ge=0)
-    max_wait_seconds: float = Field(default=60, ge=0)
+    max_attempts: int = Field(
+        default=5, ge=1, description="Sends of a submit that was refused for its pace or never left."
+    )
+    backoff_seconds: float = Field(default=1, ge=0, description="First wait before sending again; doubles.")
+    max_wait_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="The longest such wait; whoever asks for more is left alone by every process.",
+    )
 
 
 def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: Limits) -> float | None:

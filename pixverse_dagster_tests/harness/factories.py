@@ -25,6 +25,7 @@ from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
 from pixverse_dagster.stages.collect import Collected
 from pixverse_dagster.stages.generate import GenerateRun
+from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.stages.submit import Submission, submit_rows
@@ -149,10 +150,12 @@ def make_session(
         pipeline=Pipeline(
             NAME,
             NoTable(),
-            pace=setup.pace,
-            read_image_urls=setup.read_image_urls,
-            retry=setup.retry,
-            budget=setup.budget,
+            PipelineOptions(
+                pace=setup.pace,
+                read_image_urls=setup.read_image_urls,
+                retry=setup.retry,
+                budget=setup.budget,
+            ),
         ),
         ledger=ledger,
         clients={

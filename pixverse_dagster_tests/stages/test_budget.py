@@ -32,7 +32,8 @@ V6 = "highway/pixverse-v6-i2v"
 
 def with_budget(session: Session, *prices: Price, **limits: float) -> Session:
     """The same session with a budget."""
-    return replace(session, pipeline=replace(session.pipeline, budget=Budget(**limits), prices=prices))
+    options = session.options.model_copy(update={"budget": Budget(**limits), "prices": prices})
+    return replace(session, pipeline=replace(session.pipeline, options=options))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,8 @@ from pixverse_dagster_tests.harness.factories import make_session
 
 url, simulator, run, first = sys.argv[1:]
 with make_session(open_ledger(url), simulator) as session:
-    session = replace(session, run_id=run, pipeline=replace(session.pipeline, budget=Budget(total_usd=22.425)))
+    options = session.options.model_copy(update={"budget": Budget(total_usd=22.425)})
+    session = replace(session, run_id=run, pipeline=replace(session.pipeline, options=options))
     keys = [f"row{n:03}" for n in range(int(first), int(first) + 100)]
     print(sum(submission.sent for submission in submit_rows(session, keys)))
 """

@@ -406,7 +406,7 @@ def test_a_collect_run_keeps_its_rows_while_it_makes_progress_and_frees_them_whe
     with session_in(tmp_path, running.url) as session:
         ledger = session.ledger
         tasks = succeeded_tasks(session, rows)
-        lease = session.pipeline.pace.collect_lease_seconds
+        lease = session.options.pace.collect_lease_seconds
         collecting = collect_tasks(session, LocalStore(tmp_path / "clips"), tasks)
         first = next(collecting)
         now = session.clock()

@@ -52,7 +52,8 @@ FOLDER = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._%-]{1,200}")
 def read_bytes(session: Session, path: Path, data: bytes, base: str = "") -> TableReading:
     """Read a table of these bytes as the `prompts` asset does."""
     path.write_bytes(data)
-    pipeline = replace(session.pipeline, table=FileTable(path), rules=RULES, image_base=base or str(path.parent))
+    own = {"defaults": RULES.defaults, "labels": RULES.labels, "image_base": base or str(path.parent)}
+    pipeline = replace(session.pipeline, table=FileTable(path), options=session.options.model_copy(update=own))
     return read_table(replace(session, pipeline=pipeline))
 
 

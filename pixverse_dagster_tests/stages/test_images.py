@@ -23,10 +23,10 @@ from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import open_ledger
 from pixverse_dagster.media.images import ImageCache, ImageSource
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.read import TableReading, read_table
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.tables import FileTable
-from pixverse_dagster.tables.parse import TableRules
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
@@ -170,7 +170,7 @@ def read(folder: Path, table: str, base: str = ".") -> TableReading:
     path = folder / "rows.csv"
     path.write_text(table)
     downloader = Downloader(DownloadRules(allow_private_network=True, max_attempts=1))
-    pipeline = Pipeline("films", FileTable(path), TableRules(), image_base=base)
+    pipeline = Pipeline("films", FileTable(path), PipelineOptions(image_base=base))
     ledger = open_ledger(sqlite_url(folder / "ledger.db"))
     with Session(pipeline, ledger, {}, downloader, "run-1", lambda: 0.0) as session:
         return read_table(session)

@@ -29,7 +29,7 @@ def report_clip(context: Any, session: Session, store: ClipStore, stored: Collec
     downstream on it, its row fails in the run and in a backfill, and `ClipIOManager.load_input` does not hand it out.
     Materialised again under rules that it passes, it is released.
     """
-    task, rules = stored.task, session.pipeline.checks
+    task, rules = stored.task, session.options.checks
     failed = [finding for finding in stored.findings if not finding.passed]
     withheld = bool(failed) and rules.blocking
     if not withheld:

@@ -19,7 +19,7 @@ from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.base import ClipStore, StoreSettings
 from pixverse_dagster.storage.reading import read_manifest
 
 
@@ -102,6 +102,14 @@ class ClipIOManager(dg.ConfigurableIOManager):
 
     def _load(self, store: ClipStore, task: Task) -> Clip:
         return Clip(read_manifest(store, task_folder(task).manifest), store)
+
+
+class StoreClipIOManager(ClipIOManager, StoreSettings):
+    """An IO manager with the settings of a kind of store, and a resource of the store's name that makes its client."""
+
+    def get_store(self) -> ClipStore:
+        """The store. Cheap to call."""
+        return self.open_store(getattr(self, self.NAME).get_client() if self.CLIENT else None)
 
 
 def _is_mapping(annotation: Any) -> bool:
