@@ -1,4 +1,9 @@
-"""Fixtures that every test module may ask for. A server starts once per run, when the first test needs it."""
+"""Fixtures that every test module may ask for. A server starts once per run, when the first test needs it.
+
+What a fixture needs it imports itself: collecting the pure tests loads neither Dagster nor a server's helpers.
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -6,27 +11,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
-from pixverse_dagster.ledger.ledger import Ledger
-from pixverse_dagster_tests.harness.commands import PACE, Home
-from pixverse_dagster_tests.harness.fixtures import Tell, require
-from pixverse_dagster_tests.harness.servers import (
-    S3Server,
-    Simulator,
-    StartSimulator,
-    delete_bucket,
-    drop_database,
-    new_bucket,
-    new_database,
-    postgres,
-    rgw,
-    running_simulator,
-)
+if TYPE_CHECKING:
+    from pixverse_dagster.ledger.ledger import Ledger
+    from pixverse_dagster_tests.harness.commands import Home
+    from pixverse_dagster_tests.harness.fixtures import Tell
+    from pixverse_dagster_tests.harness.servers import S3Server, Simulator, StartSimulator
 
+TESTS = Path(__file__).parent
 # What the environment must not lend to a test: accounts, keys, other installations, proxies.
 _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
 
@@ -35,6 +30,11 @@ _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTT
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """A function that has figures printed below the summary of the whole run."""
     return lambda what, figures: record_property(f"figures of {what}", str(figures))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The folder that a test stands in is its marker."""
+    item.add_marker(item.path.relative_to(TESTS).parts[0])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -69,6 +69,9 @@ def clean_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from pixverse_dagster_tests.harness.fixtures import require
+    from pixverse_dagster_tests.harness.servers import postgres
+
     require("postgres")
     with postgres(tmp_path_factory.mktemp("postgres")) as url:
         yield url
@@ -77,6 +80,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
+    from pixverse_dagster_tests.harness.servers import drop_database, new_database
+
     url = new_database(postgres_url)
     yield url
     drop_database(url)
@@ -84,6 +89,9 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    from pixverse_dagster_tests.harness.fixtures import require
+    from pixverse_dagster_tests.harness.servers import rgw
+
     require("rgw")
     with rgw(tmp_path_factory.mktemp("rgw")) as server:
         yield server
@@ -92,6 +100,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def s3_bucket(s3_server: S3Server) -> Iterator[tuple[S3Server, str]]:
     """The server, and an empty bucket of the test's own."""
+    from pixverse_dagster_tests.harness.servers import delete_bucket, new_bucket
+
     bucket = new_bucket(s3_server)
     yield s3_server, bucket
     delete_bucket(s3_server, bucket)
@@ -99,6 +109,8 @@ def s3_bucket(s3_server: S3Server) -> Iterator[tuple[S3Server, str]]:
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    from pixverse_dagster_tests.harness.servers import running_simulator
+
     with running_simulator(tmp_path_factory.mktemp("simulator"), generation_seconds=0) as server:
         yield server
 
@@ -113,6 +125,8 @@ def server(shared_server: Simulator) -> Simulator:
 @pytest.fixture
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulator]:
     """A function that starts a simulator; a test may start several, and all stop with it."""
+    from pixverse_dagster_tests.harness.servers import running_simulator
+
     with ExitStack() as running:
 
         def start(
@@ -131,6 +145,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulat
 @pytest.fixture
 def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., Home]:
     """A function that makes a Dagster home, a table and a simulator, and the environment that joins them."""
+    from pixverse_dagster_tests.harness.commands import PACE
 
     def make(table: Path, **options: Any) -> Home:
         running = simulator(**options)
@@ -151,6 +166,8 @@ def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., Home]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new ledger's URL, on each database."""
+    from pixverse_dagster.ledger.engine import sqlite_url
+
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "ledger.db")
     return request.getfixturevalue("postgres_database")
@@ -159,6 +176,9 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A new ledger, on each database."""
+    from pixverse_dagster.ledger.engine import open_engine
+    from pixverse_dagster.ledger.ledger import Ledger
+
     engine = open_engine(ledger_url)
     yield Ledger(engine)
     engine.dispose()
