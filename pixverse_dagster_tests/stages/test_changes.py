@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from pixverse_dagster.core.lifecycle import TaskState
@@ -69,11 +68,3 @@ def test_a_label_a_line_and_an_order_cost_nothing(ledger: Ledger, simulator: Sta
         again = submit_all(session, moved)
         assert not any(submission.sent for submission in again.values())
     assert len(running.tasks()) == 2
-
-
-def test_dagsters_own_limits_on_partition_keys_are_ours() -> None:
-    """What a row id may not have is at least what Dagster refuses in a partition key."""
-    partitions = dg.StaticPartitionsDefinition
-    for mark in ("...", "\n", "\0", "\t"):
-        with pytest.raises(dg.DagsterInvalidDefinitionError):
-            partitions([f"a{mark}b"])

@@ -2,31 +2,22 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-import dagster as dg
 import pytest
-from dagster_aws.s3 import S3Resource
 
 from pixverse_dagster.core.clip import Clip
 from pixverse_dagster.core.layout import encode_row, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest
-from pixverse_dagster.core.task import Task
-from pixverse_dagster.media.probe import probe
-from pixverse_dagster.orchestration.io_managers.base import ClipBatch
-from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
-from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.collect import Collected, collect_tasks
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -41,7 +32,8 @@ from pixverse_dagster_tests.harness.factories import (
     submit_all,
     succeeded_tasks,
 )
-from pixverse_dagster_tests.harness.servers import S3Server, Simulator, StartSimulator
+from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
+from pixverse_dagster_tests.harness.stored import check_manifest, collect_all, manifest_of, read
 
 
 class Recorder(LocalStore):
@@ -75,43 +67,8 @@ class Breaks(LocalStore):
         return created
 
 
-def collect_all(session: Session, store: ClipStore, tasks: Sequence[Task]) -> dict[str, Collected]:
-    return {one.task.row: one for one in collect_tasks(session, store, tasks)}
-
-
-def manifest_of(found: Collected) -> ClipManifest:
-    assert found.manifest is not None, found.problem
-    return found.manifest
-
-
-def read(store: ClipStore, key: str) -> bytes:
-    with store.open(key) as file:
-        return file.read()
-
-
 def contents(store: LocalStore) -> dict[str, bytes]:
     return {key: read(store, key) for key in store.keys(f"{NAME}/clips/")}
-
-
-def produced(server: Simulator, task_id: str) -> list[str]:
-    """The digests of what the provider made, by its own books."""
-    (task,) = (one for one in server.tasks() if one["task_id"] == task_id)
-    return [output["sha256"] for output in task["outputs"]]
-
-
-def check_manifest(server: Simulator, store: ClipStore, manifest: ClipManifest, folder: Path) -> None:
-    """The manifest describes the stored files, and these are what the provider made."""
-    assert [output.sha256 for output in manifest.outputs] == produced(server, manifest.task_id)
-    for output in manifest.outputs:
-        data, poster = read(store, output.key), read(store, output.poster_key)
-        assert hashlib.sha256(data).hexdigest() == output.sha256
-        assert len(data) == output.size_bytes
-        assert poster.startswith(b"\xff\xd8")
-        copy = folder / "copy"
-        copy.write_bytes(data)
-        facts, _ = probe(copy)
-        for name in ("container", "codec", "width", "height", "fps", "duration_seconds", "audio"):
-            assert getattr(output, name) == getattr(facts, name), name
 
 
 def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(server: Simulator, tmp_path: Path):
@@ -155,26 +112,6 @@ def test_a_clip_stands_in_the_fixed_layout_with_its_manifest_last(server: Simula
     assert manifest_of(found["mp4"]).cost.source == "provider"
     assert manifest_of(found["pixwith"]).cost.source == "unknown"
     assert list((tmp_path / "store" / LocalStore.INCOMING).iterdir()) == []
-
-
-def test_a_clip_is_stored_in_s3_as_on_disk(server: Simulator, s3_bucket: tuple[S3Server, str], tmp_path: Path):
-    """The same layout and the same manifest, through dagster-aws's client."""
-    s3, bucket = s3_bucket
-    client: Any = S3Resource(
-        endpoint_url=s3.endpoint_url,
-        region_name=s3.region,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-    ).get_client()
-    store = S3Store(client, bucket, "clips of films")
-    with session_in(tmp_path, server.url) as session:
-        tasks = succeeded_tasks(session, [make_row(outputs=2)])
-        manifest = manifest_of(collect_all(session, store, tasks)["kite"])
-        assert verify(session.ledger, store, NAME).disagreements == ()
-        again = manifest_of(collect_all(session, store, tasks)["kite"])
-    check_manifest(server, store, manifest, tmp_path)
-    assert again == manifest
-    client.close()
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -370,31 +307,6 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
         found = collect_all(session, store, tasks)
         assert session.ledger.tasks.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]
-
-
-@pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own
-def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(server: Simulator, tmp_path: Path):
-    """A clip's event is recorded as the clip lands, so it stays whatever becomes of its run."""
-    clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
-    with session_in(tmp_path, server.url) as session, dg.instance_for_test() as instance:
-        tasks = succeeded_tasks(session, make_rows(3))
-        taken = tmp_path / "store" / task_folder(tasks[1]).manifest
-        taken.parent.mkdir(parents=True)
-        taken.write_text("something else")
-
-        @dg.op(out=dg.Out(io_manager_key="clips"))
-        def collect_rows(context: dg.OpExecutionContext) -> Any:
-            return ClipBatch(session, tasks, context)
-
-        @dg.job(resource_defs={"clips": clips}, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
-        def collect_job() -> None:
-            collect_rows()
-
-        result = collect_job.execute_in_process(instance=instance, raise_on_error=False)
-        stored = {task.row for task in session.ledger.tasks.find(NAME, [TaskState.STORED])}
-        shown = instance.get_materialized_partitions(dg.AssetKey([NAME, "clips"]))
-    assert not result.success
-    assert shown == stored == {tasks[0].row, tasks[2].row}
 
 
 def test_a_collect_run_keeps_its_rows_while_it_makes_progress_and_frees_them_when_it_dies(

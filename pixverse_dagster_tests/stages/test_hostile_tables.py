@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,14 +165,6 @@ def test_only_an_unreadable_table_is_refused_whole(tmp_path: Path):
         check()
 
 
-@pytest.mark.parametrize("kind", ["folder.csv", "folder.jsonl"])
-def test_what_cannot_be_opened_is_no_table(tmp_path: Path, kind: str):
-    """A folder under a table's name is refused like a file that is not there."""
-    (tmp_path / kind).mkdir()
-    with pytest.raises(InvalidTable, match="cannot be read"):
-        list(FileTable(tmp_path / kind).read())
-
-
 # --- JSON Lines
 
 KEYS = st.sampled_from(
@@ -254,29 +245,6 @@ def test_an_image_that_joins_to_no_url_is_a_problem_of_its_row(tmp_path: Path):
 
 
 # --- where rows are kept
-
-
-def test_two_ids_share_a_folder_only_where_case_is_ignored(tmp_path: Path):
-    """Case and normalisation make other folders; where a disk ignores case, ids that differ in nothing else meet.
-
-    The folder is the percent-encoding that the layout fixes, so `Kite` and `kite` are one folder on such a disk.
-    """
-    ids = st.sampled_from(IDS) | st.text(max_size=12)
-
-    @examples(300)
-    @given(ids, ids)
-    def check(one: str, other: str) -> None:
-        assert (encode_row(one) == encode_row(other)) == (one == other)
-        if encode_row(one).lower() == encode_row(other).lower():
-            assert ascii_lower(one) == ascii_lower(other)
-        assert FOLDER.fullmatch(encode_row(one[:15]) or "x")
-
-    check()
-    assert len({encode_row(one) for one in ("é", "e\u0301", "\ufb01", "fi", "K", "\u212a", "\u0131", "i")}) == 8
-
-
-def ascii_lower(text: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: letter.group().lower(), text)
 
 
 def test_a_hostile_id_is_paid_for_once_and_stored_below_the_root(server: Simulator, tmp_path: Path):

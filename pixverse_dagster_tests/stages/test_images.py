@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import struct
 import threading
-import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,36 +14,19 @@ from typing import Any
 import av
 import pytest
 
-from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import open_ledger
 from pixverse_dagster.media.images import ImageCache, ImageSource
-from pixverse_dagster.providers import MODELS
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.read import TableReading, read_table
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.tables import FileTable
 from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster_tests.harness.images import HIGHWAY, PIXWITH, RUNWARE, UUID, png, refusal
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 REFUSED = Path(__file__).parents[1] / "data" / "refused"
-HIGHWAY, RUNWARE, PIXWITH = (
-    MODELS[name].IMAGE_RULES for name in ("highway/pixverse-v6-i2v", "runware/pixverse-v4.5", "pixwith/pixverse-v5")
-)
-UUID = "aac49721-1964-481a-ae78-8a4e29b91402"
-
-
-def png(width: int, height: int, padding: int = 0) -> bytes:
-    """A real, black PNG, with a text chunk that makes it as large as wanted."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    pixels = zlib.compress((b"\0" * (width * 3 + 1)) * height)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    text = chunk(b"tEXt", b"Comment\0" + b"x" * padding)
-    return b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def encoded(codec: str, pixels: str, width: int, height: int) -> bytes:
@@ -112,16 +92,6 @@ def book(tmp_path: Path, downloader: Downloader) -> ImageSource:
     """Images below `tmp_path/images`; what lies beside that folder is out of bounds."""
     (tmp_path / "images").mkdir()
     return ImageSource(str(tmp_path / "images"), downloader)
-
-
-@contextmanager
-def refusal(words: str) -> Generator[None]:
-    """The block must refuse with these words, and leave no secret and no endless text in them."""
-    with pytest.raises(InvalidRow) as refused:
-        yield
-    assert words in str(refused.value)
-    assert "s3cret" not in str(refused.value)
-    assert len(str(refused.value)) < 600
 
 
 # The files that must be refused
@@ -240,54 +210,6 @@ def test_far_too_large_an_image_is_not_read_to_its_end(site: Site, book: ImageSo
         book.check(f"{site.url}/kite.png", HIGHWAY)
 
 
-# Forms
-
-
-def test_runware_takes_files_and_inline_images_as_well(book: ImageSource):
-    """A local path becomes a data URI, a data URI and bare base64 go as they are, and all are one image."""
-    data = png(300, 300)
-    (Path(book.base) / "kite.png").write_bytes(data)
-    inline = base64.b64encode(data).decode()
-    uri = f"data:image/png;base64,{inline}"
-    found = {reference: book.check(reference, RUNWARE) for reference in ("kite.png", uri, inline)}
-    assert {image.digest for image in found.values()} == {f"sha256:{hashlib.sha256(data).hexdigest()}"}
-    assert {image.format for image in found.values()} == {"png"}
-    sent = [book.as_sent(reference, image, RUNWARE) for reference, image in found.items()]
-    assert sent == [uri, uri, inline]
-    assert all(len(image.source) < 60 for image in found.values())
-
-
-def test_runware_takes_an_image_uuid_as_it_is(book: ImageSource):
-    """Its bytes are Runware's own; the digest is the UUID, in one spelling."""
-    for reference in (UUID, UUID.upper()):
-        image = book.check(reference, RUNWARE)
-        assert image.digest == f"uuid:{UUID}"
-        assert book.as_sent(reference, image, RUNWARE) == reference
-
-
-@pytest.mark.parametrize("rules", [HIGHWAY, PIXWITH], ids=["highway", "pixwith"])
-def test_other_providers_take_urls_only(book: ImageSource, rules: ImageRules):
-    """A path, an inline image, a UUID are refused with what to do instead, though the file is there and good."""
-    (Path(book.base) / "kite.png").write_bytes(png(300, 300))
-    with refusal("upload kite.png and give its address, or set image_base to where it is served"):
-        book.check("kite.png", rules)
-    with refusal("takes images by URL only: upload data:image/png;… ("):
-        book.check("data:image/png;base64," + base64.b64encode(png(300, 300)).decode(), rules)
-    with refusal("give an http(s) URL"):
-        book.check(UUID, rules)
-    with refusal("takes images by URL only"):
-        book.check("ftp://assets.example.org/kite.png", rules)
-
-
-@pytest.mark.parametrize(
-    "reference", ["data:image/png;base64,", "data:image/png;base64,!!!", "data:image/png,kite", "data:text/plain,x"]
-)
-def test_a_broken_data_uri_is_refused(book: ImageSource, reference: str):
-    """Nothing is sent for it."""
-    with refusal(""):
-        book.check(reference, RUNWARE)
-
-
 def test_a_url_base_resolves_relative_references(site: Site, downloader: Downloader):
     """Under a base that is a URL, `kite.png` is its URL for every provider; whole URLs and UUIDs stay."""
     site.files["/assets/kite.png"] = png(300, 300)
@@ -299,78 +221,6 @@ def test_a_url_base_resolves_relative_references(site: Site, downloader: Downloa
         assert book.resolve("https://other.example/x.png") == "https://other.example/x.png"
         assert book.resolve(UUID) == UUID
     assert site.asked == ["/assets/kite.png"] * 2
-
-
-def test_unread_urls_are_known_by_their_address(downloader: Downloader):
-    """With reading off nothing is fetched; two addresses are two images, and the address is shown without its query."""
-    book = ImageSource(".", downloader, read_urls=False)
-    one, other = (book.check(f"https://nowhere.invalid/kite.png?s={s}", HIGHWAY) for s in ("s3cret", "other"))
-    assert one.source == other.source == "https://nowhere.invalid/kite.png?…"
-    assert one.digest.startswith("url:")
-    assert one.digest != other.digest
-
-
-# What is never read
-
-
-@pytest.fixture
-def outside(tmp_path: Path, book: ImageSource) -> Path:
-    """A good image beside the image base, and ways that lead to it."""
-    secret = tmp_path / "outside.png"
-    secret.write_bytes(png(300, 300))
-    (Path(book.base) / "link.png").symlink_to(secret)
-    (Path(book.base) / "folder").symlink_to(tmp_path)
-    return secret
-
-
-WAYS_OUT = ["../outside.png", "folder/outside.png", "link.png", "x/../../outside.png", "./../images/../outside.png"]
-
-
-@pytest.mark.parametrize("reference", [*WAYS_OUT, "absolute"])
-def test_a_table_cannot_name_files_outside_its_image_base(book: ImageSource, outside: Path, reference: str):
-    """Not by dots, not by an absolute path, not through a symbolic link."""
-    with refusal("keep images below it"):
-        book.check(str(outside) if reference == "absolute" else reference, RUNWARE)
-
-
-def test_a_path_inside_the_base_may_be_written_in_any_way(book: ImageSource):
-    """Folders, dots that stay inside, an absolute path, a link that stays inside."""
-    base = Path(book.base)
-    (base / "a").mkdir()
-    (base / "a" / "kite.png").write_bytes(png(300, 300))
-    (base / "link.png").symlink_to(base / "a" / "kite.png")
-    for reference in ("a/kite.png", "a/../a/kite.png", str(base / "a" / "kite.png"), "link.png"):
-        assert book.check(reference, RUNWARE).width == 300
-
-
-UNREADABLE = [
-    ("none.png", "No such file"),
-    (".", "Is a directory"),
-    ("kite\0.png", "not a file name"),
-    ("x" * 250 + ".png", "No such file"),
-    ("x" * 4000 + ".png", "too long"),
-    ("file:///etc/hostname", "No such file"),
-]
-
-
-@pytest.mark.parametrize(("reference", "words"), UNREADABLE, ids=range(len(UNREADABLE)))
-def test_a_file_that_cannot_be_read_is_a_problem_of_its_row(book: ImageSource, reference: str, words: str):
-    """With the reason; not an exception that ends the reading of the table."""
-    with refusal(words):
-        book.check(reference, RUNWARE)
-
-
-def test_a_file_that_changed_since_it_was_checked_is_not_sent(book: ImageSource):
-    """The digest that is paid under is that of the bytes that are sent, or nothing is."""
-    path = Path(book.base) / "kite.png"
-    path.write_bytes(png(300, 300))
-    image = book.check("kite.png", RUNWARE)
-    path.write_bytes(png(300, 301))
-    with refusal("image kite.png changed since the table was read. Nothing was sent"):
-        book.as_sent("kite.png", image, RUNWARE)
-    path.unlink()
-    with refusal("No such file"):
-        book.as_sent("kite.png", image, RUNWARE)
 
 
 # Unreadable URLs

@@ -31,7 +31,7 @@ from pixverse_dagster.core.outcomes import Accepted, Running
 from pixverse_dagster.providers import MODELS, Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.transport.client import ProviderClient
-from pixverse_dagster.transport.sender import MAX_ANSWER_BYTES, Call, HttpSender, Limits, wait_before_repeat
+from pixverse_dagster.transport.sender import MAX_ANSWER_BYTES, HttpSender, Limits
 from pixverse_dagster_tests.harness.raw_http import (
     BOMB,
     Script,
@@ -55,44 +55,6 @@ REQUEST = MODELS["highway/pixverse-v6-i2v"].model_validate({"prompt": "a kite", 
 
 
 UUID = "0f6f1f0e-9f7b-4f5e-8c0a-6d2b7c1e9a33"
-
-
-# Decisions
-
-
-LIMITS = Limits()
-
-
-TABLE: list[tuple[Call, PixverseError, list[float | None]]] = [
-    # the waits after attempts 1, 2, 3, 4, 5 with the default limits: backoff 1 s, at most 60 s, 5 attempts
-    (Call.SUBMIT, NotSent(), [1, 2, 4, 8, None]),
-    (Call.SUBMIT, RateLimited(), [1, 2, 4, 8, None]),
-    (Call.SUBMIT, RateLimited("", 3), [3, 3, 4, 8, None]),
-    (Call.SUBMIT, RateLimited("", 0.5), [1, 2, 4, 8, None]),
-    (Call.SUBMIT, RateLimited("", 60), [60, 60, 60, 60, None]),
-    (Call.SUBMIT, RateLimited("", 61), [None] * 5),
-    (Call.SUBMIT, OutcomeUnknown(), [None] * 5),
-    (Call.SUBMIT, Refused(), [None] * 5),
-    (Call.SUBMIT, Unauthorized(), [None] * 5),
-    (Call.SUBMIT, OutOfCredit(), [None] * 5),
-    (Call.SUBMIT, ReadFailed(), [None] * 5),
-    (Call.POLL, NotSent(), [None] * 5),
-    (Call.POLL, ReadFailed(), [None] * 5),
-    (Call.POLL, RateLimited("", 1), [None] * 5),
-]
-
-
-@pytest.mark.parametrize(("call", "error", "waits"), TABLE, ids=[f"{c.value} {e!r}"[:50] for c, e, _ in TABLE])
-def test_only_what_was_surely_not_charged_is_sent_again(call: Call, error: PixverseError, waits: list[float | None]):
-    """Not sent, or refused for its pace: after 1, 2, 4, 8 s or what the provider asks for. Everything else stops."""
-    assert [wait_before_repeat(call, error, attempt, LIMITS) for attempt in (1, 2, 3, 4, 5)] == waits
-
-
-def test_waits_double_up_to_their_limit():
-    """With a backoff of 3 s and at most 20 s: 3, 6, 12, 20, 20 …, and never an overflow."""
-    limits = Limits(backoff_seconds=3, max_wait_seconds=20, max_attempts=2000)
-    waits = [wait_before_repeat(Call.SUBMIT, NotSent(), attempt, limits) for attempt in (1, 2, 3, 4, 5, 1000)]
-    assert waits == [3, 6, 12, 20, 20, 20]
 
 
 OK = say(200, b'{"task_id": "t1"}')

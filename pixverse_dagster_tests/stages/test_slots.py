@@ -5,16 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.row import changed_columns
-from pixverse_dagster.core.task import QueuedRow
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
-from pixverse_dagster.policy.batching import choose_submit_batch
 from pixverse_dagster.policy.plan import Verdict
-from pixverse_dagster.policy.retry import RetryPolicy, may_attempt
-from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.policy.retry import RetryPolicy
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.queue import find_room
@@ -33,7 +28,6 @@ from pixverse_dagster_tests.harness.factories import (
     make_row,
     make_rows,
     make_session,
-    make_task,
     poll_until,
     record_rows,
     submit_all,
@@ -185,59 +179,7 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
     assert len(calm.tasks()) == 5
 
 
-@pytest.mark.parametrize(
-    ("waiting", "room", "since_seconds", "turn"),
-    [
-        ("aab", {"A": 5, "B": 5}, 0, [0, 1, 2]),
-        ("aab", {"A": 1, "B": 5}, 0, []),
-        ("aab", {"A": 1, "B": 5}, 20, [0, 2]),
-        ("aab", {"A": 0, "B": 0}, 100, []),
-        ("ab", {"A": 1}, 100, [0]),
-        ("aa", {"A": float("inf")}, 0, [0, 1]),
-    ],
-)
-def test_a_submit_run_is_asked_for_when_everybody_has_room_or_some_have_waited(
-    waiting: str, room: dict[str, float], since_seconds: float, turn: list[int]
-):
-    """A run costs seconds: slots that become free one by one do not make a run each."""
-    entries = [QueuedRow(str(n), "d", account.upper(), "", "", 0) for n, account in enumerate(waiting)]
-    assert choose_submit_batch(entries, room, since_seconds, Pace()) == [str(n) for n in turn]
-
-
 # --- retries and takes
-
-
-@pytest.mark.parametrize(
-    ("ends", "policy", "allowed"),
-    [
-        ([], {}, True),
-        (["refused", "refused"], {}, True),
-        (["provider_error"], {}, False),
-        (["provider_error"], {"provider_error": 1}, True),
-        (["provider_error", "provider_error"], {"provider_error": 1}, False),
-        (["provider_error", "refused"], {}, True),
-        (["moderated"], {"provider_error": 3}, False),
-        (["provider_error", "moderated"], {"provider_error": 1, "moderated": 1}, True),
-        (["submitted"], {"lost": 9}, False),
-        (["unknown"], {"lost": 9}, False),
-        (["stored"], {"lost": 9}, False),
-        (["abandoned"], {"lost": 9}, False),
-    ],
-)
-def test_a_new_attempt_begins_only_where_nothing_was_paid_or_the_policy_says_so(
-    ends: list[str],
-    policy: dict[str, int],
-    allowed: bool,  # noqa: FBT001 - a column of the table
-):
-    """The retry decision, over every way in which attempts can have ended."""
-    kinds = {kind.value for kind in FailureKind}
-    attempts = [
-        make_task(attempt=n, state=TaskState.FAILED, kind=FailureKind(end))
-        if end in kinds
-        else make_task(attempt=n, state=TaskState(end))
-        for n, end in enumerate(ends, start=1)
-    ]
-    assert may_attempt(attempts, RetryPolicy(**policy)) is allowed
 
 
 def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledger, simulator: StartSimulator):

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
-from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Move, Task
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
-from pixverse_dagster.policy.batching import choose_collect_batch
-from pixverse_dagster.policy.deadlines import judge_answer
 from pixverse_dagster.policy.timing import Pace
 from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.poll import poll_due
@@ -31,7 +28,6 @@ from pixverse_dagster.transport.sender import Limits
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
-    NOW,
     PIXWITH,
     QUICK,
     RUNWARE,
@@ -41,7 +37,6 @@ from pixverse_dagster_tests.harness.factories import (
     make_row,
     make_rows,
     make_session,
-    make_task,
     poll_until,
     record_rows,
     submit_all,
@@ -355,59 +350,6 @@ def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: Start
     assert set(states(session.ledger).values()) == {TaskState.FAILED}
     submit_all(session, rows)
     assert len(server.tasks()) == 3
-
-
-DONE = Succeeded(("https://results.example.org/1.mp4",))
-FAILED = Failed(FailureKind.MODERATED, "not allowed")
-PARTLY = Running("1 of 2", so_far=DONE)
-PACE = Pace(missing_seconds=100, partial_seconds=50, task_deadline_seconds=1000)
-
-
-@pytest.mark.parametrize(
-    ("fact", "age", "verdict"),
-    [
-        (DONE, 5000, DONE),
-        (FAILED, 0, FAILED),
-        (FAILED, 5000, FAILED),
-        (Running("eta 3 s"), 1000, Running("eta 3 s")),
-        (Running("eta 3 s"), 1001, FailureKind.LOST),
-        (PARTLY, 50, PARTLY),
-        (PARTLY, 51, DONE),
-        (Running("", so_far=FAILED), 51, FAILED),
-        (Missing(), 100, Missing()),
-        (Missing(), 101, FailureKind.LOST),
-    ],
-)
-def test_waiting_becomes_an_end_only_past_its_limit(fact: PollFact, age: float, verdict: PollFact | FailureKind):
-    """What the provider says counts at any age; silence, strangeness and absence only until their limits."""
-    aged = make_task(state=TaskState.SUBMITTED, note="the provider does not show the task")
-    for task in (aged, replace(aged, claimed_at=NOW - 30, submitted_at=NOW)):
-        found = judge_answer(task, fact, NOW + age, PACE)
-        assert (found.kind if isinstance(found, Failed) and found != FAILED else found) == verdict
-    assert judge_answer(replace(aged, note="running"), Missing(), NOW + 5000, PACE) == Missing(), (
-        "one answer is not enough"
-    )
-
-
-BATCHES = Pace(collect_batch=3, collect_after_seconds=20)
-
-
-@pytest.mark.parametrize(
-    ("ages", "pending", "chosen"),
-    [
-        ([], 0, 0),
-        ([], 5, 0),
-        ([1], 0, 1),  # nothing else is under way
-        ([1, 19], 5, 0),  # company may come
-        ([1, 20], 5, 2),  # the oldest has waited long enough
-        ([1, 1, 1], 5, 3),  # a full batch
-        ([9, 8, 7, 6], 5, 3),  # no more than a batch
-    ],
-)
-def test_a_small_batch_waits_for_company_but_not_for_long(ages: list[float], pending: int, chosen: int):
-    """A collect run begins with a full batch, with an old result, or when nothing more will come."""
-    tasks = [make_task(id=str(n), state=TaskState.SUCCEEDED, finished_at=NOW - age) for n, age in enumerate(ages)]
-    assert choose_collect_batch(tasks, pending, NOW, BATCHES) == tasks[:chosen]
 
 
 # --- waiting in person
