@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixverse_dagster.core.layout import ClipKey, clip_folder, parse
+from pixverse_dagster.core.layout import ClipKey, clip_folder, encode_row, parse
 
 ROWS = ["kite", "a b/ü", "..", ".", "~", "%2F", "a%b", "1.mp4", "clips", "-t1", "x" * 50]
 DIGEST = "0123456789abcdef" * 4
@@ -55,3 +58,34 @@ STRANGE = [
 def test_a_key_that_this_layout_does_not_make_is_none_of_its_own(key: str):
     """Other files, other spellings of a name, other numbers: whoever reads a store leaves them alone."""
     assert parse(key) is None
+
+
+@pytest.mark.parametrize(
+    ("row_id", "folder"),
+    [
+        ("r1", "r1"),
+        ("a-b_c.d", "a-b_c.d"),
+        ("kite 7", "kite%207"),
+        (".", "%2E"),
+        ("..", "%2E%2E"),
+        ("..x", "..x"),
+        ("50%", "50%25"),
+        ("%2E", "%252E"),
+        ("~", "%7E"),
+        ("é", "%C3%A9"),
+        ("a/b", "a%2Fb"),
+    ],
+)
+def test_a_row_becomes_one_folder_name(row_id: str, folder: str):
+    """Percent-encoded outside A-Z a-z 0-9 . _ -, and dots that mean another folder as well."""
+    assert encode_row(row_id) == folder
+
+
+def test_no_two_rows_share_a_folder():
+    """The encoding can be undone, so that no two ids collide, and leaves nothing that a path could mean."""
+    alphabet = [".", "%", "2", "E", "e", "~", " ", "/", "é"]
+    ids = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product(alphabet, repeat=size)]
+    folders = [encode_row(row_id) for row_id in ids]
+    assert [unquote(folder) for folder in folders] == ids
+    assert len(set(folders)) == len(ids)
+    assert not [folder for folder in folders if "/" in folder or folder in {".", ".."}]

@@ -1,46 +1,29 @@
-"""Rows become requests or problems with a remedy, and a request has one digest however it is spelt."""
+"""Rows become requests, or problems with a remedy."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
 from pixverse_dagster.core.errors import InvalidTable
-from pixverse_dagster.core.layout import encode_row
-from pixverse_dagster.core.manifest import InputImage
-from pixverse_dagster.core.request import At
 from pixverse_dagster.core.row import Problem, RawRow
 from pixverse_dagster.providers import MODELS
 from pixverse_dagster.tables.parse import Draft, TableRules, duplicate_problems, parse_row
-
-Cells = dict[str, Any]
-
-V45, V6 = "highway/pixverse-v4.5-i2v", "highway/pixverse-v6-i2v"
-C1, RUNWARE, PIXWITH = "highway/pixverse-c1-reference-to-video", "runware/pixverse-v4.5", "pixwith/pixverse-v5"
-KITE, DUNE = "https://assets.example.org/kite.png", "https://assets.example.org/dune.png"
-HERO: Cells = {"type": "subject", "name": "hero", "image": KITE}
-PLAIN = TableRules()
-# What a model needs beside a prompt.
-SMALLEST: dict[str, Cells] = {
-    V45: {"image": KITE},
-    V6: {"image": KITE},
-    C1: {"prompt": "@hero walks", "references": [HERO]},
-}
-
-
-def read(rules: TableRules = PLAIN, line: int = 2, /, **cells: Any) -> Draft | list[Problem]:
-    """A row of Runware's model, the only one that needs nothing but a prompt."""
-    return parse_row(RawRow(line, {"id": "r1", "model": RUNWARE, "prompt": "a kite", **cells}), rules)
-
-
-def draft(rules: TableRules = PLAIN, /, **cells: Any) -> Draft:
-    found = read(rules, **cells)
-    assert isinstance(found, Draft), [str(problem) for problem in found]
-    return found
+from pixverse_dagster_tests.harness.drafts import (
+    KITE,
+    PIXWITH,
+    PLAIN,
+    RUNWARE,
+    SMALLEST,
+    V6,
+    V45,
+    Cells,
+    digest,
+    draft,
+    read,
+)
 
 
 def problems(rules: TableRules = PLAIN, /, **cells: Any) -> list[tuple[str, str]]:
@@ -257,37 +240,6 @@ def test_an_id_is_trimmed_and_may_be_a_number():
     assert (draft(id=7).id, draft(id="  r2 ").id) == ("7", "r2")
 
 
-@pytest.mark.parametrize(
-    ("row_id", "folder"),
-    [
-        ("r1", "r1"),
-        ("a-b_c.d", "a-b_c.d"),
-        ("kite 7", "kite%207"),
-        (".", "%2E"),
-        ("..", "%2E%2E"),
-        ("..x", "..x"),
-        ("50%", "50%25"),
-        ("%2E", "%252E"),
-        ("~", "%7E"),
-        ("é", "%C3%A9"),
-        ("a/b", "a%2Fb"),
-    ],
-)
-def test_a_row_becomes_one_folder_name(row_id: str, folder: str):
-    """Percent-encoded outside A-Z a-z 0-9 . _ -, and dots that mean another folder as well."""
-    assert encode_row(row_id) == folder
-
-
-def test_no_two_rows_share_a_folder():
-    """The encoding can be undone, so that no two ids collide, and leaves nothing that a path could mean."""
-    alphabet = [".", "%", "2", "E", "e", "~", " ", "/", "é"]
-    ids = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product(alphabet, repeat=size)]
-    folders = [encode_row(row_id) for row_id in ids]
-    assert [unquote(folder) for folder in folders] == ids
-    assert len(set(folders)) == len(ids)
-    assert not [folder for folder in folders if "/" in folder or folder in {".", ".."}]
-
-
 def test_rows_that_share_an_id_are_all_named_and_nobody_guesses():
     """Each of them says on which lines the id stands; other rows are left alone."""
     drafts = [draft(id="a"), draft(id="b"), draft(id="a"), draft(id=" a ")]
@@ -314,154 +266,6 @@ def test_no_cell_whatever_is_in_it_stops_the_reading(model: str):
         if isinstance(found, list):
             assert found
             assert all(str(problem) and len(problem.message) < 2000 for problem in found), (column, value)
-
-
-# The digest
-
-
-def image(reference: str, content: str | None = None) -> InputImage:
-    return InputImage(source=reference, digest=f"sha256:{hashlib.sha256((content or reference).encode()).hexdigest()}")
-
-
-def digest(contents: dict[str, str] | None = None, rules: TableRules = PLAIN, /, **cells: Any) -> str:
-    """The digest of a row whose images have these contents, or contents of their own."""
-    made = draft(rules, **cells)
-    return made.complete({ref: image(ref, (contents or {}).get(ref)) for ref in made.request.images()}).digest
-
-
-SAME: list[tuple[str, Cells, Cells]] = [
-    ("a frame by its name or in the list", {"image": KITE}, {"frames": [{"image": KITE, "frame": "first"}]}),
-    (
-        "both frames",
-        {"image": KITE, "last_image": DUNE},
-        {"frames": [{"image": KITE, "frame": "first"}, {"image": DUNE, "frame": "last"}]},
-    ),
-    ("text or number", {"seed": "5", "outputs": "2"}, {"seed": 5, "outputs": 2}),
-    ("size by name or by sides", {"width": 720, "height": 960}, {"resolution": "720p", "aspect_ratio": "3:4"}),
-    ("default said or left out", {}, {"resolution": "720p", "aspect_ratio": "16:9", "outputs": 1, "take": 1}),
-    ("upper or lower case format", {"output_format": "webm"}, {"output_format": "WEBM"}),
-    ("spaces around the prompt", {"prompt": " a kite "}, {"prompt": "a kite"}),
-    ("another row with the same words", {"id": "r1"}, {"id": "r2"}),
-    (
-        "a re-signed upload URL",
-        {"upload_endpoint": "https://b.s3.amazonaws.com/k?X-Amz-Signature=1&X-Amz-Expires=60"},
-        {"upload_endpoint": "https://b.s3.amazonaws.com/k?X-Amz-Signature=2"},
-    ),
-    (
-        "a new webhook token",
-        {"webhook_url": "https://u:1@hooks.example.org/x?token=1"},
-        {"webhook_url": "https://u:2@hooks.example.org/x?token=2"},
-    ),
-]
-
-
-@pytest.mark.parametrize(("one", "other"), [pair[1:] for pair in SAME], ids=[pair[0] for pair in SAME])
-def test_two_spellings_of_one_request_are_one_request(one: Cells, other: Cells):
-    """What reaches the provider is the same, so it is paid for once."""
-    assert digest(**one) == digest(**other)
-
-
-def test_a_label_is_never_in_the_digest():
-    """A campaign that is renamed does not pay again."""
-    rules = TableRules(labels=["campaign"])
-    assert digest(None, rules, campaign="spring") == digest(None, rules, campaign="summer") == digest()
-
-
-def test_an_image_that_moved_is_the_same_image_and_one_that_changed_is_not():
-    """The digest holds what the image shows, not where it is."""
-    moved = digest({DUNE: "a kite's bytes"}, image=DUNE)
-    assert digest({KITE: "a kite's bytes"}, image=KITE) == moved
-    assert digest({KITE: "other bytes"}, image=KITE) != moved
-
-
-DIFFERENT: list[tuple[str, Cells, Cells]] = [
-    ("take", {}, {"take": 2}),
-    ("first or last frame", {"image": KITE}, {"last_image": KITE}),
-    ("frames exchanged", {"image": KITE, "last_image": DUNE}, {"image": DUNE, "last_image": KITE}),
-    ("webhook host", {"webhook_url": "https://a.example.org/x"}, {"webhook_url": "https://b.example.org/x"}),
-    ("upload path", {"upload_endpoint": "https://a.example.org/1"}, {"upload_endpoint": "https://a.example.org/2"}),
-    ("model, same words", {"model": V45, "image": KITE}, {"model": V6, "image": KITE, "resolution": "540p"}),
-    ("sizes of one resolution", {"width": 640, "height": 360}, {"width": 360, "height": 640}),
-    (
-        "reference name",
-        {"model": C1, "prompt": "@hero walks", "references": [HERO]},
-        {"model": C1, "prompt": "@hera walks", "references": [{**HERO, "name": "hera"}]},
-    ),
-    (
-        "reference type",
-        {"model": C1, "prompt": "@hero walks", "references": [HERO]},
-        {"model": C1, "prompt": "@hero walks", "references": [{**HERO, "type": "background"}]},
-    ),
-]
-
-
-@pytest.mark.parametrize(("one", "other"), [pair[1:] for pair in DIFFERENT], ids=[pair[0] for pair in DIFFERENT])
-def test_two_requests_are_two_digests(one: Cells, other: Cells):
-    """Whatever the provider would make differently is another request."""
-    assert digest(**one) != digest(**other)
-
-
-# A valid value of every parameter that is not its default.
-OTHER_VALUES: Cells = {
-    "prompt": "a dune",
-    "image": DUNE,
-    "last_image": DUNE,
-    "resolution": "360p",
-    "aspect_ratio": "9:16",
-    "width": 640,
-    "height": 360,
-    "negative_prompt": "fog",
-    "motion_mode": "fast",
-    "style": "clay",
-    "seed": 7,
-    "audio": True,
-    "cfg_scale": 0.5,
-    "thinking_type": "auto",
-    "references": [{**HERO, "image": DUNE}],
-    "frames": [{"image": DUNE}],
-    "camera_movement": "hitchcock",
-    "effect": "boom drop",
-    "outputs": 2,
-    "output_format": "MOV",
-    "output_quality": 50,
-    "safety_check_content": True,
-    "safety_mode": "full",
-    "ttl_seconds": 3600,
-    "include_cost": False,
-    "webhook_url": "https://hooks.example.org/x",
-    "upload_endpoint": "https://uploads.example.org/x",
-    "prompt_optimization": True,
-}
-ONE_VALUE_ONLY = {V45: {"duration_seconds"}, RUNWARE: {"output_type", "delivery_method"}}
-TOGETHER = {"width": {"height": 360}, "height": {"width": 640}}
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_every_parameter_that_reaches_the_provider_is_in_the_digest(model: str):
-    """Changing any one of a model's parameters, from a list that names them all, changes the digest."""
-    start = SMALLEST.get(model, {}) | {"model": model}
-    values = OTHER_VALUES | {"duration_seconds": 8}
-    if model == C1:
-        values |= {"prompt": "@hero runs"}
-    before = digest(**start)
-    changed = {
-        name: digest(**{**start, name: values[name], **TOGETHER.get(name, {})}) != before
-        for name in MODELS[model].model_fields
-        if name not in ONE_VALUE_ONLY.get(model, set())
-    }
-    assert changed == dict.fromkeys(changed, True)
-    assert len(changed) >= 6
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_no_column_is_one_that_only_seems_to_generate(model: str):
-    """Every column of a model changes its body or has exactly one value, but for those that a body builds by hand."""
-    by_hand = {C1: {"references"}, V45: {"duration_seconds"}}.get(model, set[str]())
-    by_hand |= {"image", "last_image", "frames", "resolution", "aspect_ratio", "width", "height"} & (
-        set(MODELS[model].model_fields) if model == RUNWARE else set()
-    )
-    without = {n for n, f in MODELS[model].model_fields.items() if not any(isinstance(m, At) for m in f.metadata)}
-    assert without == by_hand
 
 
 # Moving between providers
