@@ -1,0 +1,86 @@
+"""What would become of each row, and what it would cost, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.price import Price
+from pixverse_dagster.core.row import Problem
+from pixverse_dagster.policy.budget import Budget, Spent
+from pixverse_dagster.policy.plan import PlanInputs, Verdict, make_plan
+from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster_tests.harness.factories import RUNWARE, make_row, make_rows, make_task
+
+INPUTS = PlanInputs(prices=(Price(model=RUNWARE, usd=2),))
+ONE_MORE = RetryPolicy(moderated=1)
+
+ENDS: list[tuple[dict[str, Any], RetryPolicy, Verdict, float]] = [
+    ({"state": TaskState.REFUSED}, RetryPolicy(), Verdict.AGAIN, 2),
+    ({"state": TaskState.CLAIMED}, ONE_MORE, Verdict.IN_FLIGHT, 0),
+    ({"state": TaskState.SUBMITTED}, ONE_MORE, Verdict.IN_FLIGHT, 0),
+    ({"state": TaskState.SUCCEEDED}, ONE_MORE, Verdict.IN_FLIGHT, 0),
+    ({"state": TaskState.STORED}, ONE_MORE, Verdict.STORED, 0),
+    ({"state": TaskState.UNKNOWN}, ONE_MORE, Verdict.UNKNOWN, 0),
+    ({"state": TaskState.FAILED, "kind": FailureKind.MODERATED}, RetryPolicy(), Verdict.FAILED, 0),
+    ({"state": TaskState.FAILED, "kind": FailureKind.MODERATED}, ONE_MORE, Verdict.RETRY, 2),
+    ({"state": TaskState.FAILED, "kind": FailureKind.LOST}, ONE_MORE, Verdict.FAILED, 0),
+    ({"state": TaskState.FAILED, "kind": FailureKind.LOST, "released": True}, RetryPolicy(), Verdict.RETRY, 2),
+    ({"state": TaskState.ABANDONED}, ONE_MORE, Verdict.ABANDONED, 0),
+    ({"state": TaskState.ABANDONED, "released": True}, RetryPolicy(), Verdict.RETRY, 2),
+]
+
+
+@pytest.mark.parametrize(("values", "retry", "verdict", "cost_usd"), ENDS)
+def test_the_newest_attempt_decides_what_becomes_of_a_row(
+    values: dict[str, Any], retry: RetryPolicy, verdict: Verdict, cost_usd: float
+):
+    """Only what was refused, and what a policy or a person lets be paid for again, costs anything."""
+    row = make_row()
+    (line,) = make_plan([row], [], [make_task(**values)], PlanInputs(INPUTS.prices, retry=retry)).lines
+    assert (line.row, line.verdict, line.cost_usd) == (row.id, verdict, cost_usd)
+    assert line.task == make_task(**values)
+
+
+def test_a_row_is_new_or_changed_where_its_request_has_no_attempt():
+    """And it is said which columns have changed since the newest one."""
+    old, new = make_row("a"), make_row("a", prompt="the kite falls")
+    task = make_task(row="a", digest=old.digest, request=old.request, state=TaskState.STORED)
+    found = make_plan([new, make_row("b")], [], [task], INPUTS)
+    assert [(line.row, line.verdict, line.note) for line in found.lines] == [
+        ("a", Verdict.CHANGED, "changed: prompt"),
+        ("b", Verdict.NEW, ""),
+    ]
+    assert (found.cost_usd, found.unpriced) == (4, 0)
+    assert found.counts == {Verdict.CHANGED: 1, Verdict.NEW: 1}
+
+
+def test_a_problem_is_a_line_that_costs_nothing():
+    """By its id, or its line where it has none."""
+    problems = [Problem(3, "a", "seed", "is no number"), Problem(4, "", "", "is empty")]
+    found = make_plan([], problems, [], INPUTS).lines
+    assert [(line.row, line.verdict, line.cost_usd) for line in found] == [
+        ("a", Verdict.INVALID, 0),
+        ("line 4", Verdict.INVALID, 0),
+    ]
+    assert [line.note for line in found] == [str(problem) for problem in problems]
+
+
+def test_what_does_not_fit_into_the_budget_is_left_out_in_table_order():
+    """A later, cheaper row that fits is taken; a row without a price is not, where there is a budget."""
+    rows = [*make_rows(2), make_row("dear", outputs=4), make_row("last"), make_row("v6", "highway/pixverse-v6-i2v")]
+    terms = PlanInputs(INPUTS.prices, budget=Budget(total_usd=10), spent=Spent(total_usd=3))
+    found = make_plan(rows, [], [], terms)
+    assert [line.verdict for line in found.lines] == [
+        Verdict.NEW,
+        Verdict.NEW,
+        Verdict.OVER_BUDGET,
+        Verdict.NEW,
+        Verdict.OVER_BUDGET,
+    ]
+    assert found.cost_usd == 6
+    assert found.lines[2].note == "costs about 8.000 USD, and 3.000 USD are left of the budget"
+    assert found.lines[4].note.startswith("no known price, and a budget is set; add a line to the price book: Price(")
+    assert make_plan(rows, [], [], INPUTS).unpriced == 1
