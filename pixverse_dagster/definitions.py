@@ -29,10 +29,12 @@ def _providers(project: ProjectSettings) -> Sequence[ProviderResource]:
     for name, resource in RESOURCES.items():
         own: dict[str, Any] = dict(project.accounts.get(name, {}))
         if project.mode == "simulator":
-            at_simulator = {"api_key": "simulator", "base_url": f"{url}/{name}", "max_concurrency": 4}
-            chosen.append(resource(**(at_simulator | own)))
+            own = {"api_key": "simulator", "base_url": f"{url}/{name}", "max_concurrency": 4} | own
         elif os.environ.get(key_variable(name)):
-            chosen.append(resource(**(own | {"api_key": dg.EnvVar(key_variable(name))})))
+            own["api_key"] = dg.EnvVar(key_variable(name))
+        else:
+            continue
+        chosen.append(resource(**own))
     if not chosen:
         needed = ", ".join(map(key_variable, RESOURCES))
         raise InvalidTable(f"PIXVERSE_MODE=live needs at least one of {needed}. Nothing was sent")

@@ -22,19 +22,19 @@ def inspect_clip(path: Path, rules: CheckRules, sha256: str = "") -> Measurement
 
     About 15 ms of CPU for 5 s of 360p, 350 ms for 15 s of 1080p, on one thread, in constant memory.
     """
-    look = _Measuring(rules)
+    measuring = _Measuring(rules)
     problem = ""
     try:
         with open_clip(path) as media:
-            look.at(media)
+            measuring.read(media)
     except Exception as error:  # noqa: BLE001 - whatever a decoder says of hostile bytes, the clip is stored and paid for
         kind = "" if isinstance(error, ClipInvalid) else f"{type(error).__name__}: "
         problem = f"{kind}{redact_text(str(error))}"[:300]
-    return look.seen(sha256, problem)
+    return measuring.result(sha256, problem)
 
 
 class _Measuring:
-    """What is noticed while frames go by."""
+    """What is measured while frames go by."""
 
     def __init__(self, rules: CheckRules) -> None:
         self._rules = rules
@@ -45,7 +45,7 @@ class _Measuring:
         self._sound = False
         self._first = b""
 
-    def at(self, media: Any) -> None:
+    def read(self, media: Any) -> None:
         from av import AudioFrame, time_base  # noqa: PLC0415 - 160 ms, paid only where a clip is read
         from av.video.reformatter import Interpolation, VideoReformatter  # noqa: PLC0415 - as above
 
@@ -91,7 +91,7 @@ class _Measuring:
         self._first = self._first or cells
         self._change = max(self._change, *map(abs, map(int.__sub__, cells, self._first)))
 
-    def seen(self, sha256: str, problem: str) -> Measurements:
+    def result(self, sha256: str, problem: str) -> Measurements:
         return Measurements(
             frames=self._frames,
             damaged=self._damaged,

@@ -19,6 +19,7 @@ from pixverse_dagster.orchestration.resources import RESOURCES, LedgerResource, 
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables import FileTable, SqlTable
+from pixverse_dagster.tables.formats import format_names
 from pixverse_dagster.transport.download import DownloadRules
 
 _SAMPLES = Path(__file__).parents[1] / "samples" / "prompts.csv"
@@ -47,7 +48,7 @@ class PromptSource(dg.Model, dg.Resolvable):
     """Where the rows come from: exactly one of these."""
 
     path: str | None = Field(
-        default=None, description="A .csv, .jsonl, .ndjson or .parquet file beside the YAML, or a URL, s3:// included."
+        default=None, description=f"A {format_names()} file beside the YAML, or a URL, s3:// included."
     )
     sql: SqlPrompts | None = None
     asset: str | None = Field(default=None, description="The key of an asset whose value is the rows, as `a/b`.")
@@ -75,7 +76,8 @@ def _as_it_is(_context: Any, value: Any) -> Any:
 
 def _with_templates(context: dg.ResolutionContext, value: Any) -> Any:
     """The settings as they were written, their templates resolved."""
-    return context.resolve_value(value.model_dump(exclude_unset=True) if isinstance(value, FrozenModel) else value)
+    written = value.model_dump(exclude_unset=True) if isinstance(value, FrozenModel) else value
+    return context.resolve_value(written)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class ClipsScaffolder(dg.Scaffolder[Any]):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, cast, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -97,7 +97,7 @@ def read_store() -> tuple[StoreSettings, dict[str, Any]]:
 
     Where those of several are, the directory gives way.
     """
-    for store in reversed(STORES):
+    for store in reversed(list(STORES)):
         settings = load_settings(store)
         names = _names(settings, f"{store}_")
         if all(_text(names[field]) for field, info in settings.model_fields.items() if info.is_required()):
@@ -164,7 +164,7 @@ def _is_list(info: FieldInfo) -> bool:
 
 
 def _is_structured(info: FieldInfo) -> bool:
-    schema: dict[str, Any] = TypeAdapter(info.annotation).json_schema()
+    schema: dict[str, Any] = TypeAdapter(cast("Any", info.annotation)).json_schema()
     return _is_list(info) or schema.get("type") == "object"
 
 

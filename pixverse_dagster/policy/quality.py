@@ -1,11 +1,14 @@
-"""Is a clip what was asked for: what was measured, judged against the request."""
+"""Is a clip what was asked for: what was measured, judged against the request. A check is a function and a line.
+
+`OUTPUT_CHECKS` and `TASK_CHECKS` are the registries: rules, findings and events have the names of checks from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -13,10 +16,139 @@ from pixverse_dagster.core.manifest import ClipOutput
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.values import FrozenModel
 
-CheckName = Literal["intact", "decodes", "duration", "resolution", "sound", "outputs", "not_blank", "not_frozen"]
+
+class Judgement(NamedTuple):
+    """What a check says: whether it passed, what was asked, what came."""
+
+    passed: bool
+    asked: str
+    came: str
 
 
-CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured in a file: every frame decoded, or as far as it went (`problem`)."""
+
+    frames: int = 0
+    damaged: int = 0
+    announced_seconds: float = 0
+    fps: float = 0
+    seconds: float = 0
+    width: int = 0
+    height: int = 0
+    sound: bool = False
+    contrast: int = 0
+    change: int = 0
+    sha256: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class JudgedOutput:
+    """One output of a task, and all that it is judged by."""
+
+    request: Request
+    output: ClipOutput
+    measured: Measurements
+    rules: CheckRules
+
+
+def _intact(it: JudgedOutput) -> Judgement:
+    came = f"sha256 {it.measured.sha256[:12]}" if it.measured.sha256 else it.measured.problem
+    return Judgement(it.measured.sha256 == it.output.sha256, f"sha256 {it.output.sha256[:12]}", came)
+
+
+def _decodes(it: JudgedOutput) -> Judgement | None:
+    measured = it.measured
+    if not measured.sha256:
+        return None
+    announced = round(measured.announced_seconds * measured.fps)
+    missing = announced - measured.frames
+    enough = missing <= max(2, announced * it.rules.frames_percent / 100)
+    came = f"{measured.frames} frames"
+    came += f", {measured.damaged} of them damaged" if measured.damaged else ""
+    came += f", then: {measured.problem}" if measured.problem else ""
+    said = f" ({announced} in the {measured.announced_seconds:g} s that the file announces)" if announced else ""
+    return Judgement(not measured.problem and not measured.damaged and enough, f"every frame{said}", came)
+
+
+def _duration(it: JudgedOutput) -> Judgement | None:
+    seconds = getattr(it.request, "duration_seconds", None)
+    if seconds is None or not it.measured.frames:
+        return None
+    off = max(it.rules.duration_seconds, seconds * it.rules.duration_percent / 100)
+    passed = abs(it.measured.seconds - seconds) <= off
+    return Judgement(passed, f"{seconds:g} s ± {off:g} s", f"{it.measured.seconds:g} s")
+
+
+def _resolution(it: JudgedOutput) -> Judgement | None:
+    resolution = it.request.effective_resolution()
+    if resolution is None or not it.measured.frames:
+        return None
+    short, percent = int(resolution.removesuffix("p")), it.rules.size_percent
+    came_width, came_height = it.measured.width, it.measured.height
+    came = f"{came_width}x{came_height}"
+    shape = it.request.shape_asked()
+    if shape is None:
+        return Judgement(
+            _near(min(came_width, came_height), short, percent), f"a short side of {short} ± {percent:g} %", came
+        )
+    across, down = map(int, shape.split(":"))
+    unit = short / min(across, down)
+    width, height = round(across * unit), round(down * unit)
+    passed = _near(came_width, width, percent) and _near(came_height, height, percent)
+    return Judgement(passed, f"{width}x{height} ± {percent:g} %", came)
+
+
+def _sound(it: JudgedOutput) -> Judgement | None:
+    asked = getattr(it.request, "audio", None)
+    if asked is None or not it.measured.frames:
+        return None
+    words = {True: "sound", False: "no sound"}
+    return Judgement(it.measured.sound == asked, words[asked], words[it.measured.sound])
+
+
+def _not_blank(it: JudgedOutput) -> Judgement | None:
+    if not it.measured.frames:
+        return None
+    least = it.rules.min_contrast
+    return Judgement(it.measured.contrast >= least, f"contrast of {least} in some frame", f"{it.measured.contrast}")
+
+
+def _not_frozen(it: JudgedOutput) -> Judgement | None:
+    if not it.measured.frames:
+        return None
+    least = it.rules.min_change
+    return Judgement(it.measured.change >= least, f"a change of {least} in some part", f"{it.measured.change}")
+
+
+def _near(value: float, asked: float, percent: float) -> bool:
+    return abs(value - asked) <= asked * percent / 100
+
+
+def _outputs(request: Request, outputs: Sequence[ClipOutput]) -> Judgement:
+    asked, came = request.outputs_asked(), len(outputs)
+    return Judgement(came == asked, f"{asked}", f"{came}")
+
+
+TASK_CHECKS: Mapping[str, Callable[[Request, Sequence[ClipOutput]], Judgement]] = {"outputs": _outputs}
+"""Checks of a task's outputs together."""
+OUTPUT_CHECKS: Mapping[str, Callable[[JudgedOutput], Judgement | None]] = {
+    "intact": _intact,
+    "decodes": _decodes,
+    "duration": _duration,
+    "resolution": _resolution,
+    "sound": _sound,
+    "not_blank": _not_blank,
+    "not_frozen": _not_frozen,
+}
+"""Checks of each output; None where one does not apply, or where what it needs could not be measured."""
+CHECKS: tuple[str, ...] = (*TASK_CHECKS, *OUTPUT_CHECKS)
+
+if TYPE_CHECKING:
+    CheckName = str
+else:
+    CheckName = Literal[CHECKS]
 
 
 class CheckRules(FrozenModel):
@@ -65,24 +197,6 @@ class CheckRules(FrozenModel):
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """What there was to see in a file: every frame decoded, or as far as it went (`problem`)."""
-
-    frames: int = 0
-    damaged: int = 0
-    announced_seconds: float = 0
-    fps: float = 0
-    seconds: float = 0
-    width: int = 0
-    height: int = 0
-    sound: bool = False
-    contrast: int = 0
-    change: int = 0
-    sha256: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True)
 class Finding:
     """One check of one output (0: of the task): what was asked, what came."""
 
@@ -98,72 +212,22 @@ class Finding:
 
 
 def judge_clip(
-    request: Request, outputs: Sequence[ClipOutput], seen: Mapping[int, Measurements], rules: CheckRules
+    request: Request, outputs: Sequence[ClipOutput], measured: Mapping[int, Measurements], rules: CheckRules
 ) -> tuple[Finding, ...]:
     """Compare what was asked with what came: every check that applies, passed or not. Pure.
 
-    `seen` is by output number; an output that is missing there was not looked at and is not judged. Where nothing could
-    be read or decoded, that is the finding, and what cannot be known is not judged.
+    `measured` is by output number; an output that is missing there was not looked at and is not judged. Where nothing
+    could be read or decoded, that is the finding, and what cannot be known is not judged.
     """
-    asked, came = request.outputs_asked(), len(outputs)
-    counted = Finding("outputs", came == asked, f"{asked}", f"{came}")
-    each = (_judge(request, output, seen[output.n], rules) for output in outputs if output.n in seen)
-    return tuple(one for one in chain([counted], *each) if one.check not in rules.leave_out)
-
-
-def _judge(request: Request, output: ClipOutput, seen: Measurements, rules: CheckRules) -> Iterator[Finding]:
-    n = output.n
-    same = seen.sha256 == output.sha256
-    came = f"sha256 {seen.sha256[:12]}" if seen.sha256 else seen.problem
-    yield Finding("intact", same, f"sha256 {output.sha256[:12]}", came, n)
-    if not seen.sha256:
-        return
-    yield _decodes(seen, rules, n)
-    if not seen.frames:
-        return
-    yield from _as_asked(request, seen, rules, n)
-    blank, frozen = seen.contrast < rules.min_contrast, seen.change < rules.min_change
-    yield Finding("not_blank", not blank, f"contrast of {rules.min_contrast} in some frame", f"{seen.contrast}", n)
-    yield Finding("not_frozen", not frozen, f"a change of {rules.min_change} in some part", f"{seen.change}", n)
-
-
-def _decodes(seen: Measurements, rules: CheckRules, n: int) -> Finding:
-    announced = round(seen.announced_seconds * seen.fps)
-    missing = announced - seen.frames
-    ok = not seen.problem and not seen.damaged and missing <= max(2, announced * rules.frames_percent / 100)
-    came = f"{seen.frames} frames"
-    came += f", {seen.damaged} of them damaged" if seen.damaged else ""
-    came += f", then: {seen.problem}" if seen.problem else ""
-    said = f" ({announced} in the {seen.announced_seconds:g} s that the file announces)" if announced else ""
-    return Finding("decodes", ok, f"every frame{said}", came, n)
-
-
-def _as_asked(request: Request, seen: Measurements, rules: CheckRules, n: int) -> Iterator[Finding]:
-    seconds = getattr(request, "duration_seconds", None)
-    if seconds is not None:
-        off = max(rules.duration_seconds, seconds * rules.duration_percent / 100)
-        ok = abs(seen.seconds - seconds) <= off
-        yield Finding("duration", ok, f"{seconds:g} s ± {off:g} s", f"{seen.seconds:g} s", n)
-    resolution = request.effective_resolution()
-    if resolution is not None:
-        yield _resolution(int(resolution.removesuffix("p")), request.shape_asked(), seen, rules.size_percent, n)
-    sound = getattr(request, "audio", None)
-    if sound is not None:
-        words = {True: "sound", False: "no sound"}
-        yield Finding("sound", seen.sound == sound, words[sound], words[seen.sound], n)
-
-
-def _resolution(short: int, shape: str | None, seen: Measurements, percent: float, n: int) -> Finding:
-    came = f"{seen.width}x{seen.height}"
-    if shape is None:
-        ok = _near(min(seen.width, seen.height), short, percent)
-        return Finding("resolution", ok, f"a short side of {short} ± {percent:g} %", came, n)
-    across, down = map(int, shape.split(":"))
-    unit = short / min(across, down)
-    width, height = round(across * unit), round(down * unit)
-    ok = _near(seen.width, width, percent) and _near(seen.height, height, percent)
-    return Finding("resolution", ok, f"{width}x{height} ± {percent:g} %", came, n)
-
-
-def _near(value: float, asked: float, percent: float) -> bool:
-    return abs(value - asked) <= asked * percent / 100
+    of_task = ((name, check(request, outputs), 0) for name, check in TASK_CHECKS.items())
+    of_outputs = (
+        (name, check(JudgedOutput(request, output, measured[output.n], rules)), output.n)
+        for output in outputs
+        if output.n in measured
+        for name, check in OUTPUT_CHECKS.items()
+    )
+    return tuple(
+        Finding(name, *judgement, n)
+        for name, judgement, n in chain(of_task, of_outputs)
+        if judgement is not None and name not in rules.leave_out
+    )

@@ -17,19 +17,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from pixverse_dagster.simulator.apis.highway import Highway
-from pixverse_dagster.simulator.apis.pixwith import Pixwith
-from pixverse_dagster.simulator.apis.runware import Runware
+from pixverse_dagster.simulator.apis import APIS
 from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
 from pixverse_dagster.simulator.images import Samples
-from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, base_url
+from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, Endpoint, base_url
 from pixverse_dagster.simulator.state import SimulatorState
 
 # Longer than any client keeps an idle connection: otherwise a submit could meet a closing one, a loss nobody asked for.
 _KEEP_ALIVE_SECONDS = 120
 _GRACE_SECONDS = 0.5  # for requests under way when a signal comes
-
-Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -53,15 +49,9 @@ def create_app(settings: Settings) -> Starlette:
         yield
         state.templates.close()
 
-    highway, runware, pixwith = Highway(state, samples), Runware(state, samples), Pixwith(state, samples)
+    apis = [api(state, samples) for api in APIS]
     routes = [
-        route("/highway/v3/async/task-result", "GET", "highway", highway.result),
-        route("/highway/v3/async/{call}", "POST", "highway", highway.submit),
-        route("/runware/v1", "POST", "runware", runware.post),
-        route("/runware", "POST", "runware", runware.post),
-        route("/pixwith/api/task/create", "POST", "pixwith", pixwith.submit),
-        route("/pixwith/api/task/get", "POST", "pixwith", pixwith.result),
-        route("/pixwith/api/task/get_credits", "POST", "pixwith", pixwith.credit),
+        *(route(path, method, api.NAME, endpoint) for api in apis for path, method, endpoint in api.routes()),
         Route("/media/{task_id}/{name}", _media(state)),
         *_service_routes(state, samples),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -17,6 +17,12 @@ TRANSPORT: Final = "simulator.transport"
 _CHUNK_BYTES: Final = 256 * 1024
 _SLOW_PIECES: Final = 20
 _SLOW_SECONDS: Final = 2.4
+
+
+Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
+"""Answers a request, and says under which call it counts."""
+ApiRoute = tuple[str, str, Endpoint]
+"""A path, its method, and what answers there."""
 
 
 def base_url(request: Request) -> str:

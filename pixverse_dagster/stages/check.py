@@ -23,15 +23,14 @@ def check_clip(store: ClipStore, manifest: ClipManifest, request: Request, rules
     """
     if not rules.enabled:
         return ()
-    seen = {output.n: _look(store, output.key, rules) for output in manifest.outputs}
-    return judge_clip(request, manifest.outputs, seen, rules)
+    measured = {output.n: _measure(store, output.key, rules) for output in manifest.outputs}
+    return judge_clip(request, manifest.outputs, measured, rules)
 
 
-def _look(store: ClipStore, key: str, rules: CheckRules) -> Measurements:
+def _measure(store: ClipStore, key: str, rules: CheckRules) -> Measurements:
     try:
         with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
             path = Path(scratch) / "clip"
-            got = copy_to_file(store, key, path)
-            return inspect_clip(path, rules, got.sha256)
-    except Exception as error:  # noqa: BLE001 - as above; and it is stored already, so that this is no more than a finding
+            return inspect_clip(path, rules, copy_to_file(store, key, path).sha256)
+    except Exception as error:  # noqa: BLE001 - a store's own errors have no common base; the clip is stored, so this is a finding
         return Measurements(problem=f"{type(error).__name__}: {redact_text(str(error))}"[:300])

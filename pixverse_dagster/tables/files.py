@@ -18,7 +18,7 @@ from pixverse_dagster.core.errors import InvalidTable, ReadFailed
 from pixverse_dagster.core.redaction import redact_url
 from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.cells import said
-from pixverse_dagster.tables.formats import READ_AHEAD_BYTES, READERS, read_parquet
+from pixverse_dagster.tables.formats import FORMATS, READ_AHEAD_BYTES, format_names, read_parquet
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 
 MAX_COPY_BYTES = 512 * 1024**2
@@ -95,11 +95,10 @@ class FileTable:
         """The rows in file order. Raises InvalidTable if the file cannot be read or is of another kind."""
         web = self._scheme in {"http", "https"}
         suffix = PurePosixPath(_QUERY.sub("", self._source) if web else self._source).suffix
-        reader = READERS.get(suffix.lower())
+        reader = FORMATS.get(suffix.lower())
         if reader is None:
-            *known, last = READERS
             raise InvalidTable(
-                f"{self.describe()}: tables are {', '.join(known)} or {last} files, not {suffix!r}. Nothing was sent"
+                f"{self.describe()}: tables are {format_names()} files, not {suffix!r}. Nothing was sent"
             )
         with self._open(seekable=reader is read_parquet) as stream:
             yield from islice(reader(self.describe(), stream), self._first_rows)

@@ -78,12 +78,19 @@ def read_parquet(name: str, stream: BinaryIO) -> Iterator[RawRow]:
         raise InvalidTable(f"{name}: not readable as Parquet ({said(error)}). Nothing was sent") from None
 
 
-READERS: Mapping[str, Reader] = {
+FORMATS: Mapping[str, Reader] = {
     ".csv": read_csv,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
 }
+"""How a file is read, by the end of its name. Messages, the component's schema and the documents derive from it."""
+
+
+def format_names() -> str:
+    """The endings of table files, for a person: `.csv, .jsonl … or .parquet`."""
+    *known, last = FORMATS
+    return f"{', '.join(known)} or {last}"
 
 
 def arrow_rows(name: str, columns: Iterable[str], batches: Iterable[Any]) -> Iterator[RawRow]:

@@ -1,32 +1,57 @@
-"""What Dagster's event log says."""
+"""What Dagster's event log says.
+
+Two of the names used here are not public in Dagster. They are looked up when they are needed, and where a release has
+them no more, the pipeline goes on without them and says so once: a paid task does not wait for an upgrade.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.event_api import PartitionKeyFilter
 
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, DATA_VERSION_TAG
+
+_log = logging.getLogger("pixverse_dagster")
 
 _EVENTS_READ = 20
 """Of a row's tasks, the newest first: a row rarely has more takes under way at once."""
 
 
-def withheld_rows(instance: dg.DagsterInstance, pipeline: str, rows: Iterable[str]) -> dict[str, str]:
-    """The rows whose clip fails a blocking check, each with what is wrong. One query, and one more per failed row."""
+def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task]) -> dict[str, str]:
+    """The rows whose stored clip fails a blocking check, each with what is wrong.
+
+    One query, and one more per failed row.
+    """
+    partition_filter = _internal("dagster._core.event_api", "PartitionKeyFilter")
+    if partition_filter is None:
+        return _never_materialized(instance, pipeline, stored)
     log, key = instance.event_log_storage, dg.AssetCheckKey(dg.AssetKey([pipeline, "clips"]), CLIP_CHECK)
-    infos = log.get_asset_check_partition_info([key], partition_keys=list(rows))
+    infos = log.get_asset_check_partition_info([key], partition_keys=list(stored))
     failed = [info.partition_key for info in infos if info.latest_execution_status.value == "FAILED"]
     found: dict[str, str] = {}
     for row in filter(None, failed):
-        record = log.get_latest_asset_check_execution_by_key([key], PartitionKeyFilter(key=row)).get(key)
+        record = log.get_latest_asset_check_execution_by_key([key], partition_filter(key=row)).get(key)
         event = record.event.dagster_event if record and record.event else None
         judged = event.asset_check_evaluation_data if event else None
         if judged and judged.blocking and not judged.passed:
             found[row] = judged.description or "its check failed"
+    return found
+
+
+def _never_materialized(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task]) -> dict[str, str]:
+    """The rows whose stored clip has no materialisation: a run that withholds a clip logs none. By public names."""
+    made_from = f"dagster/input_data_version/{pipeline}/tasks"
+    found: dict[str, str] = {}
+    for row, task in stored.items():
+        events = _materializations(instance, dg.AssetKey([pipeline, "clips"]), row, limit=_EVENTS_READ)
+        if not any(_tags(event).get(made_from) == task.id for event in events):
+            found[row] = "its check failed when it was stored; see the checks of `clips`"
     return found
 
 
@@ -42,8 +67,12 @@ def task_event_id(instance: dg.DagsterInstance, task: Task) -> int | None:
 
 
 def _version(record: dg.EventLogRecord) -> str:
+    return _tags(record).get(DATA_VERSION_TAG, "")
+
+
+def _tags(record: dg.EventLogRecord) -> Mapping[str, str]:
     event = record.asset_materialization
-    return ((event.tags or {}) if event else {}).get(DATA_VERSION_TAG, "")
+    return (event.tags or {}) if event else {}
 
 
 def _materializations(
@@ -52,12 +81,26 @@ def _materializations(
     return instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[row]), limit=limit).records
 
 
-def latest_materialization(
-    instance: dg.DagsterInstance, key: dg.AssetKey, row: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    found = _materializations(instance, key, row, limit=1)
+def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -> Any:
+    """What a check names as the materialisation that it is about; None where there is none.
+
+    Without it, Dagster takes a check that a run logs itself for one of an older clip, and shows it as unchecked.
+    """
+    target = _internal(
+        "dagster._core.definitions.asset_checks.asset_check_evaluation",
+        "AssetCheckEvaluationTargetMaterializationData",
+    )
+    found = _materializations(instance, key, row, limit=1) if target else ()
     if not found:
         return None
-    return AssetCheckEvaluationTargetMaterializationData(
-        storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp
-    )
+    return target(storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp)
+
+
+@cache
+def _internal(module: str, name: str) -> Any:
+    """A name that Dagster does not make public, or None where this release of Dagster does not have it."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        _log.warning("this release of Dagster has no %s.%s; going on without it", module, name)
+        return None

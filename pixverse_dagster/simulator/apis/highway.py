@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
 from pixverse_dagster.simulator.media import Shape, size_for
-from pixverse_dagster.simulator.responses import Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
@@ -138,9 +138,18 @@ _CALLS: Final[dict[str, tuple[str, Callable[[Fields, images.Samples], _Product]]
 class Highway:
     """The endpoints; each answers with the name of the call and the response."""
 
+    NAME: Final = PROVIDER
+
     def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
         self._state = state
         self._samples = samples
+
+    def routes(self) -> list[ApiRoute]:
+        """What the provider answers, and with which method."""
+        return [
+            ("/highway/v3/async/task-result", "GET", self.result),
+            ("/highway/v3/async/{call}", "POST", self.submit),
+        ]
 
     async def submit(self, request: Request) -> tuple[str, Response]:
         return "submit", await self._submit(request)

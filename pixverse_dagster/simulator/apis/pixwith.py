@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
 from pixverse_dagster.simulator.media import Shape, size_for
-from pixverse_dagster.simulator.responses import Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
@@ -79,9 +79,19 @@ def _order(body: Any, samples: images.Samples) -> Order:
 class Pixwith:
     """The endpoints; each answers with the name of the call and the response."""
 
+    NAME: Final = PROVIDER
+
     def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
         self._state = state
         self._samples = samples
+
+    def routes(self) -> list[ApiRoute]:
+        """What the provider answers, and with which method."""
+        return [
+            ("/pixwith/api/task/create", "POST", self.submit),
+            ("/pixwith/api/task/get", "POST", self.result),
+            ("/pixwith/api/task/get_credits", "POST", self.credit),
+        ]
 
     async def submit(self, request: Request) -> tuple[str, Response]:
         return "submit", await self._guarded(request, self._submit)

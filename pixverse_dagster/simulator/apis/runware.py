@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.apis.runware_rules import read_order
 from pixverse_dagster.simulator.faults import POLL_KINDS
-from pixverse_dagster.simulator.responses import Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import RefusedError
 
@@ -104,9 +104,18 @@ def _split(tasks: list[Row], kind: str) -> tuple[list[Row], list[Row]]:
 class Runware:
     """The endpoint; it answers with the name of the call (submit, poll or other) and the response."""
 
+    NAME: Final = PROVIDER
+
     def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
         self._state = state
         self._samples = samples
+
+    def routes(self) -> list[ApiRoute]:
+        """What the provider answers, and with which method."""
+        return [
+            ("/runware/v1", "POST", self.post),
+            ("/runware", "POST", self.post),
+        ]
 
     async def post(self, request: Request) -> tuple[str, Response]:
         try:
