@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -150,7 +150,7 @@ def _value(name: str, text: str, info: FieldInfo) -> Any:
     """A variable's text as the field takes it: JSON where that is more than a word, a list also by commas."""
     if not _is_structured(info):
         return text
-    if _is_list(info) and not text.startswith("["):
+    if _is_words(info) and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
@@ -159,8 +159,12 @@ def _value(name: str, text: str, info: FieldInfo) -> Any:
 
 
 def _is_list(info: FieldInfo) -> bool:
-    """Whether the field is a list of words."""
     return get_origin(info.annotation) in {Sequence, list, tuple, Collection}
+
+
+def _is_words(info: FieldInfo) -> bool:
+    """Whether the field is a list of words, which may be written without JSON."""
+    return _is_list(info) and get_args(info.annotation)[:1] == (str,)
 
 
 def _is_structured(info: FieldInfo) -> bool:
@@ -170,4 +174,5 @@ def _is_structured(info: FieldInfo) -> bool:
 
 def _form(info: FieldInfo) -> str:
     """How a value of several parts is written."""
-    return " (JSON)" if _is_structured(info) else ""
+    parts = "JSON, or words separated by commas" if _is_words(info) else "JSON"
+    return f" {parts[0].upper()}{parts[1:]}." if _is_structured(info) else ""

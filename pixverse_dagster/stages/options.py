@@ -28,7 +28,9 @@ class PipelineOptions(FrozenModel):
         default=True, description="Read and check images behind URLs before anything is paid."
     )
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
-    group_name: str | None = None
+    group_name: str | None = Field(
+        default=None, description="The group of the assets; the pipeline's name if not given."
+    )
     watch_table: bool = Field(
         default=False, description="A sensor reads the table again when its file, local or in S3, has changed."
     )
@@ -44,5 +46,5 @@ class PipelineOptions(FrozenModel):
     checks: CheckRules = Field(
         default_factory=CheckRules, description="What every stored clip must be like, and whether a failure blocks."
     )
-    pace: Pace = Field(default_factory=Pace)
-    download: DownloadRules = Field(default_factory=DownloadRules)
+    pace: Pace = Field(default_factory=Pace, description="How often to ask, and when waiting becomes an end.")
+    download: DownloadRules = Field(default_factory=DownloadRules, description="Limits for what is fetched from URLs.")

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster_tests.harness.parameters import render
+from pixverse_dagster_tests.harness.documents import rendered
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_parameter_reference_is_that_of_the_models() -> None:
-    """docs/parameters.md is the output of `python -m pixverse_dagster_tests.harness.parameters`."""
-    assert (ROOT / "docs" / "parameters.md").read_text() == render()
+@pytest.mark.parametrize(("page", "text"), rendered(ROOT), ids=lambda part: getattr(part, "name", ""))
+def test_what_derives_from_the_code_is_as_the_code_is(page: Path, text: str) -> None:
+    """Parameters, variables, layers and moves: `python -m pixverse_dagster_tests.harness.documents` writes them."""
+    assert page.read_text() == text
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])

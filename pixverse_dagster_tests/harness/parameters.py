@@ -1,6 +1,5 @@
-"""Renders docs/parameters.md: `python -m pixverse_dagster_tests.harness.parameters > docs/parameters.md`."""
+"""The page of the parameters, out of the models: docs/parameters.md."""
 
-import sys
 from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -75,7 +74,3 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         return "JSON list"
     return {str: "text", int: "whole number", float: "number", bool: "true or false"}.get(annotation, str(annotation))
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

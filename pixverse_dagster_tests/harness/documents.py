@@ -1,0 +1,114 @@
+"""Writes the pages and tables that derive from the code: `python -m pixverse_dagster_tests.harness.documents`.
+
+`docs/parameters.md` and `docs/configuration.md` are made as a whole, in `docs/architecture.md` what stands between
+`<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pixverse_dagster
+from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, TaskState
+from pixverse_dagster.orchestration.environment import variables
+from pixverse_dagster.storage import STORES, load_settings
+from pixverse_dagster.tables.formats import format_names
+from pixverse_dagster_tests.harness import parameters
+
+PACKAGE = Path(pixverse_dagster.__file__).parent
+CONFIGURATION = """# Configuration
+
+The project's own definitions, `pixverse_dagster.definitions`, are configured by variables of the environment alone.
+A project of your own sets the same in YAML or in Python: the option `PIXVERSE_RETRY` is `options: {{retry: …}}` of the
+component and `PipelineOptions(retry=…)`; the setting `PIXVERSE_S3_BUCKET` is `store: {{s3: {{bucket: …}}}}`.
+
+Prompt tables in files are {formats} files.
+
+| variable | meaning | default |
+|---|---|---|
+"""
+STORES_HEAD = """
+## Stores
+
+| store | setting | meaning |
+|---|---|---|
+"""
+
+
+def configuration() -> str:
+    """The page of the variables and of the stores' settings."""
+    lines = [f"| `{v.name}` | {v.meaning} | {f'`{v.default}`' if v.default else ''} |\n" for v in variables()]
+    stores: list[str] = []
+    for store in STORES:
+        settings = load_settings(store)
+        client = settings.CLIENT_SETTINGS
+        fields = {**settings.model_fields, **(client.model_fields if client else {})}
+        stores += [f"| `{store}` | `{name}` | {info.description or ''} |\n" for name, info in fields.items()]
+    return CONFIGURATION.format(formats=format_names()) + "".join(lines) + STORES_HEAD + "".join(stores)
+
+
+def layers() -> str:
+    """A line for each folder, out of its first line."""
+    lines = ["| folder | is | may import |", "|---|---|---|"]
+    for path in sorted(PACKAGE.glob("*/__init__.py")):
+        first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        if found := re.fullmatch(r"(.+?)[.:]? May import: (.+)\.", first):
+            lines.append(f"| `{path.parent.name}/` | {found.group(1)} | {found.group(2)} |")
+    return "\n".join(lines)
+
+
+def moves() -> str:
+    """A line for each event of a task's life."""
+    lines = ["| event | from | to | who | money |", "|---|---|---|---|---|"]
+    for event, move in TRANSITIONS.items():
+        leaves = ", ".join(move.leaves) or "nothing"
+        lines.append(f"| {event} | {leaves} | {move.to or 'the same'} | {move.who} | {move.money} |")
+    return "\n".join(lines)
+
+
+def diagram() -> str:
+    """The ways between the states; who only stays where it is is left out."""
+    ways: dict[TaskState, list[str]] = {}
+    for event, move in TRANSITIONS.items():
+        for state in move.leaves:
+            if move.to not in {None, state}:
+                ways.setdefault(state, []).append(f"{move.to} ({event})")
+    start = f"(none) ─► {TRANSITIONS[Event.CLAIM].to}"
+    return "\n".join(["```", start, *(f"{state} ─► {', '.join(to)}" for state, to in ways.items()), "```"])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/parameters.md": parameters.render,
+    "docs/configuration.md": configuration,
+}
+BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram}
+}
+
+
+def with_blocks(page: str, blocks: Mapping[str, Callable[[], str]]) -> str:
+    """A page with its generated parts as they are now."""
+    for name, render in blocks.items():
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(pattern, lambda m, render=render: f"{m[1]}{render()}\n{m[2]}", page, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"no place for {name}")
+    return page
+
+
+def rendered(root: Path) -> Iterable[tuple[Path, str]]:
+    """Each page below this root, and what it must say."""
+    yield from ((root / name, render()) for name, render in PAGES.items())
+    yield from ((root / name, with_blocks((root / name).read_text(), blocks)) for name, blocks in BLOCKS.items())
+
+
+def main() -> None:
+    """Write them all, in the working folder or the one that is named."""
+    for path, text in list(rendered(Path(sys.argv[1] if len(sys.argv) > 1 else "."))):
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
