@@ -19,8 +19,6 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
 ENVIRONMENT_FILE = "pixverse.env"
-
-
 _DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 
 

@@ -12,8 +12,6 @@ import click
 from pixverse_dagster.core.errors import PixverseError
 
 _READY = "simulator ready on "
-
-
 STOP_SECONDS = 10
 
 

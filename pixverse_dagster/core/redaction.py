@@ -11,14 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 _URL = re.compile(r"(?:https?|s3|wss?)://[^\s\"'<>\\]+", re.IGNORECASE)
-
-
 _DATA_URI = re.compile(r"^data:([\w/+.-]*)[;,](?!… \()", re.IGNORECASE)
-
-
 _BASE64_RUN = re.compile(r"^[A-Za-z0-9+/=]{200,}$")
-
-
 _KEYISH = re.compile(r"(?i)(bearer\s+|api[-_ ]?key[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -35,3 +36,9 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def import_name(path: str) -> Any:
+    """What `module:name` means: how registries name what is loaded when it is used."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -18,8 +18,6 @@ BUSY_TIMEOUT_SECONDS = 60
 
 CHUNK = 500
 """How many keys or rows one statement carries."""
-
-
 _MIGRATION_LOCK = 0x50495856
 """An arbitrary constant: PostgreSQL's advisory lock for migrating this ledger."""
 

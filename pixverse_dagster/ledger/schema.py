@@ -6,14 +6,8 @@ from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String,
 
 HEAD = "0002"
 """The newest migration; `migrations/versions` holds the way there."""
-
-
 VERSION_TABLE = "pixverse_ledger_version"
-
-
 metadata = MetaData()
-
-
 meta = Table(
     "pixverse_meta",
     metadata,

@@ -48,8 +48,6 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
 
 
 _WEB = re.compile(r"^https?://", re.IGNORECASE)
-
-
 _DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
 
 

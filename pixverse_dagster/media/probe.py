@@ -12,16 +12,12 @@ from pixverse_dagster.core.errors import ClipInvalid
 from pixverse_dagster.core.manifest import ClipFacts
 
 POSTER_WIDTH = 320
-
-
 MAX_PIXELS = 64_000_000
 """Of an image or a frame: a megabyte may unpack to any size, and both are decoded to be read."""
 
 
 # Media may name other media: playlists, session descriptions, lists of files. None is ever followed from here.
 OPEN_OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
-
-
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 

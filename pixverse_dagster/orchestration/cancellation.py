@@ -13,8 +13,6 @@ from pixverse_dagster.core.task import task_cost
 from pixverse_dagster.stages.session import Session
 
 _LOOK_SECONDS = 1.0
-
-
 _STOPPING = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 
 

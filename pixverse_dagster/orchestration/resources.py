@@ -10,14 +10,15 @@ from pydantic import Field, PrivateAttr
 from pixverse_dagster.core.errors import Unauthorized
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
-from pixverse_dagster.providers import PROVIDERS, Highway, Pixwith, Runware
+from pixverse_dagster.providers import PROVIDERS
 from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.providers.highway.protocol import Highway
+from pixverse_dagster.providers.pixwith import Pixwith
+from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.sender import HttpSender, Limits
 
 LEDGER_FILE = "pixverse/ledger.db"
-
-
 _TEMPORARY_HOME = ".tmp_dagster_home_"
 """What `dagster dev` and `dg launch` make where DAGSTER_HOME is not set, and delete when they end."""
 

@@ -44,8 +44,6 @@ class Spent:
 
 
 NO_LIMIT = Budget()
-
-
 NOTHING_SPENT = Spent()
 
 

@@ -34,8 +34,6 @@ class Verdict(StrEnum):
 
 
 SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN, Verdict.RETRY)
-
-
 _BY_STATE = {
     TaskState.REFUSED: Verdict.AGAIN,
     TaskState.CLAIMED: Verdict.IN_FLIGHT,

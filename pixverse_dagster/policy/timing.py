@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from pixverse_dagster.core.values import FrozenModel
 
 _FACTOR = 1.5
-
-
 _MAX_WAIT_SECONDS = 900.0
 
 

@@ -13,8 +13,6 @@ from pixverse_dagster.core.outcomes import Running
 from pixverse_dagster.core.redaction import redact_text
 
 _MAX_ID_CHARACTERS = 255
-
-
 _BILLION = 1e9
 
 

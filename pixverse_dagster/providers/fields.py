@@ -48,21 +48,9 @@ def _upper(value: Any) -> Any:
 
 
 JsonList = BeforeValidator(_from_json)
-
-
 UpperCase = BeforeValidator(_upper)
-
-
 Resolution = Literal["360p", "540p", "720p", "1080p"]
-
-
 Style = Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"]
-
-
 MotionMode = Literal["normal", "fast"]
-
-
 Seed = Annotated[int, Field(ge=0, le=2_147_483_647)]
-
-
 ImageReference = Annotated[str, Field(min_length=1)]

@@ -44,14 +44,8 @@ _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
 
 
 _KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
-
-
 _CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
-
-
 _RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
-
-
 _NOT_FOUND = re.compile(r"(?i)not.?found|not exist|unknown task")
 
 

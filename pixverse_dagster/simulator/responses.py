@@ -17,8 +17,6 @@ TRANSPORT: Final = "simulator.transport"
 _CHUNK_BYTES: Final = 256 * 1024
 _SLOW_PIECES: Final = 20
 _SLOW_SECONDS: Final = 2.4
-
-
 Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
 """Answers a request, and says under which call it counts."""
 ApiRoute = tuple[str, str, Endpoint]

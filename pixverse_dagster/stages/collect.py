@@ -27,8 +27,6 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import copy_to_file, read_bytes, read_manifest
 
 CONTENT_TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/quicktime"}
-
-
 _CORRUPT_DOWNLOADS = 3
 
 

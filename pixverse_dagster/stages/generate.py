@@ -18,8 +18,6 @@ from pixverse_dagster.stages.submit import Submission
 from pixverse_dagster.storage.base import ClipStore
 
 _POLL_BUDGET_SECONDS = 15.0
-
-
 Submit = Callable[[Sequence[str]], Generator[Submission]]
 
 

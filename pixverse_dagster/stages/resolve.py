@@ -16,8 +16,6 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.transport.client import ProviderClient
 
 _FIRST_WAIT_SECONDS = 0.2
-
-
 _log = logging.getLogger("pixverse_dagster")
 
 

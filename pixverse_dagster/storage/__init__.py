@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pixverse_dagster.storage.base import StoreSettings, import_name
+from pixverse_dagster.core.values import import_name
+from pixverse_dagster.storage.base import StoreSettings
 
 STORES: Mapping[str, str] = {
     "local": "pixverse_dagster.storage.local:LocalSettings",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
@@ -71,9 +70,3 @@ class StoreSettings(FrozenModel):
         """The same settings for a project in this folder: where a setting is a path, a relative one is below it."""
         del folder
         return self
-
-
-def import_name(path: str) -> Any:
-    """What `module:name` means."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

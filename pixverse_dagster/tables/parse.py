@@ -26,15 +26,9 @@ from pixverse_dagster.core.row import (
 from pixverse_dagster.providers import MODELS
 
 RESERVED = ("id", "model", "take")
-
-
 _MAX_COMPLAINTS = 20
-
-
 _MAX_QUOTED = 40
 """Of one kind about one row, and lines that are named for one id."""
-
-
 _MAX_NAME = 80
 """What is compared with known names: a cell may be as long as the table."""
 

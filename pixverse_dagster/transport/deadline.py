@@ -21,11 +21,7 @@ import httpx
 
 DEADLINE = "deadline"
 """The request extension that names the moment, by `time.monotonic`. A request without it is bounded per read only."""
-
-
 _SLICE_BYTES = 64 * 1024
-
-
 _FAULTS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,

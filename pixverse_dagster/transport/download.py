@@ -23,11 +23,7 @@ from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 
 _GONE = {401, 403, 404, 410}
-
-
 _CHUNK_BYTES = 256 * 1024
-
-
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 

@@ -18,8 +18,6 @@ from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 
 T = TypeVar("T")
-
-
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 

@@ -11,7 +11,7 @@ from pixverse_dagster_tests.harness.documents import rendered
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("page", "text"), rendered(ROOT), ids=lambda part: getattr(part, "name", ""))
+@pytest.mark.parametrize(("page", "text"), list(rendered(ROOT)), ids=lambda part: getattr(part, "name", ""))
 def test_what_derives_from_the_code_is_as_the_code_is(page: Path, text: str) -> None:
     """Parameters, variables, layers and moves: `python -m pixverse_dagster_tests.harness.documents` writes them."""
     assert page.read_text() == text

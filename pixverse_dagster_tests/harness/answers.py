@@ -7,12 +7,12 @@ from typing import Any
 from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, PixverseError, RateLimited, Refused, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
-from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.providers.highway.protocol import Highway
+from pixverse_dagster.providers.pixwith import Pixwith
+from pixverse_dagster.providers.runware.protocol import Runware
 
 UUID = "0f6f1f0e-9f7b-4f5e-8c0a-6d2b7c1e9a33"
-
-
 OTHER = "11111111-2222-4333-8444-555555555555"
 
 
@@ -165,11 +165,7 @@ def task(status: Any, *urls: Any, **more: Any) -> dict[str, Any]:
 
 
 DONE = Succeeded((CLIP,), seeds=(41,))
-
-
 FAILED = Failed(FailureKind.PROVIDER_ERROR, "no reason given")
-
-
 HIGHWAY_POLLS: list[tuple[str, Any, PollFact]] = [
     ("done", task("TASK_STATUS_SUCCEED", CLIP), DONE),
     ("synonym", task("TASK_STATUS_SUCCEEDED", CLIP), DONE),
@@ -231,11 +227,7 @@ def data(*rows: Any, errors: list[dict[str, Any]] | None = None) -> dict[str, An
 
 
 ONE = Succeeded((CLIP,), 0.15, (7,))
-
-
 WORKING = row("processing", progress=40)
-
-
 RUNWARE_POLLS: list[tuple[str, int, Any, PollFact]] = [
     ("done", 1, data(clip()), ONE),
     ("done, without a status", 1, data(row(None, videoURL=CLIP, cost=0.15, seed=7)), ONE),

@@ -21,8 +21,10 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
 from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy
 from pixverse_dagster.policy.timing import Pace
-from pixverse_dagster.providers import Highway, Pixwith, Runware
 from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.providers.highway.protocol import Highway
+from pixverse_dagster.providers.pixwith import Pixwith
+from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.stages.collect import Collected
 from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.options import PipelineOptions

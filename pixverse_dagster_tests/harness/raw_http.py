@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MB = 1024 * 1024
-
-
 Script = Callable[[socket.socket, int], None]
 
 
@@ -147,6 +145,4 @@ def flood(connection: socket.socket, number: int) -> None:
 
 
 _PACKER = zlib.compressobj(1, wbits=31)
-
-
 BOMB = b"".join(_PACKER.compress(b" " * MB) for _ in range(256)) + _PACKER.flush()

@@ -12,8 +12,11 @@ import pytest
 from pixverse_dagster.core.errors import PixverseError, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running
-from pixverse_dagster.providers import MODELS, Highway, Pixwith, Runware
+from pixverse_dagster.providers import MODELS
 from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.highway.protocol import Highway
+from pixverse_dagster.providers.pixwith import Pixwith
+from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster_tests.harness.answers import (
     ACK,
     ATOMS,

@@ -17,8 +17,6 @@ from pixverse_dagster.core.errors import (
 from pixverse_dagster.transport.sender import Call, Limits, wait_before_repeat
 
 LIMITS = Limits()
-
-
 TABLE: list[tuple[Call, PixverseError, list[float | None]]] = [
     # the waits after attempts 1, 2, 3, 4, 5 with the default limits: backoff 1 s, at most 60 s, 5 attempts
     (Call.SUBMIT, NotSent(), [1, 2, 4, 8, None]),

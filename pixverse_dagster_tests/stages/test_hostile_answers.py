@@ -21,8 +21,9 @@ from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.budget import Budget
-from pixverse_dagster.providers import MODELS, Highway
+from pixverse_dagster.providers import MODELS
 from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.highway.protocol import Highway
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.transport.client import ProviderClient

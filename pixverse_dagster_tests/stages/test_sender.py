@@ -28,8 +28,11 @@ from pixverse_dagster.core.errors import (
     Unauthorized,
 )
 from pixverse_dagster.core.outcomes import Accepted, Running
-from pixverse_dagster.providers import MODELS, Highway, Pixwith, Runware
+from pixverse_dagster.providers import MODELS
 from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.highway.protocol import Highway
+from pixverse_dagster.providers.pixwith import Pixwith
+from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.sender import MAX_ANSWER_BYTES, HttpSender, Limits
 from pixverse_dagster_tests.harness.raw_http import (
@@ -49,26 +52,12 @@ from pixverse_dagster_tests.harness.raw_http import (
 )
 
 KEY = "k3y-of-the-account"
-
-
 REQUEST = MODELS["highway/pixverse-v6-i2v"].model_validate({"prompt": "a kite", "image": "https://a.example/k.png"})
-
-
 UUID = "0f6f1f0e-9f7b-4f5e-8c0a-6d2b7c1e9a33"
-
-
 OK = say(200, b'{"task_id": "t1"}')
-
-
 RUNNING = say(200, b'{"task": {"status": "TASK_STATUS_PROCESSING"}}')
-
-
 RUNNING_AND_CLOSE = say(200, b'{"task": {"status": "TASK_STATUS_PROCESSING"}}', "Connection: close")
-
-
 SLOW_DOWN = say(429, b'{"reason": "RATE_LIMIT_EXCEEDED"}', "Retry-After: 0.2")
-
-
 QUICK = Limits(
     backoff_seconds=0.02,
     connect_timeout_seconds=0.3,

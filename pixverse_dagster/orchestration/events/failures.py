@@ -10,8 +10,6 @@ import dagster as dg
 from pixverse_dagster.core.redaction import redact_text
 
 _PROBLEMS_SHOWN = 20
-
-
 _PROBLEMS_REPORTED = 500
 
 

@@ -12,8 +12,6 @@ from pixverse_dagster.core.task import Task, task_cost
 
 CLIP_CHECK = "playable_as_asked"
 DATA_VERSION_TAG = "dagster/data_version"
-
-
 TABLE_VERSION = "by row"
 """The data version of every reading: a changed row is marked by an event of its own, and no other is out of date."""
 

@@ -13,8 +13,6 @@ from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION, metada
 from pixverse_dagster.policy.advice import describe_trouble, resolve_command
 
 UNKNOWN_CHECK = "outcomes_known"
-
-
 _UNKNOWN_SHOWN = 100
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster.core.values import import_name
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager, StoreClipIOManager
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.storage import load_settings
-from pixverse_dagster.storage.base import StoreSettings, import_name
+from pixverse_dagster.storage.base import StoreSettings
 
 # Those that users name in Python are written out, for type checkers; any other is made from its store's settings.
 _WRITTEN: Mapping[str, str] = {

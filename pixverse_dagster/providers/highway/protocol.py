@@ -40,20 +40,10 @@ from pixverse_dagster.providers.highway.v4_5 import HighwayV45ImageToVideo
 from pixverse_dagster.providers.highway.v6 import HighwayV6ImageToVideo
 
 _MAX_OUTPUTS = 4
-
-
 _RUNNING = {"QUEUED", "PROCESSING", "RUNNING", "PENDING"}
-
-
 _DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
-
-
 _FAILED = {"FAILED", "CANCELED", "CANCELLED"}
-
-
 _NOT_FOUND = re.compile(r"(?i)task\b.*\bnot (found|exist)")
-
-
 _MODERATION = re.compile(r"(?i)polic|moderat|nsfw|sensitiv|safety|prohibit|violat")
 
 

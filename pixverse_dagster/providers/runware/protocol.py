@@ -56,11 +56,7 @@ _REFUSALS = re.compile(
 
 
 _AUTH = re.compile(r"ApiKey|^(unauthorized|forbidden|permissionDenied|authentication|tokenExpired|accountSuspended)")
-
-
 _QUOTA = re.compile(r"Credits|Quota|Balance|^paymentRequired$")
-
-
 _GONE = re.compile(r"NotFound$|Expired$|^taskFailedOrNotFound$")
 
 

@@ -47,8 +47,6 @@ Effect = Literal[
 
 
 _SETTINGS = "providerSettings.pixverse"
-
-
 _URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
