@@ -76,12 +76,12 @@ def demo(  # noqa: PLR0913 - one parameter for each option
         project = stack.enter_context(open_project("pixverse_dagster.definitions", None))
         show = Console(stderr=True)
         show.print(f"Simulator at {address}, Dagster home at {home.resolve()}")
-        director = Director(project, show)
-        director.read()
-        director.submit()
-        director.wait(deadline_seconds)
+        run = DemoRun(project, show)
+        run.read()
+        run.submit()
+        run.wait(deadline_seconds)
         charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
-        failed = _report(director, charged, home, as_json=as_json)
+        failed = _report(run, charged, home, as_json=as_json)
     sys.exit(1 if failed else 0)
 
 
@@ -110,7 +110,7 @@ def _settings(
     }
 
 
-class Director:
+class DemoRun:
     """Does what Dagster's daemon does: launches the runs, and ticks the poll sensor until all is settled."""
 
     def __init__(self, project: Project, show: Console) -> None:
@@ -160,11 +160,11 @@ class Director:
                     self._run(self._definitions.resolve_job_def(f"{name}_collect"), {f"{name}_collect_rows": rows})
                 counts = ledger.tasks.counts(name)
                 progress.update(bar, completed=min(counts.get(TaskState.STORED, 0), total))
-                if not self._settling(counts):
+                if not self._under_way(counts):
                     return
                 threading.Event().wait(_TICK_SECONDS)
 
-    def _settling(self, counts: Mapping[TaskState, int]) -> bool:
+    def _under_way(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
         return any(counts.get(state) for state in UNDER_WAY) or any(task.resolves_itself for task in unknown)
 
@@ -196,8 +196,8 @@ class Director:
             self._show.print(text, style="yellow", markup=False)
 
 
-def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
-    project = director.project
+def _report(run: DemoRun, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
+    project = run.project
     store = project.store
     tasks = project.ledger.tasks.current(project.name)
     rows = project.ledger.rows.find(project.name)
@@ -210,7 +210,7 @@ def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as
                 "clips": records,
                 "charged_tasks": len(charged),
                 "charged_usd": round(usd, 3),
-                "dagster_runs": director.runs,
+                "dagster_runs": run.runs,
             }
         )
     else:
@@ -228,7 +228,7 @@ def _report(director: Director, charged: list[dict[str, Any]], home: Path, *, as
             if charged
             else "nothing was charged"
         )
-        click.echo(f"{director.runs} Dagster runs; {money}.")
+        click.echo(f"{run.runs} Dagster runs; {money}.")
         click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
         click.echo(f"Check it:               pixverse-dagster verify --home {home}")
     return len(records) - stored

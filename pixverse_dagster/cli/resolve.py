@@ -35,7 +35,7 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
     not_accepted: bool,
     abandon: bool,
 ) -> None:
-    """Settle a task whose outcome is unknown, by what the provider's console shows.
+    """Resolve a task whose outcome is unknown, by what the provider's console shows.
 
     Give one of --adopt, --not-accepted and --abandon. Exits with 2 if the row has no task of unknown outcome.
     """
@@ -86,7 +86,7 @@ def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None)
 def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *, another_take: bool) -> None:
     """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
 
-    The row goes on the waiting list: a sensor submits it, or any run that submits the row. The budget holds.
+    The row is queued: a sensor submits it, or any run that submits the row. The budget holds.
     Exits with 2 if the row has nothing to retry.
     """
     enter_home(home)

@@ -52,9 +52,9 @@ class Accounts:
 
 def count_open(connection: sa.Connection, accounts: Sequence[str], now: float) -> dict[str, int]:
     """How many tasks occupy each account: under way, or perhaps so because their submit is of unknown outcome."""
-    doubtful = sa.and_(tasks.c.state == TaskState.UNKNOWN, tasks.c.claimed_at > now - _UNKNOWN_OCCUPIES_SECONDS)
+    recently_unknown = sa.and_(tasks.c.state == TaskState.UNKNOWN, tasks.c.claimed_at > now - _UNKNOWN_OCCUPIES_SECONDS)
     under_way = tasks.c.state.in_(sorted(OCCUPIES_SLOT))
     query = sa.select(tasks.c.account, sa.func.count()).where(
-        tasks.c.account.in_(accounts), sa.or_(under_way, doubtful)
+        tasks.c.account.in_(accounts), sa.or_(under_way, recently_unknown)
     )
     return {record[0]: record[1] for record in connection.execute(query.group_by(tasks.c.account))}

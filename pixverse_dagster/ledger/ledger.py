@@ -1,4 +1,4 @@
-"""The ledger: the durable record of every row and task, the one truth about money and about what is pending."""
+"""The moves of tasks in the ledger, which is the one truth about money and about what is pending."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Ledger:
         with reading(self._engine) as connection:
             self.id = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
 
-    def claim(self, pipeline: str, row: Row, intent: ClaimTerms) -> tuple[Task, bool]:
+    def claim(self, pipeline: str, row: Row, terms: ClaimTerms) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
 
         Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been.
@@ -57,7 +57,7 @@ class Ledger:
         """
         try:
             with self._engine.begin() as connection:
-                return claim(connection, self.id, pipeline, row, intent)
+                return claim(connection, self.id, pipeline, row, terms)
         except IntegrityError:
             with reading(self._engine) as connection:
                 attempts = find_attempts(connection, pipeline, row.id, row.digest)
@@ -106,7 +106,7 @@ class Ledger:
         return self._apply(task, Event.RELEASE, released=True, settled=settled)
 
     def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Move:
-        """A poll that settled nothing."""
+        """A poll that brought no decision; asked again later."""
         values: dict[str, Any] = {"note": note, "next_poll_at": next_poll_at, "polls": task.polls + 1}
         return self._apply(task, Event.KEEP_POLLING, **values)
 
@@ -140,14 +140,14 @@ class Ledger:
         )
 
     def lease_collect(self, batch: Sequence[Task], until: float) -> None:
-        """Leave these succeeded tasks to whoever collects them now; after `until` they are offered again."""
+        """Leave these succeeded tasks to one collector; after `until` they are ready for another one."""
         with self._engine.begin() as connection:
             for chunk in chunked([task.id for task in batch], CHUNK):
                 query = sa.update(tasks).where(tasks.c.id.in_(chunk), tasks.c.state == TaskState.SUCCEEDED)
                 connection.execute(query.values(next_collect_at=until))
 
     def retry_collect(self, task: Task, problem: str, at: float) -> Move:
-        """A collect failed, which changes nothing at the provider; the task is offered again."""
+        """A collect failed, which changes nothing at the provider; the task is ready again at that time."""
         values: dict[str, Any] = {"note": problem, "next_collect_at": at, "collects": task.collects + 1}
         return self._apply(task, Event.RETRY_COLLECT, **values)
 

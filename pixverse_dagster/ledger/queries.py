@@ -21,7 +21,7 @@ class TaskQueries:
         self._engine = engine
 
     def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
-        """Tasks whose poll, or whose stale claim or doubt, is due: the longest overdue first, so that none starves."""
+        """Tasks that are to be asked about now, the longest overdue first, so that none starves."""
         query = sa.select(tasks).where(
             tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at <= now
         )
@@ -65,7 +65,7 @@ class TaskQueries:
         return self._tasks(query, keys=keys)
 
     def unresolved(self, pipeline: str) -> list[Task]:
-        """Tasks of unknown outcome that will not settle by themselves: a person has to look."""
+        """Tasks whose outcome stays unknown until a person looks."""
         return [task for task in self.find(pipeline, (TaskState.UNKNOWN,)) if not task.resolves_itself]
 
     def counts(self, pipeline: str) -> dict[TaskState, int]:

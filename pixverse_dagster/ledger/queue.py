@@ -1,4 +1,4 @@
-"""The waiting list: rows that somebody asked to be submitted, and that had to wait for their provider account."""
+"""The submit queue: rows that somebody asked to be submitted, and that wait for their provider account."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pixverse_dagster.ledger.schema import rows, tasks, waiting
 
 
 class SubmitQueue:
-    """Reads and writes the waiting list. Every method is one transaction.
+    """Reads and writes the queue. Every method is one transaction; safe to use from many threads.
 
-    Being on the list is a person's decision to spend, remembered: whoever has room may submit the row. A claim takes
-    it off, and so does a change of the row's request, which nobody asked to pay for.
+    An entry stands for a person's decision to spend: any run that has room may submit the row. A claim removes it, and
+    a change of the row's request makes it void, because nobody asked to pay for the new one.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def add(self, pipeline: str, entries: Sequence[QueuedRow], next_submit_at: float) -> None:
-        """Put rows on the list; a row that is there for the same request keeps its place."""
+        """Queue rows; a row that is queued for the same request already keeps its place."""
         if not entries:
             return
         with self._engine.begin() as connection:
@@ -45,11 +45,11 @@ class SubmitQueue:
                 connection.execute(sa.insert(waiting), values)
 
     def due(self, pipeline: str, now: float) -> list[QueuedRow]:
-        """Who waits and is offered to no run, those of the longest wait first; of rows as they now are in the table."""
+        """Entries that no run has leased, the longest wait first; only of requests that are current."""
         return self._find(pipeline, waiting.c.next_submit_at <= now)
 
     def find(self, pipeline: str) -> list[QueuedRow]:
-        """Everybody who waits, the longest first."""
+        """All entries of current requests, the longest wait first."""
         return self._find(pipeline)
 
     def _find(self, pipeline: str, *where: sa.ColumnElement[bool]) -> list[QueuedRow]:
@@ -69,15 +69,15 @@ class SubmitQueue:
             return [QueuedRow(r.row, r.digest, r.account, r.run_id, r.reason, r.since) for r in found]
 
     def lease(self, pipeline: str, keys: Iterable[str], until: float) -> None:
-        """Leave these rows to the run that was just asked for; after `until` they are offered again."""
+        """Leave these rows to one run; after `until` they are due again."""
         self._each(sa.update(waiting).values(next_submit_at=until), pipeline, keys)
 
     def drop(self, pipeline: str, keys: Iterable[str]) -> None:
-        """Take rows off the list: nobody wants them submitted any more."""
+        """Remove rows: nobody wants them submitted any more."""
         self._each(sa.delete(waiting), pipeline, keys)
 
     def drop_run(self, run_id: str) -> int:
-        """Take off what this run put there; returns how many."""
+        """Remove what this run queued; returns how many."""
         with self._engine.begin() as connection:
             return connection.execute(sa.delete(waiting).where(waiting.c.run_id == run_id)).rowcount
 

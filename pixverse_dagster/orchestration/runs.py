@@ -64,11 +64,11 @@ def generate_clips(
     """Submit rows and store their clips as the tasks finish; returns what is wrong, by row."""
     io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
     store = io_manager.get_store()
-    delivery = GenerateRun(
+    generation = GenerateRun(
         session, store, lambda rows: submit_reported(session, rows, context.log_event, adopted=adopted)
     )
     withheld: dict[str, str] = {}
-    with closing(delivery.run(keys, spec.pipeline.options.deadline_seconds)) as found:
+    with closing(generation.run(keys, spec.pipeline.options.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
                 if problem := report_clip(context, session, store, collected):
@@ -76,6 +76,6 @@ def generate_clips(
             else:
                 context.log_event(ended_event(collected.task, collected.problem))
     report_unknown(session, context.log_event)
-    for event in problem_events(spec.name, "clips", delivery.problems):
+    for event in problem_events(spec.name, "clips", generation.problems):
         context.log_event(event)
-    return delivery.problems | withheld
+    return generation.problems | withheld

@@ -1,4 +1,4 @@
-"""Seeing rows through to their clips in person: what a direct materialisation does, where a sensor would come by."""
+"""All of it in one run that waits: rows are submitted, polled and collected. What a direct materialisation does."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ class Submission:
 
 
 def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
-    """Submit these rows, yielding each as it settles. Billed at most once per request, whatever is repeated.
+    """Submit these rows, yielding each as soon as its outcome is known.
+
+    Billed at most once per request, whatever is repeated.
 
     A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no
     credit left is not asked again in this call. Rows whose account is busy are queued. Close the iterator
@@ -55,35 +57,35 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
     rows = {row.id: row for row in sorted(ledger.rows.find(name, keys).values(), key=lambda row: row.line)}
     yield from _unknown_rows(session, [key for key in keys if key not in rows])
     by_provider: dict[str, list[PlanLine]] = {}
-    over: list[str] = []
+    done_with: list[str] = []
     for line in plan_rows(session, rows.values()).lines:
         if line.verdict is Verdict.OVER_BUDGET:
-            over.append(line.row)
+            done_with.append(line.row)
             yield Submission(line.row, None, problem=f"row {line.row!r} {line.note}. Nothing was sent")
         else:
             by_provider.setdefault(rows[line.row].request.provider(), []).append(line)
     submitters = [_AccountSubmitter(session, provider) for provider in by_provider]
     pools = [ThreadPoolExecutor(submitter.concurrency) for submitter in submitters]
-    waiting: list[Future[Submission]] = []
+    pending: list[Future[Submission]] = []
     finished = False
     try:
         for submitter, pool in zip(submitters, pools, strict=True):
             lines = by_provider[submitter.provider]
-            waiting += [pool.submit(submitter.submit, rows[line.row], line) for line in lines]
-        for done in as_completed(waiting):
+            pending += [pool.submit(submitter.submit, rows[line.row], line) for line in lines]
+        for done in as_completed(pending):
             submission = done.result()
-            over += [] if submission.waits else [submission.row]
+            done_with += [] if submission.waits else [submission.row]
             yield submission
         finished = True
     finally:
-        # First nothing further leaves, whatever becomes of the ledger; then it is written down who waits, and that
-        # whoever has a task, or needs a person now, is not offered to another run.
+        # First nothing further is sent, whatever becomes of the ledger. Then rows that wait are queued, and rows that
+        # have a task now, or need a person, are removed from the queue.
         for submitter in submitters:
             submitter.close(stop=not finished)
         for pool in pools:
             pool.shutdown(cancel_futures=True)
-        ledger.queue.drop(name, over)
-        ledger.queue.add(name, [entry for submitter in submitters for entry in submitter.waiting], session.clock())
+        ledger.queue.drop(name, done_with)
+        ledger.queue.add(name, [entry for submitter in submitters for entry in submitter.queued], session.clock())
 
 
 def _unknown_rows(session: Session, keys: Sequence[str]) -> Iterator[Submission]:
@@ -107,7 +109,7 @@ class _AccountSubmitter:
         self._hold = session.ledger.accounts.held(self._name)
         if session.clock() < self._hold.until:
             self._busy = self._hold.reason
-        self.waiting: list[QueuedRow] = []
+        self.queued: list[QueuedRow] = []
         self._lock = threading.Lock()
 
     def submit(self, row: Row, line: PlanLine) -> Submission:
@@ -119,7 +121,7 @@ class _AccountSubmitter:
         return Submission(row.id, known, problem=describe_trouble(known) if known else "")
 
     def close(self, *, stop: bool) -> None:
-        """Send nothing further; `stop` also wakes those that stand in line to send."""
+        """Send nothing further; `stop` also wakes those that wait for their turn to send."""
         if stop:
             self._closed = self._closed or "the run was stopped"
             if self._client:
@@ -187,7 +189,7 @@ class _AccountSubmitter:
     def _wait(self, row: Row, task: Task | None, why: str) -> Submission:
         with self._lock:
             self._busy = self._busy or why
-            self.waiting.append(queued_row(self._session, row, self._busy))
+            self.queued.append(queued_row(self._session, row, self._busy))
         return Submission(row.id, task, waits=self._busy)
 
     def _slow_down(self, error: RateLimited) -> None:

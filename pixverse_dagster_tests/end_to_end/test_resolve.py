@@ -65,7 +65,7 @@ def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(unkn
     assert isinstance(table, dg.TableMetadataValue)
     assert table.records[0].data["row"] == "r000"
     command = "pixverse-dagster tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon"
-    assert table.records[0].data["settle"] == command
+    assert table.records[0].data["resolve"] == command
     materialize(unknown[1], "demo/tasks,demo/clips", "--partition", "r000", fails=True)
     again = latest_check(unknown[0])
     assert not again.passed

@@ -52,12 +52,12 @@ def ended_event(task: Task, words: str = "", asset: str = "tasks") -> dg.AssetOb
 
 
 def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvaluation:
-    """The check that no submit's outcome is unknown: which rows, what is at stake, and the commands that settle it."""
+    """The check that no submit's outcome is unknown: which rows, what is at stake, and the commands that resolve it."""
     known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
     unpriced = len(unknown) - len(known)
     stake = f"about {sum(known):.3f} USD" + (f" and {unpriced} tasks at prices that nobody publishes" * bool(unpriced))
     table = metadata_table(
-        ("row", "provider", "since", "usd", "settle"),
+        ("row", "provider", "since", "usd", "resolve"),
         [
             (
                 task.row,
@@ -75,7 +75,7 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
         passed=not unknown,
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
-        f"look for each in its provider's console, then settle it. The first: {describe_trouble(unknown[0])}"
+        f"look for each in its provider's console, then resolve it. The first: {describe_trouble(unknown[0])}"
         if unknown
         else "Every submit's outcome is known.",
         metadata={

@@ -1,4 +1,4 @@
-"""Slots and settlements: whose account a task is on, what waits for one, and what a person decided."""
+"""Slots: the account that a task is on, what waits for one, and what a person decided about a task."""
 
 import sqlalchemy as sa
 from alembic import op
