@@ -11,6 +11,7 @@ from dagster._core.event_api import PartitionKeyFilter
 
 from pixverse_dagster import CheckRules, LocalClipIOManager, PipelineOptions, RunwareResource, build_clips_definitions
 from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.orchestration.events.log import internal
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -206,6 +207,35 @@ def test_a_row_that_fails_a_blocking_check_is_stored_and_withheld(
     assert relaxed.materialize("trailer", partition_key="a").success
     assert reel_of(relaxed) == "a"
     assert len(server.tasks()) == 1
+
+
+@pytest.fixture
+def no_private_names(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Dagster as a release would be that has moved the two names that are not public; its own parts have loaded."""
+    evaluation = "dagster._core.definitions.asset_checks.asset_check_evaluation"
+    monkeypatch.delattr(f"{evaluation}.AssetCheckEvaluationTargetMaterializationData")
+    monkeypatch.delattr("dagster._core.event_api.PartitionKeyFilter")
+    internal.cache_clear()
+    yield
+    internal.cache_clear()
+
+
+@pytest.mark.usefixtures("no_private_names")
+def test_a_pipeline_goes_on_without_dagsters_private_names_and_says_so_once(
+    server: Simulator, tmp_path: Path, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+):
+    """Clips are stored, checked and handed out; one that a blocking check withheld is not."""
+    strict = Stage(tmp_path, server, instance, CheckRules(blocking=True, min_contrast=TOO_MUCH))
+    assert [run.success for run in strict.collect("a")] == [False]
+    assert reel_of(strict) == ""
+    relaxed = Stage(tmp_path, server, instance, CheckRules(blocking=True))
+    assert all(run.success for run in relaxed.collect("b", "c"))
+    assert relaxed.shown() == {"b", "c"}
+    assert reel_of(relaxed) == "b,c"
+    assert relaxed.materialize("trailer", partition_key="b").success
+    said = [record.message for record in caplog.records if "this release of Dagster has no" in record.message]
+    assert len(said) == len(set(said)) == 2
+    assert len(server.tasks()) == 3
 
 
 def failure_of(run: dg.ExecuteInProcessResult) -> str:

@@ -28,7 +28,7 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[s
 
     One query, and one more per failed row.
     """
-    partition_filter = _internal("dagster._core.event_api", "PartitionKeyFilter")
+    partition_filter = internal("dagster._core.event_api", "PartitionKeyFilter")
     if partition_filter is None:
         return _never_materialized(instance, pipeline, stored)
     log, key = instance.event_log_storage, dg.AssetCheckKey(dg.AssetKey([pipeline, "clips"]), CLIP_CHECK)
@@ -86,7 +86,7 @@ def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: 
 
     Without it, Dagster takes a check that a run logs itself for one of an older clip, and shows it as unchecked.
     """
-    target = _internal(
+    target = internal(
         "dagster._core.definitions.asset_checks.asset_check_evaluation",
         "AssetCheckEvaluationTargetMaterializationData",
     )
@@ -97,7 +97,7 @@ def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: 
 
 
 @cache
-def _internal(module: str, name: str) -> Any:
+def internal(module: str, name: str) -> Any:
     """A name that Dagster does not make public, or None where this release of Dagster does not have it."""
     try:
         return getattr(import_module(module), name)
