@@ -197,7 +197,7 @@ def submit_all(session: Session, rows: Sequence[Row]) -> dict[str, Submission]:
     return {one.row: one for one in submit_rows(session, record_rows(session.ledger, rows))}
 
 
-def poll_until(session: Session, done: Callable[[list[Task]], bool], seconds: float = 20) -> list[Task]:
+def poll_until(session: Session, done: Callable[[list[Task]], bool], seconds: float = 120) -> list[Task]:
     """Poll until the pipeline's tasks satisfy `done`, and return them."""
     deadline, pause = time.monotonic() + seconds, Event()
     while not done(found := session.ledger.tasks.find(NAME)):

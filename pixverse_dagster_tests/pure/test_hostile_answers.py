@@ -135,7 +135,7 @@ def test_a_number_with_a_fraction_is_no_code_and_no_status():
 
 @SUBMITTED
 def test_a_huge_answer_is_read_in_a_moment(provider: Provider):
-    """Megabytes of clips, rows, errors or words: as many facts as a task has, in a few seconds."""
+    """Megabytes of clips, rows, errors or words: as many facts as a task has, in a few seconds of work."""
     url = "https://a.example/1.mp4"
     huge: list[Any] = [
         {"task": {"status": "TASK_STATUS_SUCCEED"}, "videos": [{"video_url": url}] * 60_000},
@@ -145,12 +145,12 @@ def test_a_huge_answer_is_read_in_a_moment(provider: Provider):
         {"task": {"status": "FAILED", "reason": "https://a.example/?" * 100_000}, "message": "x" * (4 * MB)},
     ]
     for body in huge:
-        content, began = json.dumps(body).encode(), time.monotonic()
+        content, began = json.dumps(body).encode(), time.process_time()
         with suppress(OutcomeUnknown):
             provider.read_submit(answer(200, content), UUID)
         with suppress(ReadFailed):
             judge(provider.read_poll(answer(200, content), [TaskRef(UUID, 4)])[UUID], 4)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
 
 
 def png(side: int) -> bytes:
