@@ -7,9 +7,8 @@ import multiprocessing
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
@@ -22,12 +21,13 @@ from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.putting import Put, put_for_ever, putting
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
 CLIP = "films/clips/kite/0123456789ab-t1/1.mp4"
 FIRST, SECOND = b"first" * 1000, b"second" * 2000
-
-Put = Callable[[str, bytes], bool]
+S3_PAGE = 100
+"""How many objects the server lists at a time: not the usual 1000, so that fewer have to be put."""
 
 
 def s3_client(server: S3Server) -> Any:
@@ -44,6 +44,11 @@ def s3_client(server: S3Server) -> Any:
 def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
     """A client, and a bucket in which each test has a prefix of its own: making buckets is slow."""
     client, bucket = s3_client(s3_server), new_bucket(s3_server)
+
+    def ask_for_few(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"MaxKeys": S3_PAGE, **params}
+
+    client.meta.events.register("provide-client-params.s3.ListObjectsV2", ask_for_few)
     yield client, bucket
     client.close()
     delete_bucket(s3_server, bucket)
@@ -55,18 +60,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ClipStore:
         return LocalStore(tmp_path / "store")
     client, bucket = request.getfixturevalue("shared_bucket")
     return S3Store(client, bucket, f"/teams/{uuid.uuid4().hex}/")
-
-
-def putting(store: ClipStore, folder: Path) -> Put:
-    """A function that stores bytes under a key: by turns from the store's own scratch folder and from elsewhere."""
-    places = itertools.cycle([store.scratch() or folder, folder])
-
-    def put(key: str, data: bytes) -> bool:
-        path = next(places) / uuid.uuid4().hex
-        path.write_bytes(data)
-        return store.put_new(key, path, sha256=hashlib.sha256(data).hexdigest(), content_type="video/mp4")
-
-    return put
 
 
 @pytest.fixture
@@ -130,10 +123,18 @@ class TestEveryStore:
 
     def test_more_objects_are_listed_than_one_page_holds(self, store: ClipStore, put: Put):
         """A listing is complete when it is long."""
-        keys = {f"films/clips/r{number:04}/1.jpg" for number in range(1010)}
+        keys = {f"films/clips/r{number:04}/1.jpg" for number in range(S3_PAGE + 10)}
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(put, keys, itertools.repeat(b".")))
         assert set(store.keys("films/clips/")) == keys
+
+    def test_the_listing_of_the_test_above_has_pages(self, shared_bucket: tuple[Any, str]):
+        """What it rests on."""
+        client, bucket = shared_bucket
+        for number in range(S3_PAGE + 1):
+            client.put_object(Bucket=bucket, Key=f"paged/{number}", Body=b"")
+        page = client.list_objects_v2(Bucket=bucket, Prefix="paged/")
+        assert (len(page["Contents"]), page["IsTruncated"]) == (S3_PAGE, True)
 
     @pytest.mark.parametrize("row", ["a b", "Привет 世界", "..", ".", "50%", "a%20b", "x" * 100, "~tilde&+=#?;:@'"])
     def test_any_row_name_is_a_folder_of_its_own(self, store: ClipStore, put: Put, row: str):
@@ -223,14 +224,6 @@ def test_a_file_from_elsewhere_is_copied_and_left(tmp_path: Path):
     assert store.put_new(CLIP, path, sha256="", content_type="video/mp4")
     assert (read(store, CLIP), path.read_bytes()) == (FIRST, FIRST)
     assert list(store.scratch().iterdir()) == []
-
-
-def put_for_ever(root: Path, ready: Connection) -> None:
-    put = putting(LocalStore(root), root.parent)
-    for number in range(1_000_000):
-        put(f"films/clips/r{number}/1.mp4", b"x" * 300_000)
-        if number == 20:
-            ready.send("under way")
 
 
 def test_a_kill_leaves_only_complete_files(tmp_path: Path):

@@ -190,8 +190,10 @@ def delete_bucket(server: S3Server, bucket: str) -> None:
             for upload in page.get("Uploads", []):
                 client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                client.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+            found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+            doomed = [{name: version[name] for name in ("Key", "VersionId")} for version in found]
+            if doomed:
+                client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
         client.delete_bucket(Bucket=bucket)
     finally:
         client.close()
