@@ -5,7 +5,6 @@ What a fixture needs it imports itself: collecting the pure tests loads neither 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 # What the environment must not lend to a test: accounts, keys, other installations, proxies.
 _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTTP|HTTPS|ALL|NO)_PROXY", re.IGNORECASE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="all 944 prompts of VBench where CI takes the first 200")
 
 
 @pytest.fixture
@@ -145,20 +148,10 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulat
 @pytest.fixture
 def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., Home]:
     """A function that makes a Dagster home, a table and a simulator, and the environment that joins them."""
-    from pixverse_dagster_tests.harness.commands import PACE
+    from pixverse_dagster_tests.harness.commands import make_home
 
     def make(table: Path, **options: Any) -> Home:
-        running = simulator(**options)
-        home = tmp_path / "home"
-        home.mkdir(exist_ok=True)
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        environment = {
-            "DAGSTER_HOME": str(home),
-            "PIXVERSE_PROMPTS": str(table),
-            "PIXVERSE_SIMULATOR_URL": running.url,
-            "PIXVERSE_PACE": json.dumps(PACE),
-        }
-        return home, environment, running
+        return make_home(tmp_path / "home", table, simulator(**options))
 
     return make
 

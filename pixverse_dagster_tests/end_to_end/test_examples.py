@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -17,7 +15,7 @@ import pytest
 from av.error import FFmpegError
 
 from pixverse_dagster.simulator.media import Shape, render
-from pixverse_dagster_tests.harness.commands import demo, pixverse
+from pixverse_dagster_tests.harness.commands import demo, pixverse, run_dagster
 from pixverse_dagster_tests.harness.servers import Simulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,12 +24,9 @@ FAKE_KEYS = {"HIGHWAY_API_KEY": "hw-not-a-key", "RUNWARE_API_KEY": "rw-not-a-key
 
 def run(example: str, environment: dict[str, str], *arguments: str) -> str:
     """Run a Dagster command in an example's folder; it succeeds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster", *arguments], env=os.environ | environment, cwd=EXAMPLES / example,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
+    ran = run_dagster(environment, *arguments, cwd=EXAMPLES / example)
+    assert ran.code == 0, ran.log[-4000:]
+    return ran.log
 
 
 def watch(path: Path) -> dict[str, Any]:
@@ -102,9 +97,9 @@ def test_a_film_of_nothing_or_of_what_is_no_clip_leaves_no_file(tmp_path: Path, 
 
 
 def test_reels_are_cut_from_the_clips_of_each_campaign(tmp_path: Path) -> None:
-    """The sample table through the simulator, then both downstream assets in real runs."""
+    """Half of the sample table through the simulator, then both downstream assets in real runs."""
     home = tmp_path / "demo"
-    stored = demo(home, "--generation-seconds", "0.5")["clips"]
+    stored = demo(home, "--rows", "6", "--generation-seconds", "0.5")["clips"]
     manifests = [json.loads(path.read_text()) for path in (home / "clips").rglob("manifest.json")]
     campaigns = Counter(str(manifest["labels"]["campaign"]) for manifest in manifests)
     assert len(manifests) == len(stored) == sum(campaigns.values())

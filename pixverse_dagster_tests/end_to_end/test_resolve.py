@@ -1,8 +1,9 @@
 """A person settles by hand what nobody else can know."""
 
 import json
+import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,45 @@ import pytest
 
 from pixverse_dagster_tests.harness.commands import (
     Home,
-    finish,
+    make_home,
     materialize,
     pixverse,
-    run_job,
+    run_rows,
     states,
     tasks_of,
     write_table,
 )
+from pixverse_dagster_tests.harness.servers import running_simulator
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home whose single row was submitted to a provider that never answered. It is copied, and never changed."""
+    folder = tmp_path_factory.mktemp("lost")
+    table = write_table(folder / "t.csv", 1, ("highway/pixverse-v6-i2v",))
+    with running_simulator(folder, generation_seconds=0.2, faults={"submit.lost_response": 1.0}) as running:
+        home, environment, _ = made = make_home(folder / "home", table, running)
+        materialize(environment, "demo/prompts")
+        log = run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+        assert "tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon" in log
+        assert states(home, environment) == {"unknown": 1}
+        assert len(running.tasks()) == 1
+        yield made
 
 
 @pytest.fixture
-def unknown(tmp_path: Path, project: Callable[..., Home]) -> Home:
-    """A home whose single row was submitted to a provider that never answered."""
-    table = write_table(tmp_path / "t.csv", 1, ("highway/pixverse-v6-i2v",))
-    home, environment, running = project(table, generation_seconds=0.2, faults={"submit.lost_response": 1.0})
-    materialize(environment, "demo/prompts")
-    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
-    assert "tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon" in log
-    assert states(home, environment) == {"unknown": 1}
-    return home, environment, running
+def unknown(lost: Home, tmp_path: Path) -> Home:
+    """The same in a home of the test's own; the provider is the same for all."""
+    home, environment, running = lost
+    shutil.copytree(home, tmp_path / "home")
+    return tmp_path / "home", environment | {"DAGSTER_HOME": str(tmp_path / "home")}, running
+
+
+@pytest.fixture
+def charged(lost: Home) -> Callable[[], int]:
+    """A function that says how many tasks were charged for since the test began."""
+    before = len(lost[2].tasks())
+    return lambda: len(lost[2].tasks()) - before
 
 
 def resolve(home: Home, *arguments: str, code: int = 0) -> str:
@@ -72,14 +92,14 @@ def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(unkn
     assert again.metadata["pixverse/unknown_rows"].value == 1
 
 
-def test_an_adopted_task_is_collected_without_another_charge(unknown: Home) -> None:
+def test_an_adopted_task_is_collected_without_another_charge(unknown: Home, charged: Callable[[], int]) -> None:
     """The console shows it: its id is all that was missing."""
     home, environment, running = unknown
     task_id = running.tasks()[0]["task_id"]
     assert "unknown → submitted" in resolve(unknown, "resolve", "r000", "--adopt", task_id)
     materialize(environment, "demo/clips", "--partition", "r000")
     assert states(home, environment) == {"stored": 1}
-    assert len(running.tasks()) == 1
+    assert charged() == 0
     (manifest,) = (home / "clips").rglob("manifest.json")
     (attempt,) = json.loads(manifest.read_text())["attempts"]
     assert attempt["settled"].startswith("by hand, 20")
@@ -87,23 +107,26 @@ def test_an_adopted_task_is_collected_without_another_charge(unknown: Home) -> N
     assert latest_check(home).passed
 
 
-def test_what_was_not_accepted_is_attempted_again_and_both_attempts_are_recorded(unknown: Home) -> None:
+def test_what_was_not_accepted_is_attempted_again_and_both_attempts_are_recorded(
+    unknown: Home, charged: Callable[[], int]
+) -> None:
     """The console shows nothing: the next submission makes a second attempt, which the lineage shows."""
-    _, environment, running = unknown
+    environment = unknown[1]
     assert "unknown → refused" in resolve(unknown, "resolve", "r000", "--not-accepted")
-    assert len(running.tasks()) == 1
-    finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
+    assert charged() == 0
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
     assert [(task["attempt"], task["state"]) for task in shown(unknown)] == [(1, "refused"), (2, "unknown")]
+    assert charged() == 1
     assert "a person found that it was not accepted" in shown(unknown)[0]["reason"]
 
 
-def test_an_abandoned_task_is_never_submitted_again(unknown: Home) -> None:
+def test_an_abandoned_task_is_never_submitted_again(unknown: Home, charged: Callable[[], int]) -> None:
     """It stays spent, and a submission says so."""
-    _, environment, running = unknown
+    environment = unknown[1]
     resolve(unknown, "resolve", "r000", "--abandon")
-    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000"]))
+    log = run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
     assert "was abandoned" in log
-    assert len(running.tasks()) == 1
+    assert charged() == 0
     assert "has no task that is unknown" in resolve(unknown, "resolve", "r000", "--not-accepted", code=2)
     assert "has no task that is unknown or submitted" in resolve(unknown, "abandon", "r000", code=2)
 
@@ -139,7 +162,7 @@ def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
     verdicts = {line["row"]: line["verdict"] for line in planned["rows"]}
     assert (verdicts[failed], verdicts[stored]) == ("retry", "changed")
     assert len(running.tasks()) == 8
-    finish(run_job(environment, "demo_submit", "demo_submit_rows", [failed, stored]))
+    run_rows(environment, "demo_submit", "demo_submit_rows", [failed, stored])
     assert len(running.tasks()) == 10
 
 
@@ -150,7 +173,7 @@ def test_a_row_that_waits_can_be_given_up(tmp_path: Path, project: Callable[...,
     home, environment, running = made
     environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"max_open_tasks": 1, "max_concurrency": 1}})
     materialize(environment, "demo/prompts")
-    log = finish(run_job(environment, "demo_submit", "demo_submit_rows", ["r000", "r001", "r002"]))
+    log = run_rows(environment, "demo_submit", "demo_submit_rows", ["r000", "r001", "r002"])
     assert "2 of 3 rows wait for their turn; the sensor goes on: 1 of 1 slots at runware are taken" in log
     assert "RUN_SUCCESS" in log
     assert "waits no longer" in resolve(made, "abandon", "r002")

@@ -1,8 +1,10 @@
 """The project's commands and Dagster's own, each run in a process as a person or a launcher would."""
 
+import atexit
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,9 +12,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dagster as dg
 import pytest
 
 from pixverse_dagster_tests.harness import forked
@@ -88,6 +92,34 @@ def write_table(path: Path, count: int, models: tuple[str, ...] = MODELS, **extr
     return path
 
 
+@cache
+def _empty_home() -> Path:
+    """A Dagster home whose databases have their tables and nothing else, made once."""
+    home = Path(tempfile.mkdtemp(prefix="pixverse-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs_count()
+    return home
+
+
+def prepare_instance(home: Path, settings: str) -> None:
+    """A Dagster home with these settings. Its databases are copied: to make their tables anew takes a second or two."""
+    shutil.copytree(_empty_home(), home, dirs_exist_ok=True)
+    (home / "dagster.yaml").write_text(settings)
+
+
+def make_home(home: Path, table: Path, running: Simulator) -> Home:
+    """A Dagster home for the project's own definitions, and the environment that joins it to table and simulator."""
+    prepare_instance(home, "telemetry:\n  enabled: false\n")
+    environment = {
+        "DAGSTER_HOME": str(home),
+        "PIXVERSE_PROMPTS": str(table),
+        "PIXVERSE_SIMULATOR_URL": running.url,
+        "PIXVERSE_PACE": json.dumps(PACE),
+    }
+    return home, environment, running
+
+
 def dagster(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """Start one of Dagster's own commands on the project's definitions."""
     command = [sys.executable, "-m", "dagster", *arguments]
@@ -99,9 +131,24 @@ def dagster(environment: dict[str, str], *arguments: str) -> subprocess.Popen[st
 
 def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> subprocess.Popen[str]:
     """Start a run of one of the pipeline's op jobs, as the run launcher would: a process of its own."""
+    return dagster(environment, *_execute(environment, job, op, rows))
+
+
+def _execute(environment: dict[str, str], job: str, op: str, rows: list[str]) -> list[str]:
     config = Path(environment["DAGSTER_HOME"]) / f"{job}.json"
     config.write_text(json.dumps({"ops": {op: {"config": {"rows": rows}}}}))
-    return dagster(environment, "job", "execute", "-m", "pixverse_dagster.definitions", "-j", job, "-c", str(config))
+    return ["job", "execute", "-m", "pixverse_dagster.definitions", "-j", job, "-c", str(config)]
+
+
+def run_rows(environment: dict[str, str], job: str, op: str, rows: list[str]) -> str:
+    """As `run_job`, to its end and without a cold start; returns the run's log."""
+    return run_dagster(environment, *_execute(environment, job, op, rows)).log
+
+
+def run_dagster(environment: dict[str, str], *arguments: str, cwd: Path | None = None) -> Ran:
+    """Run one of Dagster's own commands to its end, without a cold start."""
+    folder = cwd or Path(environment["DAGSTER_HOME"])
+    return _run(forked.dagster, list(arguments), environment, cwd=folder, timeout_seconds=200)
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
@@ -115,6 +162,15 @@ def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
     return output
 
 
+def run_dg(folder: Path, *arguments: str) -> Ran:
+    """Run `dg` in a project's folder to its end, without a cold start and without a Dagster home."""
+    # A program's own folder is the first place that is searched, and Dagster takes the first place off the list.
+    own = str(Path(sys.executable).parent)
+    path = os.pathsep.join(filter(None, [own, str(folder / "src"), os.environ.get("PYTHONPATH", "")]))
+    environment = {"PYTHONPATH": path, "COLUMNS": "200", "DAGSTER_HOME": ""}
+    return _run(forked.dg, list(arguments), environment, cwd=folder, timeout_seconds=120)
+
+
 def materialize(
     environment: dict[str, str],
     select: str,
@@ -123,8 +179,7 @@ def materialize(
     fails: bool = False,
 ) -> str:
     """Materialise assets in a real run and return its log."""
-    words = ["asset", "materialize", "-m", module, "--select", select, *more]
-    ran = _run(forked.dagster, words, environment, cwd=Path(environment["DAGSTER_HOME"]), timeout_seconds=120)
+    ran = run_dagster(environment, "asset", "materialize", "-m", module, "--select", select, *more)
     assert bool(ran.code) == fails, ran.log[-4000:]
     return ran.log
 

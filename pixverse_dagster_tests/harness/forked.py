@@ -46,6 +46,13 @@ def pixverse_dagster() -> None:
     main()
 
 
+def dg() -> None:
+    """The program `dg`."""
+    from dagster_dg_cli.cli import main  # noqa: PLC0415 - few tests need it
+
+    main()
+
+
 def run_forked(
     program: Callable[[], None],
     arguments: Sequence[str],
