@@ -10,7 +10,7 @@ import pytest
 
 from pixverse_dagster_tests.harness.commands import charges_per_reference, materialize, wait_until
 from pixverse_dagster_tests.harness.servers import StartSimulator
-from pixverse_dagster_tests.harness.webserver import Webserver, open_dagster
+from pixverse_dagster_tests.harness.webserver import LOCATION, Webserver, open_dagster
 
 MODULE = "pixverse_dagster_tests.harness.automated"
 ROWS = [
@@ -23,7 +23,7 @@ _START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $se
 
 def turn_on(web: Webserver, sensor: str) -> None:
     """What the switch beside a sensor does."""
-    selector = {"repositoryLocationName": MODULE, "repositoryName": "__repository__", "sensorName": sensor}
+    selector = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", "sensorName": sensor}
     assert web.ask(_START, sensor=selector)["startSensor"]["__typename"] == "Sensor"
 
 
@@ -34,6 +34,12 @@ def thumbnails(home: Path) -> Counter[str]:
         return Counter(str(record.partition_key) for record in records)
 
 
+def asked_for_several(home: Path) -> bool:
+    """Whether the conditions have asked for thumbnails: of several rows at once, that is a backfill."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return bool(instance.get_backfills())
+
+
 @pytest.mark.timeout(600)
 def test_rows_become_clips_and_thumbnails_by_themselves(tmp_path: Path, simulator: StartSimulator) -> None:
     """Conditions upstream and downstream, sensors between: a changed row goes the whole way again, and no other."""
@@ -41,9 +47,11 @@ def test_rows_become_clips_and_thumbnails_by_themselves(tmp_path: Path, simulato
     table = tmp_path / "rows.json"
     table.write_text(json.dumps(ROWS))
     environment: dict[str, Any] = {"DAGSTER_HOME": str(tmp_path), "SIMULATOR": running.url}
-    with open_dagster(tmp_path, environment, {"python_module": MODULE}) as web:
+    with open_dagster(tmp_path, environment, ("-m", MODULE)) as web:
         turn_on(web, "demo_submit_new")
         materialize(environment, "scripts", module=MODULE)
+        wait_until(lambda: asked_for_several(tmp_path) or thumbnails(tmp_path), SECONDS, "thumbnails are asked for")
+        web.start_daemon()
         wait_until(lambda: thumbnails(tmp_path) == {"r0": 1, "r1": 1, "r2": 1}, SECONDS, "a thumbnail of every row")
         assert set(charges_per_reference(running).values()) == {1}
         table.write_text(json.dumps([ROWS[0] | {"prompt": "the kite falls"}, *ROWS[1:]]))

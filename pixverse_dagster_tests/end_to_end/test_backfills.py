@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,7 +18,7 @@ from pixverse_dagster_tests.harness.commands import (
     write_table,
 )
 from pixverse_dagster_tests.harness.servers import Simulator
-from pixverse_dagster_tests.harness.webserver import Webserver, open_dagster
+from pixverse_dagster_tests.harness.webserver import Started, open_dagster
 
 CLIPS = dg.AssetKey(["demo", "clips"])
 SECONDS = 200
@@ -30,8 +32,25 @@ _STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { .
   { numPartitionsMaterialized numPartitionsFailed } } } } } }"""
 
 
-class Web(Webserver):
+# The project's own definitions. What an account may do stands in a file, for it changes during the test.
+PROJECT = """
+import os
+from pathlib import Path
+
+os.environ["PIXVERSE_ACCOUNTS"] = (Path(os.environ["DAGSTER_HOME"]) / "accounts.json").read_text()
+from pixverse_dagster.definitions import defs
+"""
+
+
+@dataclass(frozen=True)
+class Web:
     """Dagster's backfills, as its pages launch them."""
+
+    home: Path
+    dagster: Started
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        return self.dagster.ask(query, **variables)
 
     def backfill(self, rows: list[str]) -> str:
         """What the partition dialog does: these rows of `clips`, in one backfill."""
@@ -55,6 +74,19 @@ class Web(Webserver):
         counts = next(iter(found["assetBackfillData"]["assetBackfillStatuses"]), none)
         return found["status"], counts.get("numPartitionsMaterialized", 0), counts.get("numPartitionsFailed", 0)
 
+    def has_ended(self, backfill: str) -> None:
+        """Wait for its runs, and then have the daemon look at it."""
+        of = dg.RunsFilter(tags={"dagster/backfill": backfill})
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+
+            def over() -> bool:
+                runs = instance.get_runs(of)
+                return bool(runs) and all(run.is_finished for run in runs)
+
+            wait_until(over, SECONDS, "the backfill's runs have ended")
+        if self.status(backfill)[0] in {"REQUESTED", "CANCELING"}:
+            self.dagster.start_daemon()
+
 
 def told_of(home: Path, row: str) -> str:
     """What the page of a row's clip says happened last, where it has none."""
@@ -75,18 +107,24 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
 ) -> None:
     """Scattered rows of which some fail, a contiguous range that is cancelled half-way, and both re-executed."""
     table = write_table(tmp_path / "t.csv", 24, ("runware/pixverse-v4.5",))
-    home, environment, running = project(table, generation_seconds=8, seed=5, faults={"task.failed": 0.3})
-    environment["PIXVERSE_ACCOUNTS"] = json.dumps({"runware": {"submits_per_minute": 15}})
+    home, environment, running = project(table, generation_seconds=2, seed=5, faults={"task.failed": 0.3})
+    accounts, module = home / "accounts.json", home / "paced.py"
+    accounts.write_text(json.dumps({"runware": {"submits_per_minute": 12}}))
+    module.write_text(PROJECT)
     materialize(environment, "demo/prompts")
     scattered, block = ["r001", "r003", "r004", "r009"], [f"r{n:03}" for n in range(12, 24)]
-    with open_dagster(home, environment) as webserver:
-        web = Web(webserver.url)
+    with open_dagster(home, environment, ("-f", str(module)), daemon=False) as started:
+        web = Web(home, started)
         some, many = web.backfill(scattered), web.backfill(block)
+        started.start_daemon()
         in_block = {f"@cat looks up, frame {int(row[1:])}" for row in block}
         wait_until(
             lambda: len(in_block & set(charges_per_reference(running))) >= 3, SECONDS, "3 rows of the block submitted"
         )
         web.cancel(many)
+        started.start_daemon()
+        web.has_ended(many)
+        web.has_ended(some)
         wait_until(lambda: web.status(many)[0] == "CANCELED", SECONDS, "the block's backfill is cancelled")
         wait_until(lambda: web.status(some)[0].startswith("COMPLETED"), SECONDS, "the scattered backfill has ended")
         sent_by_then = len(in_block & set(charges_per_reference(running)))
@@ -96,9 +134,12 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
         assert web.status(some)[1:] == (len(scattered) - len(failed), len(failed))
         assert all("failed at the provider" in told_of(home, row) for row in failed)
         assert {row for row in scattered if row in materialized(home)} == set(scattered) - set(failed)
+        accounts.write_text("{}")  # the rest need not be slow
         again = [web.backfill_again(some)] if failed else []
         again.append(web.backfill(block))
+        started.start_daemon()
         for backfill in again:
+            web.has_ended(backfill)
             wait_until(
                 lambda one=backfill: web.status(one)[0].startswith("COMPLETED"), SECONDS, "re-execution has ended"
             )

@@ -16,7 +16,7 @@ from pixverse_dagster_tests.harness.browser import EXAMPLE, RUN_SECONDS, Browser
 from pixverse_dagster_tests.harness.commands import PACE, wait_until
 from pixverse_dagster_tests.harness.fixtures import Tell, require
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
-from pixverse_dagster_tests.harness.webserver import open_dagster
+from pixverse_dagster_tests.harness.webserver import Started, open_dagster
 
 PROMPTS = (
     "A red kite over a windy beach",
@@ -29,7 +29,7 @@ PROMPTS = (
     "Steam over a bowl of noodles",
 )
 # The project's own definitions, with a reel downstream of them.
-REEL = {"python_file": {"relative_path": str(EXAMPLE / "reel.py"), "working_directory": str(EXAMPLE)}}
+REEL = ("-f", str(EXAMPLE / "reel.py"), "-d", str(EXAMPLE))
 SCATTERED = ("r001", "r004", "r006")
 
 
@@ -41,8 +41,16 @@ class Scene:
     table: Path
     environment: dict[str, str]
     simulator: Simulator
+    dagster: Started
     browser: Browser
     tell: Tell
+
+    def launch_backfill(self) -> None:
+        """The dialog's button, and a daemon that looks at once."""
+        launched = self.browser.button("Launch backfill")
+        launched.click()
+        expect(launched).to_have_count(0)
+        self.dagster.start_daemon()
 
     def add_rows(self, *rows: tuple[str, str, str]) -> None:
         """Write at the end of the prompt table: id, prompt, resolution."""
@@ -78,8 +86,8 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
             "PIXVERSE_SIMULATOR_URL": running.url,
             "PIXVERSE_PACE": json.dumps(PACE),
         }
-        with open_dagster(home, environment, REEL) as web, open_browser(web.url) as browser:
-            made = Scene(home, table, environment, running, browser, tell)
+        with open_dagster(home, environment, REEL) as dagster, open_browser(dagster.url) as browser:
+            made = Scene(home, table, environment, running, dagster, browser, tell)
             made.add_rows(*((f"r{n:03}", prompt, "360p") for n, prompt in enumerate(PROMPTS)))
             yield made
 
@@ -147,7 +155,7 @@ def backfill_scattered_rows(scene: Scene) -> None:
     browser.choose_partitions("demo/clips", SCATTERED)
     browser.screenshot("backfill")
     started = time.monotonic()
-    browser.button("Launch backfill").click()
+    scene.launch_backfill()
     browser.sees("Materialized (3)", RUN_SECONDS)
     scene.tell("the pages, a backfill of three scattered rows", f"{time.monotonic() - started:.0f} s")
     browser.sees("Missing (6)")
@@ -198,7 +206,7 @@ def see_a_wrong_clip_fail_its_check(scene: Scene) -> None:
     wrong.unlink()
     wrong.write_bytes(right.read_bytes())
     browser.choose_partitions("demo/clips", ["r001", "r006"])
-    browser.button("Launch backfill").click()
+    scene.launch_backfill()
     wait_until(lambda: scene.failed_checks() == {"r006"}, RUN_SECONDS, "the wrong clip fails its check")
     assert len(scene.simulator.tasks()) == len(SCATTERED)
     browser.open_asset("demo/clips", "checks")
@@ -232,7 +240,7 @@ def backfill_a_row_that_is_in_no_table(scene: Scene) -> None:
     """Two rows in one run: exactly the one that nobody knows is failed, and the run says why."""
     browser = scene.browser
     browser.choose_partitions("demo/clips", ["r008"], new="r099")
-    browser.button("Launch backfill").click()
+    scene.launch_backfill()
     browser.sees("Failed (1)", RUN_SECONDS)
     browser.sees("Materialized (4)")
     assert scene.stored() == {*SCATTERED, "r008"}

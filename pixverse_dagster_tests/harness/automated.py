@@ -49,11 +49,35 @@ def thumbnail(context: dg.AssetExecutionContext, clips: dict[str, Clip]) -> None
             context.log.info("row %s: %d bytes", row, len(poster.read()))
 
 
-automation = dg.AutomationConditionSensorDefinition(
-    "automation", target="*", default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=5
-)
-defs = dg.Definitions.merge(
-    build_clips_definitions(
+EVERY_SECONDS = 5
+
+
+def often(sensor: dg.SensorDefinition) -> dg.SensorDefinition:
+    """The same sensor, asked every 5 s: with the 15 s and 30 s of real life the test would wait for nothing else."""
+
+    def ask(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        said = sensor.evaluate_tick(context)
+        return dg.SensorResult(
+            run_requests=said.run_requests,
+            skip_reason=said.skip_message,
+            cursor=said.cursor,
+            asset_events=list(said.asset_events),
+        )
+
+    return dg.SensorDefinition(
+        name=sensor.name,
+        evaluation_fn=ask,
+        job_name=next((target.job_name for target in sensor.targets), None),
+        asset_selection=sensor.asset_selection,
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=sensor.default_status,
+        required_resource_keys=sensor.required_resource_keys,
+    )
+
+
+def build() -> dg.Definitions:
+    """The pipeline, what is upstream and downstream of it, and every sensor asked often."""
+    pipeline = build_clips_definitions(
         "demo",
         scripts,
         providers=[RunwareResource(api_key="simulator", base_url=os.environ["SIMULATOR"] + "/runware")],
@@ -65,6 +89,23 @@ defs = dg.Definitions.merge(
             }
         ),
         get_asset_spec=read_again_by_itself,
-    ),
-    dg.Definitions(assets=[scripts, thumbnail], sensors=[automation]),
-)
+    )
+    automation = dg.AutomationConditionSensorDefinition(
+        "automation",
+        target="*",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=EVERY_SECONDS,
+    )
+    oftener = [often(one) for one in pipeline.sensors or ()]
+    # One run has one step here: a second process per run would only cost time.
+    return dg.Definitions(
+        assets=[*(pipeline.assets or ()), scripts, thumbnail],
+        asset_checks=pipeline.asset_checks,
+        jobs=pipeline.jobs,
+        sensors=[automation, *oftener],
+        resources=pipeline.resources,
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build()

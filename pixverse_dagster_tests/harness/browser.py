@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
+from pixverse_dagster_tests.harness.commands import wait_until
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "reel"
 SIZE = (1400, 900)
@@ -94,10 +96,27 @@ class Browser:
         else:
             chooser.click()
         for partition in partitions:
-            self.page.get_by_placeholder("Filter partitions").fill(partition)
-            self.page.get_by_role("menuitem").filter(has_text=partition).click()
+            self.tick(partition)
         self.sees("Launch runs to materialize").click()  # closes the list
         self.sees(f"{len(partitions) + bool(new)} partitions")
+
+    def tick(self, partition: str) -> None:
+        """Tick a partition in the open list.
+
+        The list makes its lines anew whenever it draws itself, also because the mouse comes near. On a busy machine the
+        line that a click is aimed at is therefore gone when it arrives: the click is given to the line that is there,
+        again if need be, until the tick is seen.
+        """
+        self.page.get_by_placeholder("Filter partitions").fill(partition)
+        line = self.page.get_by_role("menuitem").filter(has_text=partition)
+        ticked = line.get_by_role("checkbox")
+
+        def click() -> bool:
+            if not ticked.is_checked():
+                line.dispatch_event("click")
+            return ticked.is_checked()
+
+        wait_until(click, PAGE_SECONDS, f"{partition} is ticked")
 
     def toggle_navigation(self) -> None:
         """Fold the list of pages to its icons, or unfold it; the page then lays itself out again."""
