@@ -40,7 +40,12 @@ def open_engine(url: str) -> sa.Engine:
         engine = _open_sqlite(parsed)
     else:
         engine = sa.create_engine(parsed, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=60)
-    _migrate(engine)
+    try:
+        _migrate(engine)
+    except BaseException:
+        # Nobody gets this engine, so nobody else can close its connections.
+        engine.dispose()
+        raise
     return engine
 
 

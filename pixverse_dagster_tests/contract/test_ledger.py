@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -612,6 +613,24 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(ledger: Ledger, e
         open_engine(database_url)
     with engine.connect() as connection:
         assert connection.scalar(sa.text(f"SELECT version_num FROM {schema.VERSION_TABLE}")) == "9999"  # noqa: S608
+
+
+def test_a_refused_ledger_is_left_closed(tmp_path: Path):
+    """Nobody was given the engine, so opening has closed its connections itself."""
+    path = (tmp_path / "ledger.db").resolve()
+    engine = open_engine(sqlite_url(path))
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608 - ours
+    assert open_files(path)
+    engine.dispose()
+    with pytest.raises(PixverseError, match="newer"):
+        open_engine(sqlite_url(path))
+    assert open_files(path) == []
+
+
+def open_files(path: Path) -> list[str]:
+    """The files of this SQLite database that this process has open."""
+    return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(path))]
 
 
 def test_a_plain_postgresql_url_means_the_driver_that_is_installed(postgres_database: str):
