@@ -36,6 +36,7 @@ MAY_IMPORT: Mapping[str, str] = {
 ONLY_IN: Mapping[str, str] = {  # whoever wants to replace a library knows where it is
     "dagster": "orchestration definitions cli",
     "dagster_aws": "orchestration definitions",
+    "dagster_shared": "orchestration",
     "sqlalchemy": "ledger tables",
     "alembic": "ledger",
     "httpx": "transport providers cli",
