@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+# The tests are a package of their own that no wheel has, and import each other by name. An editable install has put
+# this root on sys.path; where the package under test is an installed wheel, nobody has. Last, so that the tree's own
+# pixverse_dagster does not stand before the installed one. (`python -m pytest` puts the current folder first, and so
+# tests the tree.)
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+import pixverse_dagster
 
 if TYPE_CHECKING:
     from pixverse_dagster.ledger.ledger import Ledger
@@ -27,6 +38,11 @@ _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTT
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="all 944 prompts of VBench where CI takes the first 200")
+
+
+def pytest_report_header() -> str:
+    """Which package is tested: the tree's or an installed one."""
+    return f"pixverse_dagster: {Path(pixverse_dagster.__file__).parent}"
 
 
 @pytest.fixture
@@ -59,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def clean_environment() -> Iterator[None]:
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(_FOREIGN.fullmatch, list(os.environ)):
             patch.delenv(name)
@@ -67,6 +83,13 @@ def clean_environment() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+        if Path(pixverse_dagster.__file__).parents[1] != ROOT:
+            # An installed wheel is tested, and children must use it too: `-m` must not find the tree's package in the
+            # current folder, and the tests come from a folder with nothing else in it, for PYTHONPATH goes first.
+            alone = tmp_path_factory.mktemp("tests")
+            (alone / "pixverse_dagster_tests").symlink_to(ROOT / "pixverse_dagster_tests")
+            patch.setenv("PYTHONSAFEPATH", "1")
+            patch.setenv("PYTHONPATH", str(alone), prepend=os.pathsep)
         yield
 
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from pixverse_dagster.cli.output import print_json, print_table
 from pixverse_dagster.cli.plan import describe_plan
 from pixverse_dagster.cli.project import Project, open_project, prepare_home
-from pixverse_dagster.cli.simulator import running_simulator, simulator_arguments, simulator_options
+from pixverse_dagster.cli.simulator import need_demo_extra, running_simulator, simulator_arguments, simulator_options
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.task import Task
@@ -70,6 +70,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
 
     Ends with a table of the clips. Run again, it submits nothing that it has. Exits with 1 if a row has no clip.
     """
+    need_demo_extra()
     with ExitStack() as stack:
         address = stack.enter_context(running_simulator(0, simulator_arguments(generation_seconds, faults, seed)))
         prepare_home(home, _settings(address, prompts, model, rows, generation_seconds))

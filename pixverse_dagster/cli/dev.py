@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from pixverse_dagster.cli.project import prepare_home
-from pixverse_dagster.cli.simulator import STOP_SECONDS, running_simulator, simulator_arguments, simulator_options
+from pixverse_dagster.cli.simulator import (
+    SIMULATOR_NEEDS,
+    STOP_SECONDS,
+    need_demo_extra,
+    running_simulator,
+    simulator_arguments,
+    simulator_options,
+)
 
 
 @click.command()
@@ -20,6 +27,7 @@ def dev(
     home: Path, port: int, simulator_port: int, generation_seconds: float, faults: tuple[str, ...], seed: int
 ) -> None:
     """The simulator and Dagster's UI together, on this project's definitions. Stop with Ctrl-C."""
+    need_demo_extra((*SIMULATOR_NEEDS, "dagster_webserver"))
     url = f"http://127.0.0.1:{simulator_port}"
     prepare_home(home, {"PIXVERSE_SIMULATOR_URL": url})
     with running_simulator(simulator_port, simulator_arguments(generation_seconds, faults, seed)) as address:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -13,6 +14,17 @@ from pixverse_dagster.core.errors import PixverseError
 
 _READY = "simulator ready on "
 STOP_SECONDS = 10
+SIMULATOR_NEEDS = ("starlette", "uvicorn")
+
+
+def need_demo_extra(modules: Sequence[str] = SIMULATOR_NEEDS) -> None:
+    """Raise PixverseError with what to install, unless these modules of the extra `demo` are there.
+
+    Asked before anything is made, so that a command that cannot work leaves nothing behind.
+    """
+    absent = [module for module in modules if find_spec(module) is None]
+    if absent:
+        raise PixverseError(f"{', '.join(absent)} not installed: pip install 'pixverse-dagster[demo]'")
 
 
 def simulator_options(command: Any) -> Any:
@@ -44,9 +56,7 @@ def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith(_READY):
-            raise PixverseError(
-                f"the simulator did not start on port {port}: is the port taken, or `demo` not installed?"
-            )
+            raise PixverseError(f"the simulator did not start on port {port}: is the port taken?")
         yield line.removeprefix(_READY).strip()
     finally:
         process.terminate()
@@ -65,6 +75,7 @@ def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], see
 
     The key it accepts is `simulator`; its audit is at /_simulator/tasks.
     """
+    need_demo_extra()
     arguments = simulator_arguments(generation_seconds, faults, seed)
     command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own program takes this process's place, and its signals

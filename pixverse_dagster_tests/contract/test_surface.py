@@ -23,7 +23,7 @@ from pixverse_dagster.core import errors
 from pixverse_dagster.core.errors import PixverseError, RateLimited
 
 PACKAGE = Path(pixverse_dagster.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).parents[2]
 
 # Names
 
