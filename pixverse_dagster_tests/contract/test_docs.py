@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,52 @@ def test_the_readme_has_each_command_on_one_line(name: str) -> None:
     assert found.group(1).startswith("python3.11 -m venv .venv && ")
 
 
+OURS = re.compile(
+    r"https://(?:github\.com/pixverse-dagster/pixverse-dagster/(?:blob|tree)"
+    r"|raw\.githubusercontent\.com/pixverse-dagster/pixverse-dagster)/main/"
+)
+
+
+def links(page: Path) -> list[tuple[bool, str]]:
+    """Every link of a page: whether it shows a picture, and its target."""
+    text = page.read_text()
+    inline = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
+    named = re.findall(r"^()\[[^\]]*\]: (\S+)$", text, re.MULTILINE)
+    return [(bool(bang), target) for bang, target in (*inline, *named)]
+
+
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    """Relative links in README and docs name files that exist."""
+    """Relative links, and absolute ones into this repository, name files that exist."""
     examples = (ROOT / "examples").glob("*/README.md")
+    checked = 0
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md", *examples]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for _, target in links(page):
+            inside = OURS.sub("", target)
+            if inside == target and ":" in target:
+                continue
+            file = inside.partition("#")[0]
+            found = ROOT / file if inside != target else page.parent / file
+            assert found.exists(), f"{page.name} links to {target}"
+            checked += 1
+    assert checked > 10
+
+
+def test_the_readme_reads_anywhere() -> None:
+    """It is a page of package indexes too: there a relative link leads nowhere, and a picture must be the raw file."""
+    for is_picture, target in links(ROOT / "README.md"):
+        assert target.startswith("https://"), target
+        assert is_picture == target.startswith("https://raw."), target
+
+
+def test_the_urls_of_the_project_are_those_of_the_documents() -> None:
+    """One repository is named, and what is named in it exists."""
+    urls: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert set(urls) == {"Homepage", "Repository", "Documentation", "Changelog", "Issues"}
+    assert {
+        url for url in urls.values() if not url.startswith("https://github.com/pixverse-dagster/pixverse-dagster")
+    } == set()
+    assert (ROOT / OURS.sub("", urls["Changelog"])).is_file()
+    assert (ROOT / OURS.sub("", urls["Documentation"])).is_dir()
 
 
 def test_the_tree_names_no_machine_and_no_registry() -> None:
