@@ -127,7 +127,7 @@ class Ledger:
         )
 
     def fail(self, task: Task, fact: Failed, now: float) -> Move:
-        """The task ended without a clip. Perhaps paid; a new attempt needs a new take."""
+        """The task ended without a clip. Perhaps paid; `policy.retry` says whether another attempt may follow."""
         return self._apply(
             task,
             Event.FAIL,

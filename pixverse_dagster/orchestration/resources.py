@@ -68,6 +68,7 @@ class PixwithResource(ProviderResource):
     PROVIDER = Pixwith
 
 
+# Written out for type checkers, because users name them in Python; any other provider's is made from ProviderResource.
 _WRITTEN: tuple[type[ProviderResource], ...] = (HighwayResource, RunwareResource, PixwithResource)
 
 

@@ -17,7 +17,7 @@ from pixverse_dagster.stages.queue import find_room, queue_new_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import FileTable
 
-TICK_BUDGET_SECONDS = 15.0
+TICK_SECONDS = 15.0
 """A tick is killed after 60 s and its results are lost; this leaves room for one slow answer."""
 
 
@@ -30,11 +30,11 @@ def build_poll_sensor(spec: PipelineSpec, collect_job: dg.JobDefinition) -> dg.S
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=spec.resource_keys,
-        description="Polls pending tasks and collects finished ones. Costs nothing.",
+        description="Polls pending tasks and collects finished ones. Pays for nothing that was not submitted.",
     )
     def poll(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with spec.open(context.resources, context.instance) as session:
-            report = poll_due(session, TICK_BUDGET_SECONDS)
+            report = poll_due(session, TICK_SECONDS)
             request, words = _collect_request(session)
             events: list[Any] = [
                 ended_event(task, asset=asset) for task in report.ended for asset in ("tasks", "clips")
@@ -129,10 +129,10 @@ def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
 
 def _submit_request(session: Session, last_at: float) -> tuple[dg.RunRequest | None, str]:
     """A run for rows whose turn has come, and how many wait, in words."""
-    name, pace, waiting, now = session.pipeline.name, session.options.pace, session.ledger.queue, session.clock()
-    due = waiting.due(name, now)
+    name, pace, queue, now = session.pipeline.name, session.options.pace, session.ledger.queue, session.clock()
+    due = queue.due(name, now)
     turn = choose_submit_batch(due, find_room(session), now - last_at, pace) if due else []
-    waiting.lease(name, turn, now + pace.collect_request_seconds)
+    queue.lease(name, turn, now + pace.collect_request_seconds)
     request = _request(f"{name}_submit", turn) if turn else None
     return request, f"{len(due)} rows wait for their turn: {due[0].reason}" if due else "no row waits"
 

@@ -1,4 +1,4 @@
-"""From a succeeded task to a stored clip: download, verify, store the bytes, write the manifest last."""
+"""From a succeeded task to a stored clip: download, verify, store video and poster, write the manifest last."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import Submission
 from pixverse_dagster.storage.base import ClipStore
 
-_POLL_BUDGET_SECONDS = 15.0
+_POLL_SECONDS = 15.0
 Submit = Callable[[Sequence[str]], Generator[Submission]]
 
 
@@ -91,7 +91,7 @@ class GenerateRun:
                     self.problems[task.row] = trouble
                 yield Collected(task, problem=trouble)
         if self._tasks:
-            poll_due(self._session, _POLL_BUDGET_SECONDS)
+            poll_due(self._session, _POLL_SECONDS)
         self._next_look = time.monotonic() + self._pause_seconds
 
     def _store_what_is_here(self, here: Sequence[Task]) -> Iterator[Collected]:

@@ -1,4 +1,4 @@
-"""Asking the providers about tasks that are due, within a time budget, and recording what they say."""
+"""Asking the providers about tasks that are due, for a bounded time, and recording what they say."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class PollReport:
         return text + (f", {self.unread} could not be read ({self.last_error})" if self.unread else "")
 
 
-def poll_due(session: Session, budget_seconds: float) -> PollReport:
-    """Poll the tasks that are due, the longest overdue first, starting no request after the budget.
+def poll_due(session: Session, within_seconds: float) -> PollReport:
+    """Poll the tasks that are due, the longest overdue first; no request is started after `within_seconds`.
 
-    Free and repeatable.
+    Repeatable. Free, but for one case: a submit of unknown outcome may be replayed under its own id (`stages.resolve`),
+    and is paid for then if it had never arrived.
     """
-    deadline = time.monotonic() + budget_seconds
+    deadline = time.monotonic() + within_seconds
     due = session.ledger.tasks.due(session.pipeline.name, session.clock(), DUE_LIMIT)
     tally: Counter[str] = Counter()
     ended: list[Task] = []
