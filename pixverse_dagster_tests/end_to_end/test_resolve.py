@@ -128,7 +128,7 @@ def test_an_abandoned_task_is_never_submitted_again(unknown: Home, charged: Call
     assert "was abandoned" in log
     assert charged() == 0
     assert "has no task that is unknown" in resolve(unknown, "resolve", "r000", "--not-accepted", code=2)
-    assert "has no task that is unknown or submitted" in resolve(unknown, "abandon", "r000", code=2)
+    assert "has no task that is submitted or unknown" in resolve(unknown, "abandon", "r000", code=2)
 
 
 def test_settling_takes_exactly_one_answer(unknown: Home) -> None:
