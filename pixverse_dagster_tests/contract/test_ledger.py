@@ -37,10 +37,10 @@ from pixverse_dagster_tests.harness.factories import (
     NOW,
     RUN,
     RUNWARE,
-    at_once,
     make_row,
     make_rows,
 )
+from pixverse_dagster_tests.harness.forked import call_together
 
 LEASE = 180.0
 SECRET = "X-Sim-Signature=s3cr3t"  # noqa: S105 - what must not be found afterwards
@@ -126,7 +126,7 @@ def claim_all(job: tuple[str, list[Row]]) -> list[str]:
 def test_of_four_processes_exactly_one_claims_each_row(ledger: Ledger, database_url: str):
     """Processes that claim the same rows at once, in the same order, get each row once, and no locked database."""
     rows = make_rows(50)
-    claims = at_once(claim_all, [(database_url, rows)] * 4)
+    claims = call_together(claim_all, [(database_url, rows)] * 4)
     assert sorted(itertools.chain(*claims)) == [row.id for row in rows]
     assert [task.attempt for task in ledger.tasks.find(NAME)] == [1] * len(rows)
 
@@ -598,7 +598,7 @@ def ledger_id(url: str) -> str:
 
 def test_four_processes_may_open_a_new_ledger_at_once(database_url: str):
     """The first opening makes the ledger, whoever is first; the others find it made."""
-    ids = at_once(ledger_id, [database_url] * 4)
+    ids = call_together(ledger_id, [database_url] * 4)
     assert len(set(ids)) == 1
     engine = open_engine(database_url)
     assert Ledger(engine).id == ids[0]

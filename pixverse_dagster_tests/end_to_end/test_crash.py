@@ -40,16 +40,16 @@ def test_a_point_that_is_gone_is_named() -> None:
 
 def test_in_the_cover_every_point_meets_every_database_store_and_provider() -> None:
     """CI leaves out combinations, never a point, a database, a store, a provider or a model."""
-    chains = cover()
+    cells = [(chain, cell) for chain in cover() for cell in chain.cells]
     for point in POINTS:
-        mine = [chain for chain in chains if chain.point == point]
-        assert {chain.database for chain in mine} == set(DATABASES)
-        assert {chain.store for chain in mine} == set(STORES)
-        assert {chain.way for chain in mine} == {"assets", "jobs"}
-        assert {m.split("/")[0] for chain in mine for m in chain.models} == {"highway", "runware", "pixwith"}
+        mine = [(chain, cell) for chain, cell in cells if cell.point == point]
+        assert {chain.database for chain, _ in mine} == set(DATABASES)
+        assert {chain.store for chain, _ in mine} == set(STORES)
+        assert {cell.way for _, cell in mine} == {"assets", "jobs"}
+        assert {cell.model.split("/")[0] for _, cell in mine} == {"highway", "runware", "pixwith"}
     for database in DATABASES:
-        assert {model for chain in chains if chain.database == database for model in chain.models} == set(MODELS)
-    whole = {(chain.point, model, chain.database, chain.store) for chain in full_product() for model in chain.models}
+        assert {cell.model for chain, cell in cells if chain.database == database} == set(MODELS)
+    whole = {(cell.point, cell.model, chain.database, chain.store) for chain in full_product() for cell in chain.cells}
     assert len(whole) == len(POINTS) * len(MODELS) * len(DATABASES) * len(STORES)
 
 
@@ -62,7 +62,7 @@ def test_a_run_killed_at_any_point_is_run_on_with_one_charge_and_one_clip_for_ea
     tell("crash cover", figures)
     assert not all_wrong(verdicts), "\n".join(all_wrong(verdicts))
     assert figures.points == set(POINTS)
-    assert figures.kills == figures.cells == sum(len(chain.models) for chain in chains)
+    assert figures.kills == figures.cells == sum(len(chain.cells) for chain in chains)
     assert figures.rows == figures.charges == figures.stored
     assert figures.duplicates == figures.lost == 0
     assert figures.unknown, "no kill left an outcome that only a person can know: not killed where it matters"

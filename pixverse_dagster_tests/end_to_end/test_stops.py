@@ -1,7 +1,6 @@
 """Stopping real runs: a person's wish ends the spending at once, a worker's death only detaches."""
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +75,7 @@ def test_a_signal_only_detaches_and_re_execution_adopts(home: tuple[Path, dict[s
         "--partition-range", f"{KEYS[0]}...{KEYS[-1]}",
     )  # fmt: skip
     wait_until(lambda: len(running.tasks()) >= 5, 60, "5 submitted rows")
-    os.kill(process.pid, how)
+    process.send_signal(how)
     log = finish(process, 60)
     assert len(running.tasks()) < ROWS
     assert "Interrupted: nothing further is submitted." in log, log[-3000:]

@@ -2,11 +2,12 @@
 
 import atexit
 import csv
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ import dagster as dg
 import pytest
 
 from pixverse_dagster_tests.harness import forked
-from pixverse_dagster_tests.harness.forked import Ran, pixverse_dagster, run_forked
+from pixverse_dagster_tests.harness.forked import Forked, Ran, pixverse_dagster, run_forked, start_forked
 from pixverse_dagster_tests.harness.servers import Simulator
 
 T = TypeVar("T")
@@ -120,16 +121,17 @@ def make_home(home: Path, table: Path, running: Simulator) -> Home:
     return home, environment, running
 
 
-def dagster(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+_number = itertools.count(1)
+
+
+def dagster(environment: dict[str, str], *arguments: str) -> Forked:
     """Start one of Dagster's own commands on the project's definitions."""
-    command = [sys.executable, "-m", "dagster", *arguments]
-    cwd = environment["DAGSTER_HOME"]
-    return subprocess.Popen(
-        command, env=os.environ | environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    cwd = Path(environment["DAGSTER_HOME"])
+    log = cwd / f"command-{next(_number):04}.log"
+    return start_forked(forked.dagster, arguments, os.environ | environment, (log, log), cwd=cwd)
 
 
-def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> subprocess.Popen[str]:
+def run_job(environment: dict[str, str], job: str, op: str, rows: list[str]) -> Forked:
     """Start a run of one of the pipeline's op jobs, as the run launcher would: a process of its own."""
     return dagster(environment, *_execute(environment, job, op, rows))
 
@@ -151,8 +153,15 @@ def run_dagster(environment: dict[str, str], *arguments: str, cwd: Path | None =
     return _run(forked.dagster, list(arguments), environment, cwd=folder, timeout_seconds=200)
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
+def finish(process: subprocess.Popen[str] | Forked, timeout: float = 120) -> str:
     """Wait for a process and return what it printed."""
+    if isinstance(process, Forked):
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"not done after {timeout} s: {process.output.read_text()[-3000:]}")
+        return process.output.read_text()
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

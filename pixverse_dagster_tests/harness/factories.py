@@ -1,13 +1,9 @@
-"""Factories that several test modules share: rows, sessions against a simulator, and work in processes of its own."""
+"""Factories that several test modules share: rows, and sessions against a simulator."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -211,30 +207,6 @@ def succeeded_tasks(session: Session, rows: Sequence[Row]) -> list[Task]:
     """Submit these rows and poll until the provider has finished all of them."""
     submit_all(session, rows)
     return poll_until(session, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
-
-
-# --- processes
-
-_together: Barrier | None = None
-
-
-def at_once(work: Callable[[J], T], jobs: Sequence[J]) -> list[T]:
-    """Run `work(job)` in as many fresh processes as there are jobs; all begin at the same moment."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(jobs))
-    with ProcessPoolExecutor(len(jobs), mp_context=context, initializer=_join, initargs=(barrier,)) as pool:
-        return list(pool.map(partial(_held, work), jobs))
-
-
-def _join(barrier: Barrier) -> None:
-    global _together  # noqa: PLW0603 - a barrier can only be inherited, not sent
-    _together = barrier
-
-
-def _held(work: Callable[[J], T], job: J) -> T:
-    assert _together is not None
-    _together.wait(60)
-    return work(job)
 
 
 def deliver(

@@ -1,17 +1,57 @@
-"""Commands in a process of their own, forked from a server that has done the imports: nine tenths of what one costs."""
+"""Work in processes of its own, forked from a server that has done the imports: nine tenths of what a process costs.
+
+The server is this module run as a program. It is no part of the test run's session, so Ctrl-C does not reach it; it
+ends with the socket to the process that started it, however that died, and takes every process with it that it made.
+"""
 
 import atexit
-import multiprocessing
+import ctypes
+import gc
 import os
+import select
 import signal
+import socket
+import struct
+import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-_FORK = multiprocessing.get_context("forkserver")
-_FORK.set_forkserver_preload(["dagster._cli", "dagster_postgres", "psycopg2", __name__])
+T = TypeVar("T")
+J = TypeVar("J")
+
+# All but what reads the environment when it is imported: that is each process's own.
+PRELOADED = (
+    "dagster._cli",
+    "dagster._core.definitions.antlr_asset_selection.antlr_asset_selection",
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.storage.sqlite_storage",
+    "dagster_aws.s3",
+    "dagster_postgres",
+    "pixverse_dagster.cli",
+    "pixverse_dagster.media.inspect",
+    "pixverse_dagster.orchestration.factory",
+    "pixverse_dagster.orchestration.io_managers.local",
+    "pixverse_dagster.orchestration.io_managers.s3",
+    "pixverse_dagster.simulator.__main__",
+    "psycopg2",
+    "pytest",
+    "upath.implementations.local",
+    "pixverse_dagster_tests.harness.crash.killpoints",
+)
+_PR_SET_PDEATHSIG = 1
+_WORD = struct.Struct("i")
+_ANSWER_SECONDS = 240.0
 
 
 class RunHung(Exception):
@@ -41,7 +81,7 @@ def dagster() -> None:
 
 def pixverse_dagster() -> None:
     """The program `pixverse-dagster`."""
-    from pixverse_dagster.cli import main  # noqa: PLC0415 - reads the environment
+    from pixverse_dagster.cli import main  # noqa: PLC0415 - preloaded
 
     main()
 
@@ -51,6 +91,81 @@ def dg() -> None:
     from dagster_dg_cli.cli import main  # noqa: PLC0415 - few tests need it
 
     main()
+
+
+def simulator() -> None:
+    """The program `python -m pixverse_dagster.simulator`."""
+    from pixverse_dagster.simulator.__main__ import main  # noqa: PLC0415 - preloaded
+
+    main()
+
+
+class Forked:
+    """A process that was forked for us, in a session of its own: as `subprocess.Popen` is to a program."""
+
+    def __init__(self, pid: int, connection: Connection, output: Path = Path(os.devnull)) -> None:
+        self.pid = pid
+        self.output = output
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def poll(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code; if it does not end in time, `subprocess.TimeoutExpired`."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+        return code
+
+    def send_signal(self, how: int) -> None:
+        """A signal to this process, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, how)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, to it alone."""
+        self.send_signal(signal.SIGKILL)
+
+    def send(self, word: object) -> None:
+        """Say something to the work in it."""
+        self._connection.send(word)
+
+    def receive(self) -> Any:
+        """What the work in it says; it must not end before, nor be silent for long."""
+        if not self._connection.poll(_ANSWER_SECONDS):
+            raise RunHung(f"process {self.pid} said nothing for {_ANSWER_SECONDS} s")
+        said = self._connection.recv()
+        if isinstance(said, int):
+            self.returncode = said
+            raise EOFError(  # noqa: TRY004 - not a caller's mistake
+                f"process {self.pid} ended with {said} and had nothing to say"
+            )
+        return said
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self.returncode is None and self._connection.poll(timeout):
+            self.returncode = self._connection.recv()
+            self._connection.close()
+        return self.returncode
+
+
+def start_forked(
+    program: Callable[[], None],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    printed: tuple[Path, Path],
+    *,
+    cwd: Path,
+) -> Forked:
+    """Start a program with nothing but this environment; what it prints is added to these two files."""
+    return _fork(partial(_run, program, arguments, dict(environment), printed, cwd), printed[0])
 
 
 def run_forked(
@@ -66,46 +181,204 @@ def run_forked(
 
     What it prints is kept beside `files`, with the suffixes `.out` and `.err`.
     """
-    child = _FORK.Process(target=_child, args=(program, arguments, dict(environment), files, cwd))
-    child.start()
-    child.join(timeout_seconds)
-    hung = child.exitcode is None
+    output, errors = (files.with_name(f"{files.name}.{end}") for end in ("out", "err"))
+    process = start_forked(program, arguments, environment, (output, errors), cwd=cwd)
+    hung = False
+    try:
+        code = process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        hung = True
+        os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+    printed, complained = (path.read_text(errors="replace") if path.exists() else "" for path in (output, errors))
     if hung:
-        child.kill()
-        child.join()
-    child.close()
-    output, errors = (_beside(files, end).read_text(errors="replace") for end in ("out", "err"))
-    if hung:
-        raise RunHung(f"{' '.join(arguments)} was not done after {timeout_seconds} s: {output[-2000:]}{errors[-2000:]}")
-    # The fork server may lose an exit code (255) when several children end at once: what the child says counts, and
-    # a child that could say nothing was killed.
-    said = _beside(files, "code")
-    return Ran(int(said.read_text()) if said.exists() else -signal.SIGKILL, output, errors)
+        words = " ".join(arguments)
+        raise RunHung(f"{words} was not done after {timeout_seconds} s: {printed[-2000:]}{complained[-2000:]}")
+    return Ran(code, printed, complained)
 
 
-def _beside(files: Path, end: str) -> Path:
-    return files.with_name(f"{files.name}.{end}")
+def call_together(work: Callable[[J], T], jobs: Sequence[J]) -> list[T]:
+    """Call `work(job)` in as many processes as there are jobs; all begin at the same moment."""
+    processes = [_fork(partial(_answer, work, job)) for job in jobs]
+    for process in processes:
+        process.receive()  # it is ready
+    for process in processes:
+        process.send(None)
+    answers = [process.receive() for process in processes]
+    for process in processes:
+        process.wait()
+    for _, error in answers:
+        if error is not None:
+            raise error
+    return [answer for answer, _ in answers]
 
 
-def _child(
-    program: Callable[[], None], arguments: Sequence[str], environment: dict[str, str], files: Path, cwd: Path
+def end_with_us(group: int) -> None:
+    """Have every process of a group killed when this process is gone, however it went."""
+    with _lock:
+        _server().sendall(_WORD.pack(group))
+
+
+# --- in the process that asks
+
+_lock = threading.Lock()
+_started: list[socket.socket] = []
+
+
+def _server() -> socket.socket:
+    """The socket to the server, which is started when it is first asked for."""
+    if not _started:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+        def end() -> None:
+            ours.close()
+            process.wait()
+
+        atexit.register(end)
+        _started.append(ours)
+    return _started[0]
+
+
+def _fork(job: Callable[[Connection], None], output: Path = Path(os.devnull)) -> Forked:
+    """A new process that does this with its end of a connection."""
+    ours, theirs = socket.socketpair()
+    with theirs, _lock:
+        socket.send_fds(_server(), [_WORD.pack(0)], [theirs.fileno()])
+    connection = Connection(ours.detach())
+    pid = connection.recv()
+    connection.send(job)
+    return Forked(pid, connection, output)
+
+
+# --- in the server
+
+
+def _serve(control: socket.socket) -> Connection | None:
+    """Fork when asked to, and say how each child ended; returns in a child, and when nobody can ask any more."""
+    woken, wakes = socket.socketpair()
+    wakes.settimeout(0)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    # Anything but the default, or the system would not wake us.
+    signal.signal(signal.SIGCHLD, _do_nothing)
+    children: dict[int, Connection] = {}
+    groups: set[int] = set()
+    while True:
+        ready, _, _ = select.select([control, woken], [], [])
+        if woken in ready:
+            woken.recv(4096)
+            _report_ended(children)
+            groups = set(filter(_lives, groups))
+        if control not in ready:
+            continue
+        word, passed, _, _ = socket.recv_fds(control, _WORD.size, 1)
+        if not word:
+            break
+        (group,) = _WORD.unpack(word)
+        if not passed:
+            groups.add(group)
+            continue
+        connection = Connection(passed[0])
+        if pid := os.fork():
+            children[pid] = connection
+            groups.add(pid)
+            continue
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for ours in (control, woken, wakes, *children.values()):
+            ours.close()
+        return connection
+    for group in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    return None
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+def _report_ended(children: dict[int, Connection]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        with children.pop(pid) as connection, suppress(OSError):
+            connection.send(os.waitstatus_to_exitcode(status))
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# --- in a process that was forked
+
+
+def _run(
+    program: Callable[[], None],
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    printed: tuple[Path, Path],
+    cwd: Path,
+    _: Connection,
 ) -> None:
+    """Be this program."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     # The interpreter read this when the server started.
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    for number, end in ((1, "out"), (2, "err")):
-        os.dup2(os.open(_beside(files, end), os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    for number, path in enumerate(printed, start=1):
+        file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    # Else click takes this for `python -m`, and says so in its help.
+    sys.modules["__main__"].__package__ = None
     sys.argv = [program.__name__.replace("_", "-"), *arguments]
-    code: Any = 1
+    program()
+
+
+def _answer(work: Callable[[J], T], job: J, connection: Connection) -> None:
+    """Answer with what the work comes to, or how it failed."""
+    connection.send(None)
+    connection.recv()
     try:
-        program()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-        raise
-    finally:
-        # As any process does that ends by itself; multiprocessing ends its own without.
-        atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        _beside(files, "code").write_text(str(code if isinstance(code, int) else 1))
+        answer: tuple[T | None, Exception | None] = work(job), None
+    except Exception as error:  # noqa: BLE001 - raised again by who asked
+        error.add_note(traceback.format_exc())
+        answer = None, error
+    connection.send(answer)
+
+
+def main() -> None:
+    """Be the server, and then every process that it forks."""
+    for name in PRELOADED:
+        import_module(name)
+    # What is here now is never collected: a process that took it all down would need a second to end.
+    gc.freeze()
+    server = os.getpid()
+    connection = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if connection is None:
+        return
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        return
+    connection.send(os.getpid())
+    connection.recv()(connection)
+
+
+if __name__ == "__main__":
+    main()

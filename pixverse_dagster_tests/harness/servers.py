@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +23,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
 import sqlalchemy as sa
+
+from pixverse_dagster_tests.harness.forked import Forked, simulator, start_forked
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -338,15 +339,17 @@ def running_simulator(
     faults: Mapping[str, float] | None = None,
 ) -> Generator[Simulator]:
     """The simulator as a process of its own, as a user would start it."""
-    command = [*tied_to_us(signal.SIGKILL), sys.executable, "-u", "-m", "pixverse_dagster.simulator", "--port", "0"]
+    words = ["--port", "0"]
     if generation_seconds is not None:
-        command += ["--generation-seconds", str(generation_seconds)]
+        words += ["--generation-seconds", str(generation_seconds)]
     if seed is not None:
-        command += ["--seed", str(seed)]
+        words += ["--seed", str(seed)]
     for kind, rate in (faults or {}).items():
-        command += ["--fault", f"{kind}={rate}"]
+        words += ["--fault", f"{kind}={rate}"]
     log = root / "simulator.log"
-    with _process(command, log, stop_signal=signal.SIGTERM, cwd=None) as process:
+    log.touch()
+    process = start_forked(simulator, words, os.environ, (log, log), cwd=root)
+    with _stopped_after(process, signal.SIGTERM):
 
         def url() -> re.Match[str] | None:
             return re.search(r"^simulator ready on (http://127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
@@ -371,8 +374,14 @@ def _process(
             cwd=cwd,
             start_new_session=True,
         )
-    try:
+    with _stopped_after(process, stop_signal):
         yield process
+
+
+@contextmanager
+def _stopped_after(process: subprocess.Popen[bytes] | Forked, stop_signal: signal.Signals) -> Generator[None]:
+    try:
+        yield
     finally:
         if process.poll() is None:
             os.killpg(process.pid, stop_signal)
@@ -406,7 +415,9 @@ def _run(command: Sequence[str | Path], log: Path, cwd: Path) -> None:
         raise ServerError(f"{command[0]}: {how}\n{_tail(log)}") from None
 
 
-def _wait_until(condition: Callable[[], T | None], what: str, process: subprocess.Popen[bytes], log: Path) -> T:
+def _wait_until(
+    condition: Callable[[], T | None], what: str, process: subprocess.Popen[bytes] | Forked, log: Path
+) -> T:
     """Ask until the answer is true, while the process lives and the time is not up."""
     pause, deadline = threading.Event(), time.monotonic() + READY_SECONDS
     while not (answer := condition()):

@@ -21,16 +21,16 @@ from pixverse_dagster_tests.harness.factories import (
     PIXWITH,
     RUNWARE,
     Setup,
-    at_once,
     deliver,
     make_row,
     make_session,
     record_rows,
 )
 from pixverse_dagster_tests.harness.fixtures import Tell
+from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import Simulator
 
-ROWS = 200
+ROWS = 60
 MODELS = (HIGHWAY, RUNWARE, PIXWITH)
 
 
@@ -87,7 +87,7 @@ def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
     began = time.monotonic()
 
     def race(*jobs: tuple[str, tuple[str, ...]]) -> list[Done]:
-        done = at_once(work, [Job(what, ledger_url, server.url, tmp_path / "clips", rows) for what, rows in jobs])
+        done = call_together(work, [Job(what, ledger_url, server.url, tmp_path / "clips", rows) for what, rows in jobs])
         assert not [problem for one in done for problem in one.problems]
         return done
 
@@ -97,7 +97,7 @@ def test_processes_that_race_at_every_step_charge_and_store_each_row_once(
     assert charged == Counter(f"kite {n}" for n in range(ROWS))
     race(("poll", ()), ("poll", ()))
     assert ledger.tasks.counts(NAME) == {TaskState.SUCCEEDED: ROWS}
-    stored = race(("collect", keys[:140]), ("collect", keys[60:]), ("backfill", keys))
+    stored = race(("collect", keys[:40]), ("collect", keys[20:]), ("backfill", keys))
     assert {row for one in stored for row in one.rows} == set(keys)
     assert ledger.tasks.counts(NAME) == {TaskState.STORED: ROWS}
     assert len(server.tasks()) == ROWS

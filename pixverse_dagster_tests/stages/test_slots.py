@@ -23,7 +23,6 @@ from pixverse_dagster_tests.harness.factories import (
     QUICK,
     Clock,
     Setup,
-    at_once,
     deliver,
     make_row,
     make_rows,
@@ -32,6 +31,7 @@ from pixverse_dagster_tests.harness.factories import (
     record_rows,
     submit_all,
 )
+from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
 
 ONE_BY_ONE = Limits(max_concurrency=1)
@@ -105,7 +105,7 @@ def test_slots_are_of_the_account_not_of_the_process(ledger: Ledger, ledger_url:
     """Four processes at once have seven slots together."""
     server = simulator(generation_seconds=60)
     record_rows(ledger, make_rows(20))
-    assert sum(at_once(rush, [Rush(ledger_url, server.url)] * 4)) == 7
+    assert sum(call_together(rush, [Rush(ledger_url, server.url)] * 4)) == 7
     assert len(server.tasks()) == 7
     assert len(rows_waiting(ledger)) == 13
 

@@ -31,6 +31,7 @@ from pixverse_dagster_tests.harness.crash.home import (
     make_home,
 )
 from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, count, total
+from pixverse_dagster_tests.harness.forked import end_with_us
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 _DEATH_SECONDS, _END_SECONDS = 90.0, 120.0
@@ -130,6 +131,7 @@ def _daemon(home: Home, name: str, kill: Mapping[str, str]) -> Generator[subproc
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    end_with_us(process.pid)
     try:
         yield process
     finally:

@@ -84,9 +84,9 @@ class Home:
     models: Mapping[str, str]
     """Each row's model, in table order."""
 
-    def rows(self, model: str = "") -> list[str]:
-        """The rows of a model, or all."""
-        return [row for row, one in self.models.items() if one == model or not model]
+    def rows(self) -> list[str]:
+        """All rows, in table order."""
+        return [*self.models]
 
     def row_of(self, prompt: str) -> str:
         """The row that has this prompt; empty if none has."""

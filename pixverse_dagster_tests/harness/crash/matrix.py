@@ -4,9 +4,9 @@ The full product, and the daemon's crashes, are one command: `python -m pixverse
 Without `--full` it is the cover that CI runs, in which every point meets every database, store and provider. `--help`
 shows how to run a part of either.
 
-A chain is a home with rows of several models. For each model in turn a run is killed at the point; the next
-model's run is the first thing that happens to what it left. At last everything is run on, and what only a person can
-know is settled.
+A cell is one point for one model. A chain is a home with rows for several cells. For each cell in turn a run is killed
+at its point; the next cell's run is the first thing that happens to what it left. At last everything is run on, and
+what only a person can know is settled.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
 from pixverse_dagster_tests.harness.crash.home import (
     DATABASES,
     MODELS,
+    ROWS_OF_A_MODEL,
     STORES,
     Database,
     Home,
@@ -52,21 +53,30 @@ Way = Literal["assets", "jobs"]
 GENERATION_SECONDS = 0.2
 _HIGHWAYS, _OTHERS = MODELS[:3], MODELS[3:]
 _RUN_ONS = 3
+_POINTS_OF_A_HOME = 6
 _UNDER_WAY = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
 
 
 @dataclass(frozen=True)
-class Chain:
-    """One point on one database and one store, for these models in turn: as many cells as models."""
+class Cell:
+    """One point, for a row of this model."""
 
     point: str
-    database: Database
-    store: StoreKind
-    models: tuple[str, ...]
+    model: str
     way: Way
 
+
+@dataclass(frozen=True)
+class Chain:
+    """Cells on one database and one store, one after the other; each has rows of its own."""
+
+    database: Database
+    store: StoreKind
+    cells: tuple[Cell, ...]
+
     def __str__(self) -> str:
-        return f"{self.point} {self.database} {self.store} {self.way}"
+        words = (f"{point} ({len([*cells])})" for point, cells in itertools.groupby(self.cells, lambda one: one.point))
+        return f"{self.database} {self.store} {', '.join(words)}"
 
 
 @dataclass
@@ -80,30 +90,46 @@ class Verdict:
 
 
 def cover() -> list[Chain]:
-    """Two chains for each point: both databases, both stores and both ways, and between them every provider."""
+    """Each point on both databases, both stores and both ways, and between its cells every provider.
+
+    Points of the same step share a home: what they need is prepared once.
+    """
     chains: list[Chain] = []
-    for n, point in enumerate(POINTS):
-        models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
-        models = [*models[n % 3 :], *models[: n % 3]]
-        ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
-        chains += [
-            Chain(point, "sqlite", "local", tuple(models[: 1 + n % 2]), ways[0]),
-            Chain(point, "postgres", "s3", tuple(models[1 + n % 2 :]), ways[1]),
-        ]
+    for names in _shared_homes():
+        light, full = list[Cell](), list[Cell]()
+        for n in names:
+            point = [*POINTS][n]
+            models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
+            models = [*models[n % 3 :], *models[: n % 3]]
+            ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
+            light += [Cell(point, model, ways[0]) for model in models[: 1 + n % 2]]
+            full += [Cell(point, model, ways[1]) for model in models[1 + n % 2 :]]
+        chains += [Chain("sqlite", "local", tuple(light)), Chain("postgres", "s3", tuple(full))]
     return chains
+
+
+def _shared_homes() -> Iterator[Sequence[int]]:
+    """The numbers of the points, by step, and not too many together."""
+    for _, found in itertools.groupby(enumerate(POINTS.values()), lambda one: one[1].step):
+        numbers = [n for n, _ in found]
+        yield from (numbers[n : n + _POINTS_OF_A_HOME] for n in range(0, len(numbers), _POINTS_OF_A_HOME))
 
 
 def full_product() -> list[Chain]:
     """Every point, database, store and way, with all models."""
     ways: tuple[Way, ...] = get_args(Way)
     product = itertools.product(POINTS, DATABASES, STORES, ways)
-    return [Chain(point, database, store, MODELS, way) for point, database, store, way in product]
+    return [
+        Chain(database, store, tuple(Cell(point, model, way) for model in MODELS))
+        for point, database, store, way in product
+    ]
 
 
 def run_chain(site: Site, simulator: Simulator, chain: Chain) -> Verdict:
     """Kill, run on, judge."""
     verdict, began = Verdict(chain), time.monotonic()
-    with make_home(site, simulator, chain.database, chain.store, chain.models) as home:
+    models = [cell.model for cell in chain.cells]
+    with make_home(site, simulator, chain.database, chain.store, models) as home:
         try:
             _go_through(home, verdict)
         except (RunHung, AssertionError) as error:
@@ -116,25 +142,30 @@ def run_chain(site: Site, simulator: Simulator, chain: Chain) -> Verdict:
 
 
 def _go_through(home: Home, verdict: Verdict) -> None:
-    chain, figures = verdict.chain, verdict.figures
-    point = POINTS[chain.point]
+    figures = verdict.figures
+    rows = home.rows()
+    cells = [
+        (cell, rows[n * ROWS_OF_A_MODEL : (n + 1) * ROWS_OF_A_MODEL]) for n, cell in enumerate(verdict.chain.cells)
+    ]
     _done(home.materialize("demo/prompts"))
-    if chain.way == "jobs" and point.step == "collect":
-        _done(home.job("submit", home.rows()))
+    if ready := [
+        row for cell, mine in cells for row in mine if cell.way == "jobs" and POINTS[cell.point].step == "collect"
+    ]:
+        _done(home.job("submit", ready))
         _done(home.run("tick"))
     excused: set[str] = set()
-    for n, model in enumerate(chain.models):
+    for n, (cell, mine) in enumerate(cells):
         marker = home.folder / f"killed-{n}"
         kill = {
-            "PIXVERSE_TEST_KILL": chain.point,
-            "PIXVERSE_TEST_KILL_MODEL": model,
+            "PIXVERSE_TEST_KILL": cell.point,
+            "PIXVERSE_TEST_KILL_MODEL": cell.model,
             "PIXVERSE_TEST_KILL_MARKER": str(marker),
         }
-        ran = _kill(home, chain, model, kill)
-        figures.points.add(chain.point)
+        ran = _kill(home, cell, mine, kill)
+        figures.points.add(cell.point)
         figures.cells += 1
         figures.kills += marker.exists()
-        verdict.wrong += check_kill(home, chain.point, point.left, model, marker, ran)
+        verdict.wrong += check_kill(home, cell.point, POINTS[cell.point].left, cell.model, marker, ran)
         excused |= open_rows(home)
     verdict.wrong += _judge_run_on(home, excused)
     unknown = [row for row, task in home.tasks().items() if task.state is TaskState.UNKNOWN]
@@ -158,12 +189,11 @@ def _judge_run_on(home: Home, excused: set[str]) -> list[str]:
     return wrong
 
 
-def _kill(home: Home, chain: Chain, model: str, kill: dict[str, str]) -> Ran:
-    """Start the run that comes by the point, for the rows of one model."""
-    rows = home.rows(model)
-    if chain.way == "assets":
+def _kill(home: Home, cell: Cell, rows: Sequence[str], kill: dict[str, str]) -> Ran:
+    """Start the run that comes by the cell's point, for the cell's rows."""
+    if cell.way == "assets":
         return home.materialize("demo/clips", rows, kill)
-    step = POINTS[chain.point].step
+    step = POINTS[cell.point].step
     if step == "poll":
         _done(home.job("submit", rows))
         return home.run("tick", kill=kill)
@@ -213,9 +243,9 @@ def all_wrong(verdicts: Sequence[Verdict]) -> list[str]:
 
 def line(verdict: Verdict) -> str:
     """A line of the table."""
-    chain, figures = verdict.chain, verdict.figures
+    figures = verdict.figures
     ended = f"{figures.kills}/{figures.cells} killed, {figures.stored}/{figures.rows} stored, {figures.charges} charges"
-    words = f"{chain.point:20}{chain.database:10}{chain.store:7}{chain.way:8}{ended}  {verdict.seconds:5.1f} s"
+    words = f"{verdict.chain}: {ended}  {verdict.seconds:.1f} s"
     return "\n".join([words, *(f"    WRONG: {wrong}" for wrong in verdict.wrong)])
 
 
@@ -228,13 +258,13 @@ def _servers(folder: Path) -> Generator[Site]:
 
 
 def _chosen(options: argparse.Namespace) -> Iterator[Chain]:
+    def wanted(one: object, names: Sequence[str]) -> bool:
+        return not any(getattr(options, name) and getattr(one, name) not in getattr(options, name) for name in names)
+
     for chain in full_product() if options.full else cover():
-        wanted = {"point": options.point, "database": options.database, "store": options.store}
-        if any(value and getattr(chain, name) not in value for name, value in wanted.items()):
-            continue
-        models = tuple(model for model in chain.models if not options.model or model in options.model)
-        if models:
-            yield replace(chain, models=models)
+        cells = tuple(cell for cell in chain.cells if wanted(cell, ("point", "model")))
+        if cells and wanted(chain, ("database", "store")):
+            yield replace(chain, cells=cells)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

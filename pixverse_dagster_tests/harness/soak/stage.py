@@ -26,6 +26,14 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.commands import write_table
+from pixverse_dagster_tests.harness.forked import (
+    Forked,
+    dagster,
+    end_with_us,
+    pixverse_dagster,
+    run_forked,
+    start_forked,
+)
 from pixverse_dagster_tests.harness.servers import (
     Simulator,
     new_bucket,
@@ -33,7 +41,6 @@ from pixverse_dagster_tests.harness.servers import (
     postgres,
     rgw,
     running_simulator,
-    tied_to_us,
 )
 
 NAME = "demo"
@@ -54,6 +61,7 @@ _FOREIGN = ("PIXVERSE_", "DAGSTER_", "AWS_", "PG")
 _DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  runs:\n    max_concurrent_runs: -1\n"
 _DAGSTER_ON_POSTGRES = "storage:\n  postgres:\n    postgres_url: {}\n"
 
+Process = subprocess.Popen[bytes] | Forked
 Role = Literal["daemon", "worker", "person", "launcher", "webserver"]
 Part = Literal["daemon", "worker", "code server"]
 
@@ -72,7 +80,7 @@ class Options:
 @dataclass(frozen=True)
 class _Started:
     role: Role
-    process: subprocess.Popen[bytes]
+    process: Process
 
     def followers(self) -> Iterator[psutil.Process]:
         """The other processes of its group: what it started, and what those started, its own death notwithstanding."""
@@ -94,36 +102,44 @@ class Crew:
         self._count = 0
         self.logs.mkdir()
 
-    def start(self, role: Role, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, role: Role, environment: Mapping[str, str], *arguments: str) -> Process:
         """Start a Python module, its output in a log of its own."""
         self._count += 1
-        with (self.logs / f"{self._count:03}-{role}.log").open("wb") as log:
-            log.write(f"{' '.join(arguments)}\n".encode())
-            log.flush()
-            process = subprocess.Popen(
-                [*tied_to_us(signal.SIGKILL), sys.executable, "-m", *arguments],
-                env=environment,
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        log = self.logs / f"{self._count:03}-{role}.log"
+        log.write_text(f"{' '.join(arguments)}\n")
+        module, *words = arguments
+        if module == "dagster":
+            process: Process = start_forked(dagster, words, environment, (log, log), cwd=self._home)
+        else:
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", *arguments],
+                    env=environment,
+                    cwd=self._home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            end_with_us(process.pid)
         self._groups.append(_Started(role, process))
         return process
 
-    def alive(self, role: Role) -> list[subprocess.Popen[bytes]]:
+    def alive(self, role: Role) -> list[Process]:
         """The processes of this role that were started here and run."""
         return [group.process for group in self._groups if group.role == role and group.process.poll() is None]
 
     def parts(self, part: Part) -> list[psutil.Process]:
         """What can be killed: daemons, their code servers, and run workers, whoever started them."""
         self._forget_the_gone()
+        roles: Mapping[Part, Sequence[Role]] = {"daemon": ["daemon"], "worker": ["worker", "person"], "code server": []}
+        found: list[psutil.Process] = []
+        for process in (process for role in roles[part] for process in self.alive(role)):
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(process.pid))
         if part == "daemon":
-            return [psutil.Process(process.pid) for process in self.alive("daemon")]
+            return found
         word = "grpc" if part == "code server" else "--multiprocessing-fork"
-        ours = [*self.alive("worker"), *self.alive("person")] if part == "worker" else []
-        found = [psutil.Process(process.pid) for process in ours]
         for group in self._groups:
             for process in group.followers() if group.role == "daemon" else ():
                 with suppress(psutil.Error):
@@ -162,12 +178,12 @@ class Stage:
         """Dagster's daemon, which polls, collects, and starts what stands in the queue."""
         self.crew.start("daemon", self.environment, "dagster._daemon", "run", "-w", self._workspace())
 
-    def read_table(self) -> subprocess.Popen[bytes]:
+    def read_table(self) -> Process:
         """Materialise `prompts`."""
         words = ("dagster", "asset", "materialize", "-m", MODULE, "--select", f"{NAME}/prompts")
         return self.crew.start("worker", self.environment, *words)
 
-    def submit(self, rows: Sequence[str], *, queued: bool = False) -> subprocess.Popen[bytes]:
+    def submit(self, rows: Sequence[str], *, queued: bool = False) -> Process:
         """A submit run: a process of ours, or one that the daemon starts when it comes by."""
         config = self.crew.logs / f"{uuid.uuid4().hex}.json"
         config.write_text(json.dumps({"ops": {f"{NAME}_submit_rows": {"config": {"rows": list(rows)}}}}))
@@ -180,7 +196,7 @@ class Stage:
 
     def take(
         self, rows: Sequence[str], *, select: Sequence[str] = ("clips",), pace: Mapping[str, float] = PACE
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         """A person's own materialisation of consecutive rows: it adopts or submits, waits, and stores."""
         assets = ",".join(f"{NAME}/{asset}" for asset in select)
         words = ("--select", assets, "--partition-range", f"{rows[0]}...{rows[-1]}")
@@ -189,13 +205,11 @@ class Stage:
 
     def ask(self, *arguments: str) -> str:
         """What the project's command line prints."""
-        command = [sys.executable, "-m", "pixverse_dagster.cli", *arguments, "--home", str(self.home)]
-        done = subprocess.run(
-            command, env=self.environment, cwd=self.home, text=True, capture_output=True, timeout=120, check=False
-        )
-        if not done.stdout:
-            raise RuntimeError(f"{arguments}: exit code {done.returncode}: {done.stderr[-2000:]}")
-        return done.stdout
+        words, files = [*arguments, "--home", str(self.home)], self.crew.logs / uuid.uuid4().hex
+        done = run_forked(pixverse_dagster, words, self.environment, files, cwd=self.home, timeout_seconds=120)
+        if not done.output:
+            raise RuntimeError(f"{arguments}: exit code {done.code}: {done.errors[-2000:]}")
+        return done.output
 
     def _workspace(self) -> str:
         path = self.home / "workspace.yaml"
