@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ import yaml
 
 from pixverse_dagster_tests.harness.commands import wait_until
 from pixverse_dagster_tests.harness.servers import free_ports
-from pixverse_dagster_tests.harness.soak.stage import Crew
+from pixverse_dagster_tests.harness.soak.stage import Crew, Process
 from pixverse_dagster_tests.harness.webserver import Webserver
 
 PRODUCTION = Path(__file__).parents[2] / "examples" / "production"
 LOCATION = "pixverse"
 _FILES = ("dagster.yaml", "workspace.yaml", "definitions.py")
 _PROGRAMS = {"dagster": "dagster", "dagster-daemon": "dagster._daemon", "dagster-webserver": "dagster_webserver"}
+_LOOKS = re.compile(r"poll_interval_seconds: \d+")
 _VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 _LAUNCH = """mutation($run: ExecutionParams!) { launchRun(executionParams: $run) { __typename
@@ -98,16 +99,18 @@ class Topology:
     environment: Mapping[str, str]
     crew: Crew
     webserver: Production
+    code: list[Process] = field(default_factory=list[Process])
+    """The code server that runs."""
 
     def start_code(self) -> None:
         """Start the code server, as its container's restart does."""
         port = int(self.environment["CODE_SERVER_PORT"])
-        self._start("code")
+        self.code[:] = [self._start("code")]
         wait_until(lambda: _listens(port), 90, "the code server")
 
     def kill_code(self) -> None:
         """SIGKILL to the code server and the runs that it has started: the end of a container."""
-        (code,) = [one for one in self.crew.alive("daemon") if "grpc" in psutil.Process(one.pid).cmdline()]
+        (code,) = self.code
         os.killpg(code.pid, signal.SIGKILL)
         code.wait()
 
@@ -117,12 +120,12 @@ class Topology:
         self._start("webserver")
         wait_until(lambda: self.webserver.loaded() == [LOCATION], 90, "the webserver has the code location")
 
-    def _start(self, service: str) -> None:
+    def _start(self, service: str) -> Process:
         """A container's command as a process; where it listens for everybody, only this machine is meant."""
         command = yaml.safe_load((PRODUCTION / "compose.yaml").read_text())["services"][service]["command"]
         program, *words = [_filled(word, self.environment) for word in command]
         words = ["127.0.0.1" if word == "0.0.0.0" else word for word in words]  # noqa: S104 - replaced, not bound
-        self.crew.start("daemon", self.environment, _PROGRAMS[program], *words)
+        return self.crew.start("daemon", self.environment, _PROGRAMS[program], *words)
 
 
 @contextmanager
@@ -131,6 +134,11 @@ def started(home: Path, settings: Mapping[str, str]) -> Generator[Topology]:
     home.mkdir()
     for name in _FILES:
         shutil.copy(PRODUCTION / name, home)
+    # How often Dagster looks after its runs is the one thing that is not as it is there.
+    instance = home / "dagster.yaml"
+    text, replaced = _LOOKS.subn("poll_interval_seconds: 5", instance.read_text())
+    assert replaced == 1
+    instance.write_text(text)
     (home / "tmp").mkdir()
     code, web = free_ports(2)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_GRPC")}

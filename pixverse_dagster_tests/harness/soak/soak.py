@@ -39,6 +39,7 @@ _SETUP_SECONDS, _REST_SECONDS, _FINISH_SECONDS = 60.0, 200.0, 90.0
 _REST_SECONDS_PER_ROW = 0.4
 _MAX_WORKERS = 3
 _STRIKE_EVERY_SECONDS = 3.5
+_STRIKES_OF_A_STORM = 12
 _GENTLE_SHARE = 0.15
 _STUCK_SECONDS = 10.0
 _FEW_ROWS = 6
@@ -114,7 +115,8 @@ class _Storm:
     def rage(self, seconds: float) -> None:
         """New rows come up until near the end, so that there is always something to lose."""
         crew, dice, started = self._stage.crew, self._dice, time.monotonic()
-        next_strike = started + dice.uniform(3, 8)
+        every = min(_STRIKE_EVERY_SECONDS, seconds / _STRIKES_OF_A_STORM)
+        next_strike = started + dice.uniform(3, 5)
         while (elapsed := time.monotonic() - started) < seconds:
             if not crew.alive("daemon"):
                 self._stage.start_daemon()
@@ -122,7 +124,7 @@ class _Storm:
                 self._run(min(1.0, 0.1 + elapsed / seconds))
             if time.monotonic() >= next_strike:
                 self._strike()
-                next_strike = time.monotonic() + dice.expovariate(1 / _STRIKE_EVERY_SECONDS)
+                next_strike = time.monotonic() + dice.expovariate(1 / every)
             threading.Event().wait(0.2)
 
     def _run(self, share: float) -> None:
