@@ -232,6 +232,8 @@ def _server() -> socket.socket:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                # It finds what we find: the tests may be in no place that an interpreter knows by itself.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -372,6 +374,8 @@ def main() -> None:
     if connection is None:
         return
     os.setsid()
+    # A shell has what it starts in the background ignore this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
