@@ -108,7 +108,7 @@ def test_a_task_that_the_provider_does_not_know_is_missing(provider: type[Provid
 
 @EVERY_PROVIDER
 def test_an_invalid_body_is_refused_uncharged(provider: type[Provider], server: Simulator, connect: Connect):
-    """A refusal, and not a doubt: the row may be sent again when it is put right."""
+    """A refusal, and not an unknown outcome: the row may be sent again when it is put right."""
     request = cheapest(provider)
     body = request.body(str)
     for wrong in ({**body, "nobody_knows_this": 1}, {}):

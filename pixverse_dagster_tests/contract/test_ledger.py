@@ -296,15 +296,15 @@ def test_a_task_moves_only_along_its_way(ledger: Ledger, event: Event):
             assert move == MoveRefused(before, event)
 
 
-def test_a_late_answer_wins_over_doubt(ledger: Ledger):
+def test_a_late_answer_wins_over_unknown(ledger: Ledger):
     """An acceptance that arrives after the outcome was called unknown is the truth."""
     task = REACH[TaskState.UNKNOWN](ledger, make_row())
     late = ledger.accept(task, Accepted("task-1"), NOW + 100, NOW + 105).task
     assert (late.state, late.task_id, late.reason) == (TaskState.SUBMITTED, "task-1", None)
 
 
-def test_a_late_refusal_does_not_win_over_doubt(ledger: Ledger):
-    """A doubted submit may have been replayed meanwhile, so a refusal of the first sending frees nothing."""
+def test_a_late_refusal_does_not_win_over_unknown(ledger: Ledger):
+    """A submit of unknown outcome may have been replayed meanwhile, so a refusal of the first sending frees nothing."""
     task = claimed(ledger, make_row())
     ledger.mark_unknown(task, "no answer", None)
     assert ledger.refuse(task, "busy").task.state is TaskState.UNKNOWN
@@ -354,8 +354,8 @@ def test_a_claim_is_due_when_its_lease_is_over_and_ends_are_never_due(ledger: Le
         reach(ledger, make_row(state))
     assert [task.state for task in ledger.tasks.due(NAME, NOW + LEASE - 1, 10)] == [TaskState.SUBMITTED]
     assert {task.state for task in ledger.tasks.due(NAME, NOW + LEASE, 10)} == {TaskState.SUBMITTED, TaskState.CLAIMED}
-    doubted = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3).task
-    assert doubted in ledger.tasks.due(NAME, NOW + 3, 10)
+    unknown = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3).task
+    assert unknown in ledger.tasks.due(NAME, NOW + 3, 10)
 
 
 def test_ready_tasks_come_oldest_result_first_and_no_more_than_asked_for(ledger: Ledger):

@@ -235,7 +235,7 @@ def tick(definitions: dg.Definitions, name: str, instance: dg.DagsterInstance, c
 def test_new_rows_are_asked_for_within_the_budget_and_only_once(
     server: Simulator, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    """The submit sensor, off by default, puts new rows on the waiting list; the continuing one asks for a run."""
+    """The submit sensor, off by default, queues new rows; the continuing one asks for a run."""
     definitions = build("films", ROWS, server.url, tmp_path, budget={"total_usd": 0.25})
     job = definitions.resolve_implicit_global_asset_job_def()
     job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["films", "prompts"])])

@@ -1,4 +1,4 @@
-"""A person settles by hand what nobody else can know."""
+"""A person resolves by hand what nobody else can know."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def charged(lost: Home) -> Callable[[], int]:
 
 
 def resolve(home: Home, *arguments: str, code: int = 0) -> str:
-    """Run a settling command."""
+    """Run a resolving command."""
     done = pixverse("tasks", *arguments, home=home[0], environment=home[1], check=False)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
@@ -131,7 +131,7 @@ def test_an_abandoned_task_is_never_submitted_again(unknown: Home, charged: Call
     assert "has no task that is submitted or unknown" in resolve(unknown, "abandon", "r000", code=2)
 
 
-def test_settling_takes_exactly_one_answer(unknown: Home) -> None:
+def test_resolving_takes_exactly_one_answer(unknown: Home) -> None:
     """None, or two at once, is bad usage and changes nothing."""
     assert "exactly one of" in resolve(unknown, "resolve", "r000", code=2)
     assert "exactly one of" in resolve(unknown, "resolve", "r000", "--abandon", "--adopt", "x", code=2)

@@ -130,7 +130,7 @@ def test_an_answer_to_a_submit_means_one_thing(
     with pytest.raises(PixverseError) as raised:
         provider.read_submit(answer(status, body), UUID)
     assert type(raised.value) is expected, raised.value
-    # Every message says what became of the money; a refusal is never in doubt, a doubt is never called free.
+    # Every message says what became of the money: a refusal is surely free, an unknown outcome is never called so.
     assert ("Not charged" in str(raised.value)) == isinstance(raised.value, Refused)
 
 

@@ -77,16 +77,16 @@ def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledg
     sizes = ["720p", "1080p", "720p", "360p", "720p"]
     rows = [make_row(f"r{n}", resolution=size) for n, size in enumerate(sizes)]
     rows = [replace(row, line=n + 2) for n, row in enumerate(rows)]
-    with make_session(ledger, running.url) as open_shop:
-        session = with_budget(open_shop, per_run_usd=0.43)
+    with make_session(ledger, running.url) as open_session:
+        session = with_budget(open_session, per_run_usd=0.43)
         record_rows(ledger, rows)
         made = plan_rows(session, rows)
         assert [line.verdict for line in made.lines] == [
             Verdict.NEW, Verdict.OVER_BUDGET, Verdict.NEW, Verdict.NEW, Verdict.OVER_BUDGET,
         ]  # fmt: skip
-        settled = {submission.row: submission for submission in submit_rows(session, [row.id for row in rows])}
-    assert {row for row, submission in settled.items() if submission.sent} == {"r0", "r2", "r3"}
-    assert "costs about 0.299 USD, and 0.280 USD are left of the budget" in settled["r1"].problem
+        found = {submission.row: submission for submission in submit_rows(session, [row.id for row in rows])}
+    assert {row for row, submission in found.items() if submission.sent} == {"r0", "r2", "r3"}
+    assert "costs about 0.299 USD, and 0.280 USD are left of the budget" in found["r1"].problem
     assert len(running.tasks()) == 3
     assert made.cost_usd == pytest.approx(sum(task["charged_usd"] for task in running.tasks())) == pytest.approx(0.4111)
 

@@ -38,7 +38,7 @@ ONE_BY_ONE = Limits(max_concurrency=1)
 
 
 @contextmanager
-def shop_of(
+def session_of(
     ledger: Ledger,
     server: Simulator,
     clock: Clock | None = None,
@@ -67,7 +67,7 @@ def test_no_more_tasks_are_open_than_there_are_slots_and_the_rest_waits_in_order
 ):
     """Rows beyond the slots are no failure: they wait, and are submitted as tasks finish, each once."""
     server, rows = simulator(generation_seconds=0.3), make_rows(10)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=4) as session:
+    with session_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=4) as session:
         first = submit_all(session, rows)
         assert [key for key, one in first.items() if one.sent] == [f"r{n:03}" for n in range(4)]
         assert not any(one.problem for one in first.values())
@@ -113,7 +113,7 @@ def test_slots_are_of_the_account_not_of_the_process(ledger: Ledger, ledger_url:
 def test_a_direct_delivery_goes_on_as_slots_become_free(ledger: Ledger, simulator: StartSimulator, tmp_path: Path):
     """Materialising clips in person stores every row, however few slots there are."""
     server, rows = simulator(generation_seconds=0.1), make_rows(6)
-    with shop_of(ledger, server, max_open_tasks=2) as session:
+    with session_of(ledger, server, max_open_tasks=2) as session:
         stored, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, rows), 60)
     assert problems == []
     assert sorted(one.task.row for one in stored) == [row.id for row in rows]
@@ -126,7 +126,7 @@ def test_what_waits_past_the_deadline_of_a_delivery_keeps_its_place(
 ):
     """It is named, nothing was sent for it, and the sensor goes on with it."""
     server = simulator(generation_seconds=60)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
+    with session_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
         stored, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(2)), 0.3)
     assert not stored
     assert len(problems) == 2
@@ -137,7 +137,7 @@ def test_what_waits_past_the_deadline_of_a_delivery_keeps_its_place(
 def test_an_unknown_outcome_holds_its_slot_for_a_while(ledger: Ledger, simulator: StartSimulator):
     """It may be under way; after ten minutes it certainly no longer is."""
     server, clock = simulator(faults={"submit.lost_response": 1.0}), Clock()
-    with shop_of(ledger, server, clock, max_open_tasks=1) as session:
+    with session_of(ledger, server, clock, max_open_tasks=1) as session:
         submit_all(session, [make_row("a", HIGHWAY)])
         assert find_room(session)[session.account_name("highway")] == 0
         clock.ahead_seconds = 601
@@ -147,7 +147,7 @@ def test_an_unknown_outcome_holds_its_slot_for_a_while(ledger: Ledger, simulator
 def test_who_changes_a_waiting_row_is_not_taken_at_the_word_of_before(ledger: Ledger, simulator: StartSimulator):
     """Nobody asked to pay for the new request: it waits no longer."""
     server = simulator(generation_seconds=60)
-    with shop_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
+    with session_of(ledger, server, limits=ONE_BY_ONE, max_open_tasks=1) as session:
         submit_all(session, make_rows(3))
         assert rows_waiting(ledger) == ["r001", "r002"]
         record_rows(ledger, [*make_rows(2), make_row("r002", prompt="something else")])
@@ -158,7 +158,9 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
     """After a 429 that patience did not cure, its rows wait; the rest doubles, and ends with success."""
     server, clock = simulator(faults={"submit.rate_limited": 1.0}), Clock()
     limits = Limits(max_attempts=1, max_concurrency=1, backoff_seconds=0)
-    with shop_of(ledger, server, clock, limits=limits, pace=QUICK.model_copy(update={"hold_seconds": 60})) as session:
+    with session_of(
+        ledger, server, clock, limits=limits, pace=QUICK.model_copy(update={"hold_seconds": 60})
+    ) as session:
         submitted = submit_all(session, make_rows(5))
         assert all("asked to slow down: left alone for" in one.waits for one in submitted.values())
         assert rejected(server) == 1
@@ -173,7 +175,7 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
         assert hold.until > clock() + 100
     calm = simulator(generation_seconds=60)
     clock.ahead_seconds = 400
-    with shop_of(ledger, calm, clock) as session:
+    with session_of(ledger, calm, clock) as session:
         assert all(one.sent for one in submit_rows(session, rows_waiting(ledger)))
     assert ledger.accounts.held(name).strikes == 0
     assert len(calm.tasks()) == 5
@@ -185,13 +187,13 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
 def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledger, simulator: StartSimulator):
     """Every attempt is recorded with its price; without a policy a failed row is never paid for again."""
     server = simulator(generation_seconds=0, faults={"task.failed": 1.0})
-    with shop_of(ledger, server) as session:
+    with session_of(ledger, server) as session:
         submit_all(session, [make_row("kite")])
         poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         (again,) = submit_rows(session, ["kite"])
         assert "tasks retry kite" in again.problem
         assert len(server.tasks()) == 1
-    with shop_of(ledger, server, retry=RetryPolicy(provider_error=2)) as session:
+    with session_of(ledger, server, retry=RetryPolicy(provider_error=2)) as session:
         assert [line.verdict for line in plan_rows(session, ledger.rows.find(NAME).values()).lines] == [Verdict.RETRY]
         for _ in range(4):
             list(submit_rows(session, ["kite"]))
@@ -207,7 +209,7 @@ def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledge
 def test_a_poll_puts_a_row_whose_retry_is_due_on_the_waiting_list(ledger: Ledger, simulator: StartSimulator):
     """The sensor goes on with it; the last failure is final."""
     server = simulator(generation_seconds=0, faults={"task.moderated": 1.0})
-    with shop_of(ledger, server, retry=RetryPolicy(moderated=1)) as session:
+    with session_of(ledger, server, retry=RetryPolicy(moderated=1)) as session:
         submit_all(session, [make_row("kite")])
         poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         assert rows_waiting(ledger) == ["kite"]
@@ -221,7 +223,7 @@ def test_a_poll_puts_a_row_whose_retry_is_due_on_the_waiting_list(ledger: Ledger
 def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: StartSimulator, tmp_path: Path):
     """With a policy, rows whose first task failed are stored all the same; their manifests show every attempt."""
     server = simulator(generation_seconds=0, seed=4, faults={"task.failed": 0.5})
-    with shop_of(ledger, server, retry=RetryPolicy(provider_error=8)) as session:
+    with session_of(ledger, server, retry=RetryPolicy(provider_error=8)) as session:
         found, problems = deliver(session, LocalStore(tmp_path / "clips"), record_rows(ledger, make_rows(8)), 60)
     assert problems == []
     manifests = [one.manifest for one in found if one.manifest]
@@ -236,7 +238,7 @@ def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: St
 def test_a_person_may_allow_one_more_attempt_of_what_failed_or_was_abandoned(ledger: Ledger, simulator: StartSimulator):
     """Once: the attempt after that is as final as any."""
     server = simulator(generation_seconds=0, faults={"task.failed": 1.0})
-    with shop_of(ledger, server) as session:
+    with session_of(ledger, server) as session:
         submit_all(session, [make_row("kite")])
         (task,) = poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         ledger.release(task, "by hand")
@@ -269,11 +271,11 @@ def test_a_stop_sends_nothing_further_and_keeps_what_was_accepted(ledger: Ledger
         calls.append(None)
         return len(calls) > 3
 
-    with shop_of(ledger, server, stopped=stopped, limits=Limits(max_concurrency=1)) as session:
+    with session_of(ledger, server, stopped=stopped, limits=Limits(max_concurrency=1)) as session:
         found = submit_all(session, make_rows(6))
     assert sum(one.sent for one in found.values()) == len(server.tasks()) == 3
     assert "was not sent: the run was stopped" in found["r005"].problem
-    with shop_of(ledger, server) as session:
+    with session_of(ledger, server) as session:
         assert sum(one.sent for one in submit_all(session, make_rows(6)).values()) == 3
     assert len(server.tasks()) == 6
 
@@ -281,7 +283,7 @@ def test_a_stop_sends_nothing_further_and_keeps_what_was_accepted(ledger: Ledger
 def test_whoever_turns_away_from_a_submission_stops_it(ledger: Ledger, server: Simulator):
     """Closing the iterator waits for what has left and begins nothing more."""
     limits = Limits(max_concurrency=1, submits_per_minute=120)
-    with shop_of(ledger, server, limits=limits) as session:
+    with session_of(ledger, server, limits=limits) as session:
         submissions = submit_rows(session, record_rows(ledger, make_rows(30)))
         next(submissions)
         submissions.close()

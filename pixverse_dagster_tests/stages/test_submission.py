@@ -64,7 +64,7 @@ Open = Callable[..., Session]
 
 
 @pytest.fixture
-def open_shop(ledger: Ledger) -> Iterator[Open]:
+def open_session(ledger: Ledger) -> Iterator[Open]:
     """A function that opens a session at a simulator; all close with the test."""
     with ExitStack() as shops:
 
@@ -104,10 +104,10 @@ def states(ledger: Ledger) -> dict[str, TaskState]:
 # --- once
 
 
-def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
+def test_submitting_again_sends_nothing(server: Simulator, open_session: Open):
     """A row that has its task keeps it, in whatever state that is, and is not sent again."""
     rows = rows_of_all(3)
-    session = open_shop(server.url)
+    session = open_session(server.url)
     first = submit_all(session, rows)
     assert all(one.sent and not one.problem for one in first.values())
     poll_until(session, lambda tasks: all(task.state is TaskState.SUCCEEDED for task in tasks))
@@ -118,9 +118,9 @@ def test_submitting_again_sends_nothing(server: Simulator, open_shop: Open):
     assert sum(sends(server, name) for name in ("highway", "runware", "pixwith")) == len(rows)
 
 
-def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator, open_shop: Open):
+def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator, open_session: Open):
     """Rows that the table no longer has, and rows without a provider resource, are problems of their own."""
-    session = open_shop(server.url)
+    session = open_session(server.url)
     record_rows(session.ledger, [make_row("here")])
     found = {one.row: one for one in submit_rows(session, ["here", "gone"])}
     assert found["here"].sent
@@ -131,10 +131,10 @@ def test_a_row_that_is_not_in_the_table_is_named_and_not_sent(server: Simulator,
 # --- outcomes that nobody knows
 
 
-def test_lost_answers_are_found_out_where_the_caller_chose_the_id(simulator: StartSimulator, open_shop: Open):
+def test_lost_answers_are_found_out_where_the_caller_chose_the_id(simulator: StartSimulator, open_session: Open):
     """On Runware a submit whose answer was lost is asked for and replayed: every row ends with its one paid task."""
     server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
-    session, rows = open_shop(server.url), [make_row(f"r{n}", prompt=f"kite {n}") for n in range(30)]
+    session, rows = open_session(server.url), [make_row(f"r{n}", prompt=f"kite {n}") for n in range(30)]
     submit_all(session, rows)
     found = poll_until(session, lambda tasks: all(task.state in UNDER_WAY for task in tasks))
     assert server.requests()["runware"]["submit"]["dropped"] > 3
@@ -143,11 +143,11 @@ def test_lost_answers_are_found_out_where_the_caller_chose_the_id(simulator: Sta
     assert {task.attempt for task in found} == {1}
 
 
-def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: StartSimulator, open_shop: Open):
+def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: StartSimulator, open_session: Open):
     """Elsewhere a lost answer is for a person: the row says what to do, and nothing is ever sent again."""
     server = simulator(generation_seconds=0, seed=3, faults={"submit.lost_response": 0.3})
     rows = [row for row in rows_of_all(20) if row.request.MODEL != RUNWARE]
-    session = open_shop(server.url)
+    session = open_session(server.url)
     found = submit_all(session, rows)
     lost = {key for key, one in found.items() if one.task and one.task.state is TaskState.UNKNOWN}
     dropped = {provider: server.requests()[provider]["submit"]["dropped"] for provider in ("highway", "pixwith")}
@@ -164,17 +164,17 @@ def test_lost_answers_stay_unknown_where_the_provider_cannot_tell(simulator: Sta
         again = submit_all(session, rows)
         assert {key for key, one in again.items() if one.problem} == lost
         poll_due(session, 10)
-    later = open_shop(server.url, clock=Clock(1_000_000))
+    later = open_session(server.url, clock=Clock(1_000_000))
     submit_all(later, rows)
     assert (sends(server, "highway"), sends(server, "pixwith")) == (20, 20)
     assert charges(server) == each_once(rows)
     assert {key for key, state in states(session.ledger).items() if state is TaskState.UNKNOWN} == lost
 
 
-def test_a_server_error_is_an_unknown_outcome_and_never_two_charges(simulator: StartSimulator, open_shop: Open):
+def test_a_server_error_is_an_unknown_outcome_and_never_two_charges(simulator: StartSimulator, open_session: Open):
     """A 500 may hide an accepted task: healed on Runware, unknown elsewhere, paid for at most once everywhere."""
     server, rows = simulator(generation_seconds=0, seed=5, faults={"submit.server_error": 0.5}), rows_of_all(16)
-    session = open_shop(server.url)
+    session = open_session(server.url)
     submit_all(session, rows)
     poll_until(session, lambda tasks: all(task.state in UNDER_WAY for task in tasks if task.provider == "runware"))
     submit_all(session, rows)
@@ -195,40 +195,40 @@ def test_a_server_error_is_an_unknown_outcome_and_never_two_charges(simulator: S
 
 @pytest.mark.parametrize(("fault", "count"), [("submit.refused_503", 8), ("submit.rate_limited", 1)])
 def test_a_refusal_for_the_pace_is_sent_again_and_charged_once(
-    simulator: StartSimulator, open_shop: Open, fault: str, count: int
+    simulator: StartSimulator, open_session: Open, fault: str, count: int
 ):
     """An explicit "slow down" or "busy" was not accepted: the row is sent again until it is, and paid for once."""
     server, rows = simulator(generation_seconds=0, seed=1, faults={fault: 0.5}), rows_of_all(count)
     limits = Limits(backoff_seconds=0.02, max_attempts=50, max_concurrency=4)
-    found = submit_all(open_shop(server.url, Setup(limits=limits)), rows)
+    found = submit_all(open_session(server.url, Setup(limits=limits)), rows)
     assert all(one.sent and not one.problem for one in found.values())
     assert charges(server) == each_once(rows)
     assert {one.task.attempt for one in found.values() if one.task} == {1}
     assert sum(sends(server, name) for name in ("highway", "runware", "pixwith")) > len(rows)
 
 
-def test_a_wrong_key_closes_the_desk_and_a_right_one_submits_each_row_once(server: Simulator, open_shop: Open):
+def test_a_wrong_key_stops_the_account_and_a_right_one_submits_each_row_once(server: Simulator, open_session: Open):
     """A key that is refused is tried a few times, not once per row; the rows lose nothing by it."""
     rows = rows_of_all(50)
-    found = submit_all(open_shop(server.url, Setup(key="wr0ng-key")), rows)
+    found = submit_all(open_session(server.url, Setup(key="wr0ng-key")), rows)
     for provider in ("highway", "runware", "pixwith"):
         assert 1 <= sends(server, provider) <= 4
     assert server.tasks() == []
     assert all(one.problem for one in found.values())
     assert {one.task.state for one in found.values() if one.task} == {TaskState.REFUSED}
     assert not any("wr0ng-key" in one.problem for one in found.values())
-    again = submit_all(open_shop(server.url), rows)
+    again = submit_all(open_session(server.url), rows)
     assert all(one.sent and not one.problem for one in again.values())
     assert charges(server) == each_once(rows)
 
 
-def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open_shop: Open):
+def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open_session: Open):
     """What never left is refused, not unknown: with the provider back, the same rows are sent, once."""
     limits = Limits(backoff_seconds=0.01, max_attempts=2)
-    found = submit_all(open_shop("http://127.0.0.1:9", Setup(limits=limits)), rows_of_all(6))
+    found = submit_all(open_session("http://127.0.0.1:9", Setup(limits=limits)), rows_of_all(6))
     assert all("never left" in one.problem for one in found.values())
     assert {one.task.state for one in found.values() if one.task} == {TaskState.REFUSED}
-    again = submit_all(open_shop(server.url), rows_of_all(6))
+    again = submit_all(open_session(server.url), rows_of_all(6))
     assert all(one.sent and not one.problem for one in again.values())
     assert charges(server) == each_once(rows_of_all(6))
 
@@ -243,9 +243,9 @@ def dead_claims(session: Session, rows: list[Row]) -> list[Task]:
     return [session.ledger.claim(NAME, row, intent)[0] for row in rows]
 
 
-def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_shop: Open):
+def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_session: Open):
     """A second run leaves a row that is being sent alone, and says who has it: nothing is asked, nothing sent."""
-    session, rows = open_shop(server.url), rows_of_all(1)
+    session, rows = open_session(server.url), rows_of_all(1)
     dead_claims(session, rows)
     found = submit_all(session, rows)
     poll_due(session, 10)
@@ -255,10 +255,10 @@ def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open
 
 
 @pytest.mark.parametrize("way", ["submit", "poll"])
-def test_a_stale_claim_is_unknown_where_the_provider_cannot_tell(server: Simulator, open_shop: Open, way: str):
+def test_a_stale_claim_is_unknown_where_the_provider_cannot_tell(server: Simulator, open_session: Open, way: str):
     """Whether the dead process had sent it nobody knows: it counts as spent and is not sent."""
     rows = [row for row in rows_of_all(1) if row.request.MODEL != RUNWARE]
-    session = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    session = open_session(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
     dead_claims(session, rows)
     if way == "submit":
         assert all("has an unknown outcome" in one.problem for one in submit_all(session, rows).values())
@@ -270,10 +270,10 @@ def test_a_stale_claim_is_unknown_where_the_provider_cannot_tell(server: Simulat
 
 
 @pytest.mark.parametrize("way", ["submit", "poll"])
-def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator, open_shop: Open, way: str):
+def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator, open_session: Open, way: str):
     """Whether or not the dead process had sent it: on Runware the row ends with one paid task."""
     rows = [make_row("arrived"), make_row("never left")]
-    session = open_shop(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
+    session = open_session(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
     tasks = dead_claims(session, rows)
     session.clients["runware"].submit(rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
     if way == "submit":
@@ -287,10 +287,10 @@ def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator
     assert len(server.tasks()) == 2
 
 
-def test_nothing_is_replayed_outside_the_window(server: Simulator, open_shop: Open):
+def test_nothing_is_replayed_outside_the_window(server: Simulator, open_session: Open):
     """When the provider may have forgotten the id, a replay could be a second payment: it is not made."""
     row = make_row()
-    session = open_shop(server.url, clock=Clock(QUICK.replay_window_seconds + 1))
+    session = open_session(server.url, clock=Clock(QUICK.replay_window_seconds + 1))
     dead_claims(session, [row])
     poll_due(session, 10)
     assert "too late to replay" in submit_all(session, [row])["kite"].problem
@@ -302,10 +302,10 @@ def test_nothing_is_replayed_outside_the_window(server: Simulator, open_shop: Op
 
 
 @pytest.mark.parametrize("fault", ["poll.server_error", "poll.dropped", "poll.unknown_status"])
-def test_a_poll_that_fails_never_ends_a_task(simulator: StartSimulator, open_shop: Open, fault: str):
+def test_a_poll_that_fails_never_ends_a_task(simulator: StartSimulator, open_session: Open, fault: str):
     """A broken or strange answer to a poll says nothing about the task, which is polled until it is done."""
     server, rows = simulator(generation_seconds=0, seed=2, faults={fault: 0.5}), rows_of_all(6)
-    session = open_shop(server.url)
+    session = open_session(server.url)
     submit_all(session, rows)
 
     def done(tasks: list[Task]) -> bool:
@@ -324,11 +324,11 @@ def test_a_poll_that_fails_never_ends_a_task(simulator: StartSimulator, open_sho
     ],
 )
 def test_a_task_that_ended_without_a_clip_says_why(
-    simulator: StartSimulator, open_shop: Open, fault: str, kinds: tuple[FailureKind, ...]
+    simulator: StartSimulator, open_session: Open, fault: str, kinds: tuple[FailureKind, ...]
 ):
     """A failure is of the kind that the provider gives, described with what to do, and not submitted again."""
     server, rows = simulator(generation_seconds=0, faults={fault: 1}), rows_of_all(1)
-    session = open_shop(server.url)
+    session = open_session(server.url)
     submit_all(session, rows)
     found = poll_until(session, lambda tasks: all(task.state is TaskState.FAILED for task in tasks))
     assert {task.provider: task.kind for task in found} == dict(
@@ -339,10 +339,10 @@ def test_a_task_that_ended_without_a_clip_says_why(
     assert len(server.tasks()) == 3
 
 
-def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: StartSimulator, open_shop: Open):
+def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: StartSimulator, open_session: Open):
     """A stuck task is polled until its deadline, and then given up without another payment."""
     server, rows, clock = simulator(generation_seconds=0, faults={"task.stuck": 1}), rows_of_all(1), Clock()
-    session = open_shop(server.url, Setup(pace=QUICK.model_copy(update={"task_deadline_seconds": 1000})), clock)
+    session = open_session(server.url, Setup(pace=QUICK.model_copy(update={"task_deadline_seconds": 1000})), clock)
     submit_all(session, rows)
     for clock.ahead_seconds in (100, 500, 900):
         assert (poll_due(session, 10).running, set(states(session.ledger).values())) == (3, {TaskState.SUBMITTED})
@@ -357,13 +357,13 @@ def test_a_task_that_never_ends_is_lost_only_after_its_deadline(simulator: Start
 
 
 def test_past_the_deadline_a_task_is_adoptable_and_a_later_wait_stores_it(
-    server: Simulator, open_shop: Open, tmp_path: Path
+    server: Simulator, open_session: Open, tmp_path: Path
 ):
     """A deadline ends the waiting, not the task: the next wait goes on with it and pays for nothing."""
     rows, clock, store = rows_of_all(1), Clock(), LocalStore(tmp_path / "store")
     # Nothing is asked about before its time has come, however long the first wait takes.
     later = QUICK.model_copy(update={"first_poll_seconds": 1000, "max_poll_seconds": 1000})
-    session = open_shop(server.url, Setup(pace=later), clock)
+    session = open_session(server.url, Setup(pace=later), clock)
     keys = record_rows(session.ledger, rows)
     early, problems = deliver(session, store, keys, deadline_seconds=0.2)
     assert not early
@@ -381,10 +381,10 @@ LONG_SECONDS = 3600
 """Who waits so long waits in vain: the test's own time is over before."""
 
 
-def test_waiting_ends_at_once_for_a_task_that_has_ended(simulator: StartSimulator, open_shop: Open, tmp_path: Path):
+def test_waiting_ends_at_once_for_a_task_that_has_ended(simulator: StartSimulator, open_session: Open, tmp_path: Path):
     """A failed task is reported with its reason as soon as it is known, not at the deadline."""
     server, rows = simulator(generation_seconds=0, faults={"task.failed": 1}), rows_of_all(1)
-    session = open_shop(server.url)
+    session = open_session(server.url)
     keys = record_rows(session.ledger, rows)
     found, problems = deliver(session, LocalStore(tmp_path), keys, LONG_SECONDS)
     assert sorted(problems) == sorted(one.problem for one in found)

@@ -36,7 +36,7 @@ class Figures:
     lost: int = 0
     stored: int = 0
     unknown: int = 0
-    """Rows that had ended `unknown`, named and told what to do, before a person settled them."""
+    """Rows that had ended `unknown`, named and told what to do, before a person resolved them."""
 
     def __iadd__(self, other: "Figures") -> Self:
         self.points |= other.points
@@ -48,7 +48,7 @@ class Figures:
         return (
             f"points {len(self.points)}, cells {self.cells}, kills {self.kills}, rows {self.rows}, charges "
             f"{self.charges}, duplicate charges {self.duplicates}, lost {self.lost}, stored {self.stored} "
-            f"(of them {self.unknown} named unknown and settled by hand first)"
+            f"(of them {self.unknown} named unknown and resolved by hand first)"
         )
 
 

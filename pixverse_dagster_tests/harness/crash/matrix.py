@@ -6,7 +6,7 @@ shows how to run a part of either.
 
 A cell is one point for one model. A chain is a home with rows for several cells. For each cell in turn a run is killed
 at its point; the next cell's run is the first thing that happens to what it left. At last everything is run on, and
-what only a person can know is settled.
+what only a person can know is resolved.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def _go_through(home: Home, verdict: Verdict) -> None:
     unknown = [row for row, task in home.tasks().items() if task.state is TaskState.UNKNOWN]
     figures.unknown += len(unknown)
     if unknown:
-        _settle(home, unknown)
+        _resolve(home, unknown)
         verdict.wrong += _judge_run_on(home, set())
 
 
@@ -200,7 +200,7 @@ def _kill(home: Home, cell: Cell, rows: Sequence[str], kill: dict[str, str]) -> 
     return home.job(step, rows, kill)
 
 
-def _settle(home: Home, rows: Sequence[str]) -> None:
+def _resolve(home: Home, rows: Sequence[str]) -> None:
     """As a person who looks at the provider's console."""
     charges = home.charges()
     for row in rows:

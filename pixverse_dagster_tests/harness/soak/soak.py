@@ -56,7 +56,7 @@ class Outcome:
 
 
 def soak(options: Options, folder: Path) -> Outcome:
-    """Chaos, rest, judgement; then some unknown rows are settled as a person would, and judged again."""
+    """Chaos, rest, judgement; then some unknown rows are resolved as a person would, and judged again."""
     try:
         return _soak(options, folder)
     except BaseException as error:
@@ -74,7 +74,7 @@ def _soak(options: Options, folder: Path) -> Outcome:
         storm.rage(options.seconds * _CHAOS_SHARE)
         _come_to_rest(stage)
         first = judge(stage)
-        sample = _settle_by_hand(stage, first)
+        sample = _resolve_by_hand(stage, first)
         last = judge(stage) if sample else first
         lost = [row for row, adopted in sample.items() if adopted and last.ends[row] != "stored"]
         verdict = next((found for found in (first, last) if found.odd or found.problems), last)
@@ -234,7 +234,7 @@ def _run_on(stage: Stage, rows: Sequence[str], pace: Mapping[str, float]) -> Non
     stage.crew.end()
 
 
-def _settle_by_hand(stage: Stage, verdict: Verdict) -> dict[str, bool]:
+def _resolve_by_hand(stage: Stage, verdict: Verdict) -> dict[str, bool]:
     """Resolve some unknown rows with the audit as the provider's console; says which of them were adopted."""
     unknown = [row for row, end in verdict.ends.items() if end == "unknown"]
     charged = [row for row in unknown if any(task["status"] == "succeeded" for task in verdict.charged.get(row, ()))]
