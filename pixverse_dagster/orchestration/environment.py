@@ -139,7 +139,8 @@ def _read(model: type[M], within: str = "") -> M:
         first = error.errors(include_url=False, include_context=False)[0]
         field, *inner = [str(part) for part in first["loc"]]
         where = f"{names[field]}{''.join(f', {part}' for part in inner)}"
-        raise InvalidTable(f"{where}: {first['msg']}. Nothing was sent") from None
+        message = first["msg"].replace("Input should be", "must be")
+        raise InvalidTable(f"{where}: {message}. Nothing was sent") from None
 
 
 def _text(name: str) -> str:
