@@ -1,4 +1,4 @@
-"""The nouns: values only, no I/O. May import: nothing.
+"""The data types: values only, no I/O. May import: nothing.
 
-Pydantic and the standard library alone.
+Of other packages, only Pydantic is used.
 """

@@ -10,20 +10,20 @@ from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
 
 
 class ClipReader(Protocol):
-    """What a clip needs of a store to be read."""
+    """The part of a store that reading a clip needs."""
 
     def uri(self, key: str) -> str:
-        """Where the object is, for a person."""
+        """The address of an object, to show to a person."""
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """Open an object for reading; raises FileNotFoundError."""
+        """Open an object for reading. Raises FileNotFoundError."""
         ...
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A stored clip, as a downstream asset receives it: its manifest, and its bytes on demand."""
+    """A stored clip, as a downstream asset receives it: its manifest, and its files, which are read on demand."""
 
     manifest: ClipManifest
     store: ClipReader
@@ -37,12 +37,12 @@ class Clip:
         return self.store.open(self._output(n).poster_key)
 
     def uri(self, n: int = 1) -> str:
-        """Where output `n` is: a path or an `s3://` address."""
+        """The address of output `n`: a path or an `s3://` URL."""
         return self.store.uri(self._output(n).key)
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The row's label columns."""
+        """The row's label columns and their texts."""
         return self.manifest.labels
 
     def _output(self, n: int) -> ClipOutput:

@@ -4,22 +4,22 @@
     ├── InvalidTable       nothing sent: fix the prompt table or its configuration
     ├── InvalidRow         nothing sent: fix this row
     ├── OverBudget         nothing sent: raise the budget, or leave the row
-    ├── NoSlot             nothing sent: the account is busy; the row waits, and is submitted when it is its turn
+    ├── NoSlot             nothing sent: the account is busy; the row is queued and submitted later
     ├── NotSent            nothing sent: the provider was not reached; run again
     ├── Refused            sent and declined, not charged: fix the cause, run again
     │   ├── RateLimited    slow down
     │   ├── Unauthorized   fix the API key
     │   └── OutOfCredit    top up the account
     ├── OutcomeUnknown     sent, no answer: perhaps charged; never send again blindly
-    ├── TaskFailed         accepted and ended without a clip: perhaps charged
+    ├── TaskFailed         accepted, and ended without a clip: perhaps charged
     ├── NotReady           still being generated: wait; the task stays adoptable
     ├── ReadFailed         a poll or download failed: nothing changed; read again
     │   └── ResultExpired  the result URL no longer answers: poll for a fresh one
     ├── ClipInvalid        the bytes are not the clip that was asked for: read again
     └── StoreConflict      the store holds something else under this key: a person must look
 
-Every error takes plain positional arguments, so that it survives pickling and Dagster's process boundary.
-A class docstring is the default message.
+An error takes only positional arguments, so that it can be pickled, as between Dagster's processes.
+The docstring of an error class is its default message.
 """
 
 
@@ -65,7 +65,7 @@ class RateLimited(Refused):
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """What the provider's `Retry-After` asks for, where it says."""
+        """The provider's `Retry-After`, or None if it sent none."""
         value = self.args[1]
         return value if isinstance(value, float | int) else None
 

@@ -1,4 +1,4 @@
-"""Where everything is in a store: every key, said once. Keys are relative paths with `/`.
+"""The layout of a store: how keys are built and parsed. Keys are relative paths with `/`.
 
 <pipeline>/clips/<row>/<digest12>-t<take>/1.mp4  1.jpg  manifest.json
 """
@@ -33,11 +33,11 @@ class ClipFolder:
 
     @property
     def manifest(self) -> str:
-        """The key of the manifest: its presence is the commit mark."""
+        """The key of the manifest. It is written last: where it exists, the clip is complete."""
         return f"{self}/manifest.json"
 
     def output(self, n: int, container: str) -> str:
-        """The key of video file `n`, from 1."""
+        """The key of video file `n`, counted from 1."""
         return f"{self}/{n}.{container}"
 
     def poster(self, n: int) -> str:
@@ -47,7 +47,7 @@ class ClipFolder:
 
 @dataclass(frozen=True)
 class ClipKey:
-    """A key below a clip folder, taken apart. `n` is the output's number; of a manifest, 0."""
+    """A parsed key of a file in a clip folder. `n` is the number of the output, or 0 for the manifest."""
 
     folder: ClipFolder
     kind: Literal["output", "poster", "manifest"]
@@ -66,28 +66,28 @@ def task_folder(task: Task) -> ClipFolder:
 
 
 def clips_prefix(pipeline: str) -> str:
-    """What the keys of all clips of a pipeline begin with."""
+    """The prefix of the keys of all clips of a pipeline."""
     return f"{encode_row(pipeline)}/clips/"
 
 
 def parse(key: str) -> ClipKey | None:
-    """What a key is, or None for one that this layout does not make. The inverse of `ClipFolder`'s keys."""
+    """Parse a key. None if it is not exactly a key that `ClipFolder` builds."""
     found = _CLIP_KEY.fullmatch(key)
     if not found:
         return None
     folder = ClipFolder(unquote(found["pipeline"]), unquote(found["row"]), found["digest"], int(found["take"]))
     if found["n"] is None:
         parsed = ClipKey(folder, "manifest")
-        made = folder.manifest
+        rebuilt = folder.manifest
     elif found["kind"] == "jpg":
         parsed = ClipKey(folder, "poster", int(found["n"]))
-        made = folder.poster(parsed.n)
+        rebuilt = folder.poster(parsed.n)
     else:
         parsed = ClipKey(folder, "output", int(found["n"]), found["kind"])
-        made = folder.output(parsed.n, parsed.container)
-    return parsed if made == key else None
+        rebuilt = folder.output(parsed.n, parsed.container)
+    return parsed if rebuilt == key else None
 
 
 def encode_row(row: str) -> str:
-    """The row id as one folder name: percent-encoded outside `A-Za-z0-9._-`, and `.` and `..` as well."""
+    """The row id as one folder name: percent-encoded outside `A-Za-z0-9._-`. Ids of dots only are encoded too."""
     return quote(row, safe="").replace("~", "%7E") if row.strip(".") else row.replace(".", "%2E")

@@ -1,6 +1,6 @@
-"""The life cycle of a task, as data: its states, and every move between them.
+"""The life cycle of a task as a table: its states, and the events that change them.
 
-The ledger enforces this table, and `docs/architecture.md` prints it. Whoever wants a new move adds it here.
+The ledger makes only the transitions of this table, and `docs/architecture.md` shows it. New ones are added here.
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class Transition:
-    """What an event does: from which states, to which one, who causes it, and what is paid by then."""
+    """What an event does to a task. `who` and `money` are for the documents only."""
 
     leaves: tuple[TaskState, ...]
-    """The states that the event may leave; none where it makes a new task."""
+    """The states in which the event is allowed; empty if it creates a task."""
     to: TaskState | None
-    """The state afterwards; None where the task stays in its own."""
+    """The state afterwards; None if the state does not change."""
     who: str
+    """Who causes the event."""
     money: str
+    """What has been paid for the task when it happens."""
 
 
 _S = TaskState
@@ -66,14 +68,17 @@ _S = TaskState
 TRANSITIONS: Mapping[Event, Transition] = {
     Event.CLAIM: Transition((), _S.CLAIMED, "a run that submits", "reserved"),
     Event.ACCEPT: Transition(
-        (_S.CLAIMED, _S.UNKNOWN), _S.SUBMITTED, "its owner, however late; a replay; a person", "paid"
+        (_S.CLAIMED, _S.UNKNOWN), _S.SUBMITTED, "the run that claimed it, however late; a replay; a person", "paid"
     ),
-    Event.REFUSE: Transition((_S.CLAIMED,), _S.REFUSED, "its owner", "nothing"),
+    Event.REFUSE: Transition((_S.CLAIMED,), _S.REFUSED, "the run that claimed it", "nothing"),
     Event.REFUSE_LATE: Transition(
-        (_S.CLAIMED, _S.UNKNOWN), _S.REFUSED, "its owner, where nobody can replay; a person", "nothing"
+        (_S.CLAIMED, _S.UNKNOWN), _S.REFUSED, "the run that claimed it, if no replay is possible; a person", "nothing"
     ),
     Event.MARK_UNKNOWN: Transition(
-        (_S.CLAIMED, _S.UNKNOWN), _S.UNKNOWN, "its owner without an answer; the poller after the lease", "perhaps paid"
+        (_S.CLAIMED, _S.UNKNOWN),
+        _S.UNKNOWN,
+        "the run that claimed it, without an answer; the poller, after the lease",
+        "perhaps paid",
     ),
     Event.KEEP_POLLING: Transition((_S.CLAIMED, _S.SUBMITTED, _S.UNKNOWN), None, "the poller", "as before"),
     Event.SUCCEED: Transition(
@@ -88,22 +93,22 @@ TRANSITIONS: Mapping[Event, Transition] = {
     Event.RELEASE: Transition((_S.FAILED, _S.ABANDONED), None, "a person", "one more payment is allowed"),
 }
 
-# Sets of states that several parts of the code ask for.
+# Sets of states that several modules use.
 UNDER_WAY = frozenset({_S.CLAIMED, _S.SUBMITTED, _S.SUCCEEDED})
-"""A clip may still come of it by itself."""
+"""The task may still produce a clip without a person doing anything."""
 OCCUPIES_SLOT = frozenset({_S.CLAIMED, _S.SUBMITTED})
-"""The provider counts it among the account's open tasks."""
+"""The task counts as one of the account's open tasks at the provider."""
 OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
-"""Nobody has recorded yet whether the provider accepted it."""
+"""It is not recorded yet whether the provider accepted the task."""
 HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})
 """The provider has made the clips."""
 ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN})
 """The row needs no submit: it has its clip, will have it, or may have been paid for."""
 MAY_HAVE_FILES = frozenset({_S.SUBMITTED, _S.SUCCEEDED})
-"""Not stored, and yet some of its files may be in the store."""
+"""The clip is not complete, but some of its files may be in the store."""
 POLLED = frozenset(TRANSITIONS[Event.KEEP_POLLING].leaves)
-"""The poller asks about it."""
+"""The poller asks the provider about the task."""
 MAY_BE_ABANDONED = frozenset(TRANSITIONS[Event.ABANDON].leaves)
-"""A person may give it up."""
+"""A person may give the task up."""
 MAY_BE_RELEASED = frozenset(TRANSITIONS[Event.RELEASE].leaves)
-"""A person may allow one more payment after it."""
+"""A person may allow one more paid attempt after the task."""

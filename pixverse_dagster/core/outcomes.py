@@ -1,4 +1,4 @@
-"""What the answer of a provider means."""
+"""What a provider's answer to a submit or a poll means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pixverse_dagster.core.lifecycle import FailureKind
 
 @dataclass(frozen=True)
 class Accepted:
-    """The provider took the task. `wait_seconds` is its own estimate, where it gives one."""
+    """The provider accepted the task. `wait_seconds` is its estimate of the time it needs, if it gives one."""
 
     task_id: str
     wait_seconds: float | None = None
@@ -17,12 +17,12 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Missing:
-    """The provider does not know the task. True for a moment after a submit; later it may be lost."""
+    """The provider does not know the task. This is normal just after a submit; later, the task may be lost."""
 
 
 @dataclass(frozen=True)
 class Succeeded:
-    """The clips are ready. `cost_usd` is the provider's own figure, None where it gives none (never 0 for unknown)."""
+    """The clips are ready. `cost_usd` is the provider's figure, or None if it gives none; an unknown cost is not 0."""
 
     urls: tuple[str, ...]
     cost_usd: float | None = None
@@ -40,9 +40,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Running:
-    """The provider is at it, or says something nobody knows yet (`note`): keep polling.
+    """The task is not finished, or its status is not known here (`note` quotes it): keep polling.
 
-    `so_far` is what to make of the task if nothing more ever comes: some outputs ended, the rest are silent.
+    `so_far` is the outcome if nothing more arrives, for a task of which only some outputs have ended.
     """
 
     note: str = ""

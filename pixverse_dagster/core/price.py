@@ -1,4 +1,4 @@
-"""One line of a price book."""
+"""The price of a clip: one line of a price book, and how it applies to a request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pixverse_dagster.core.values import FrozenModel
 
 
 class Priced(Protocol):
-    """What a price looks at: a request."""
+    """The part of a request that its price depends on."""
 
     MODEL: ClassVar[str]
 
     def price_terms(self) -> Mapping[str, str | int | bool | None]:
-        """What a price may depend on."""
+        """The parameters that a price may depend on; None for one that the model does not have."""
         ...
 
     def outputs_asked(self) -> int:
@@ -27,8 +27,8 @@ class Priced(Protocol):
 class Price(FrozenModel):
     """One line of a price book: the price of one output of a model, or of one second of it.
 
-    What is left out fits anything, so `Price(model="highway/pixverse-v6-i2v", usd=0.06, per="second")` is a whole
-    model's price. Of several lines that fit, the first one counts.
+    A field that is left out fits every request, so `Price(model="highway/pixverse-v6-i2v", usd=0.06, per="second")` is
+    the price of a whole model. If several lines fit, the first one counts.
     """
 
     model: str
@@ -40,11 +40,11 @@ class Price(FrozenModel):
     motion_mode: str | None = None
 
     def fits(self, request: Priced) -> bool:
-        """Whether this line is about such a request."""
+        """Whether this line applies to the request."""
         asked = request.price_terms()
         return self.model == request.MODEL and all(getattr(self, t) in {None, value} for t, value in asked.items())
 
     def cost_usd(self, request: Priced) -> float:
-        """The request's price under this line, all outputs together."""
+        """The request's price under this line, in US dollars, for all its outputs together."""
         seconds = request.price_terms()["duration_seconds"] if self.per == "second" else 1
         return round(self.usd * float(seconds or 1) * request.outputs_asked(), 6)

@@ -1,4 +1,4 @@
-"""A task and its outputs become the manifest of its clips."""
+"""Builds the manifest of stored clips from their task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pixverse_dagster.core.values import iso
 def build_manifest(
     task: Task, attempts: Sequence[Task], outputs: Sequence[ClipOutput], run_id: str, now: float
 ) -> ClipManifest:
-    """The manifest of a task whose outputs are in the store."""
+    """The manifest of a task whose outputs are in the store.
+
+    `attempts` are all attempts at the same request, this task included. `now` is in seconds since the epoch.
+    """
     return ClipManifest(
         name=task.pipeline,
         row=task.row,

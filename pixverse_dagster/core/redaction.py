@@ -1,7 +1,7 @@
-"""Keeping secrets out of everything a person or a file will see.
+"""Removes secrets from texts that are shown, logged or stored.
 
-A URL may carry its permission in its query string or user part: presigned uploads, webhook tokens, result links.
-The ledger needs the whole URL for as long as it is used; nothing else ever does.
+The query string or user part of a URL may be a credential: presigned uploads, webhook tokens, result links.
+Only the ledger keeps whole URLs, and only while they are needed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """A provider's or library's message without query strings, bearer tokens and keys."""
+    """A message of a provider or library, without query strings, bearer tokens and API keys."""
     text = _URL.sub(lambda match: redact_url(match.group()), text)
     return _KEYISH.sub(r"\1…", text)
 
 
 def redact_value(value: Any) -> Any:
-    """A JSON-like value with every whole-string URL stripped and inline images shortened; prompts stay as they are."""
+    """A JSON-like value in which strings that are URLs are redacted and inline images are shortened.
+
+    Other strings, such as prompts, are unchanged. Tuples become lists.
+    """
     if isinstance(value, dict):
         return {key: redact_value(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""What the five models share: a frozen request whose fields know their place in the provider's body.
+"""The base class of all models: a request whose fields declare their place in the provider's body.
 
-A model is one `Request` subclass beside its provider. Each field names its place in the provider's body with `At`, so
-that the body, the suggestions for misspelt columns and the parameter reference all come from one declaration.
+A model is one `Request` subclass beside its provider. Each field declares its place in the provider's body with `At`.
+The body, the suggestions for misspelt columns and the parameter reference all derive from that.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pixverse_dagster.core.redaction import redact_url, redact_value
 
 @dataclass(frozen=True)
 class At:
-    """A field's dotted place in the provider's body.
+    """A field's place in the provider's body, as a dotted path.
 
-    `image` marks a reference that is resolved before it is sent, `secret_url` a URL whose query string is a permission.
+    `image` marks a reference to an image, which is replaced by what the provider takes. `secret_url` marks a URL whose
+    query string is a credential. `encode` converts the field's value into the provider's.
     """
 
     path: str
@@ -33,7 +34,11 @@ class At:
 
 @dataclass(frozen=True)
 class ImageRules:
-    """What a provider accepts as an input image, and the forms in which it may be named."""
+    """What a provider accepts as an input image.
+
+    Sides are in pixels, `max_aspect` is the longer side divided by the shorter one. `inline` says whether the bytes or
+    a UUID may be sent instead of a URL. `source` says where the provider publishes the rules.
+    """
 
     formats: frozenset[str]
     min_side: int
@@ -45,7 +50,7 @@ class ImageRules:
 
 
 class Request(BaseModel):
-    """One row's parameters, resolved and checked for its model: nothing here has been sent or paid for."""
+    """The parameters of one row, with defaults filled in and checked against the model's rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
@@ -63,26 +68,29 @@ class Request(BaseModel):
 
     @classmethod
     def provider_names(cls) -> dict[str, str]:
-        """The provider's own last name of each field, for suggesting ours."""
+        """The last part of each parameter's name at the provider, mapped to the name here; used for suggestions."""
         return {at.path.rsplit(".", 1)[-1]: name for name, at in cls._places()}
 
     @classmethod
     def keeps_secret(cls, column: str) -> bool:
-        """Whether a column's value is a permission, which no message may repeat."""
+        """Whether a column holds a URL that is a credential, so that no message may repeat its value."""
         return any(name == column and at.secret_url for name, at in cls._places())
 
     @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
-        """The defaults that a row with these cells does without, because the two exclude each other."""
+        """The parameters whose defaults do not apply to a row with these cells, because they exclude each other."""
         del cells
         return frozenset()
 
     def images(self) -> tuple[str, ...]:
-        """Every input image this request names, in order."""
+        """The references of all input images, in order."""
         return tuple(value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str))
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
-        """The provider's body: every field that is set, in its place, with `image` and `url` applied to theirs."""
+        """The provider's body: every parameter that is not None, at its place.
+
+        `image` converts image references, and `url` secret URLs, to what the body shall hold.
+        """
         body: dict[str, Any] = {}
         for name, at in self._places():
             value = getattr(self, name)
@@ -93,7 +101,7 @@ class Request(BaseModel):
         return body
 
     def image_column(self, reference: str) -> str:
-        """The column in which an image is named."""
+        """The column that names this image; `image` if none does."""
         for name in type(self).model_fields:
             value = getattr(self, name)
             listed = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ()
@@ -102,11 +110,11 @@ class Request(BaseModel):
         return "image"
 
     def effective_resolution(self) -> str | None:
-        """The resolution as it will be, from whichever columns say it."""
+        """The resolution of the clip, from whichever columns decide it, as `720p`; None if the model has none."""
         return getattr(self, "resolution", None)
 
     def shape_asked(self) -> str | None:
-        """The aspect ratio that was asked for, `16:9`; None where the clip takes the shape of its image."""
+        """The requested aspect ratio, as `16:9`; None if the clip takes the shape of its image."""
         return None if self.images() else getattr(self, "aspect_ratio", None)
 
     def outputs_asked(self) -> int:
@@ -114,11 +122,11 @@ class Request(BaseModel):
         return int(getattr(self, "outputs", 1))
 
     def container(self) -> str:
-        """The file ending of the clips: mp4 unless the model was asked for another."""
+        """The container format of the clips, as a file ending: `mp4` unless the row asks for another."""
         return str(getattr(self, "output_format", "MP4")).lower()
 
     def price_terms(self) -> dict[str, str | int | bool | None]:
-        """What a price may depend on."""
+        """The parameters that a price may depend on; None for one that the model does not have."""
         mode = (getattr(self, "motion_mode", None) or "normal") if hasattr(self, "motion_mode") else None
         return {
             "resolution": self.effective_resolution(),
@@ -128,7 +136,7 @@ class Request(BaseModel):
         }
 
     def cautions(self) -> list[str]:
-        """What is allowed but may not do what it says, according to the sources."""
+        """Warnings about values that are allowed but, according to the sources, may not work."""
         return []
 
     def public(self) -> dict[str, Any]:
@@ -141,7 +149,7 @@ class Request(BaseModel):
 
 
 def place(body: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value at a dotted path, making the objects on the way."""
+    """Set the value at a dotted path, creating the objects on the way."""
     *parents, last = path.split(".")
     for parent in parents:
         body = body.setdefault(parent, {})
@@ -149,10 +157,13 @@ def place(body: dict[str, Any], path: str, value: Any) -> None:
 
 
 def request_digest(request: Request, image_digests: Mapping[str, str], take: int) -> str:
-    """The request digest: sha256 over model, every parameter that reaches the provider, image contents and take.
+    """The request digest: sha256, in hex, of model, parameters that reach the provider, image contents and take.
 
-    Taken over the provider's body rather than our field names, so that two spellings of one request are one request and
-    a renamed field never pays again. Query strings of URLs are left out: a re-signed upload URL is the same request.
+    It is taken over the provider's body, not over our field names. So rows that mean the same request have the same
+    digest, and a field renamed here does not lead to a second payment. Query strings of URLs are left out: an upload
+    URL that was signed again is the same request.
+
+    `image_digests` maps the reference of each input image to the digest of its content.
     """
     body = request.body(lambda reference: image_digests[reference], redact_url)
     document = {"model": request.MODEL, "provider": request.provider(), "body": body, "take": take}

@@ -11,18 +11,19 @@ from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.request import Request, request_digest
 
 MAX_ID_BYTES = 200
-"""Of a percent-encoded row id: it becomes one folder name, and file systems stop at 255."""
-
-
-_MAX_COLUMN, MAX_MESSAGE_CHARACTERS = 100, 1000
-
-
+"""Longest row id, percent-encoded. It becomes a folder name, for which file systems allow 255 bytes."""
+MAX_MESSAGE_CHARACTERS = 1000
+_MAX_COLUMN = 100
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """One line of a prompt table as it was read. `line` is the 1-based line (or record) a person would look at."""
+    """One row of a prompt table as it was read.
+
+    `line` is its line in the file, or the number of its record, from 1. `complaint` says why it cannot be used, or is
+    empty.
+    """
 
     line: int
     cells: Mapping[str, Any]
@@ -31,7 +32,10 @@ class RawRow:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row cannot be generated, where it stands, and what to do: short, and safe to print and to keep."""
+    """Why a row cannot be generated, where it is in the table, and what to do.
+
+    Its texts are cut to a limit and contain no control characters, so they are safe to print and to store.
+    """
 
     line: int
     row: str
@@ -39,7 +43,11 @@ class Problem:
     message: str
 
     def __post_init__(self) -> None:
-        for name, limit in (("row", MAX_ID_BYTES), ("column", _MAX_COLUMN), ("message", MAX_MESSAGE_CHARACTERS)):
+        for name, limit in (
+            ("row", MAX_ID_BYTES),
+            ("column", _MAX_COLUMN),
+            ("message", MAX_MESSAGE_CHARACTERS),
+        ):
             object.__setattr__(self, name, legible(getattr(self, name), limit))
 
     def __str__(self) -> str:
@@ -49,7 +57,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Row:
-    """A row that can be generated: its request, what its images are, and the digest that it is paid for under."""
+    """A row that can be generated: its request, its images as they were checked, by reference, and its digest."""
 
     id: str
     line: int
@@ -61,32 +69,26 @@ class Row:
 
 
 class HasRequest(Protocol):
-    """What a row or a task asks for."""
+    """What a row and a task have in common."""
 
     @property
-    def take(self) -> int:
-        """Its take."""
-        ...
+    def take(self) -> int: ...
 
     @property
-    def request(self) -> Request:
-        """Its request."""
-        ...
+    def request(self) -> Request: ...
 
     @property
-    def images(self) -> Mapping[str, InputImage]:
-        """Its input images."""
-        ...
+    def images(self) -> Mapping[str, InputImage]: ...
 
 
 def retake(row: Row, take: int) -> Row:
-    """The row with another take, and so another digest: another clip from the same words."""
+    """The row with another take, and so with another digest: one more clip of the same request, paid for again."""
     digest = request_digest(row.request, {name: image.digest for name, image in row.images.items()}, take)
     return replace(row, take=take, digest=digest)
 
 
 def changed_columns(before: HasRequest, after: HasRequest) -> tuple[str, ...]:
-    """The columns in which two requests of a row differ; an image of the same name with other bytes counts."""
+    """The columns in which two requests of a row differ. An image column also differs if only the image's bytes do."""
     if before.request.MODEL != after.request.MODEL:
         return ("model",)
     old, new = before.request.model_dump(), after.request.model_dump()
@@ -100,6 +102,9 @@ def changed_columns(before: HasRequest, after: HasRequest) -> tuple[str, ...]:
 
 
 def legible(text: str, limit: int) -> str:
-    """The start of a text, without what would garble a terminal, a log or a database."""
+    """The first `limit` characters of a text, safe for terminals, logs and databases.
+
+    Control characters and characters that are not valid Unicode are replaced.
+    """
     start = text if len(text) <= limit else f"{text[:limit]}…"
     return CONTROL_CHARACTERS.sub("\ufffd", start).encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""A task, and what stands around it: the row that waits for one, the account that asked to slow down."""
+"""What the ledger records, as values: tasks, queued rows, rate limits, and the result of a transition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pixverse_dagster.core.request import Request
 
 @dataclass(frozen=True)
 class Task:
-    """One paid unit of work, as the ledger has it. Times are seconds since the epoch."""
+    """One attempt at a request, as the ledger records it. It is paid for at most once.
+
+    Times are seconds since the epoch.
+    """
 
     id: str
     pipeline: str
@@ -47,7 +50,7 @@ class Task:
 
     @property
     def resolves_itself(self) -> bool:
-        """Whether the outcome of the submit is open and will be asked for again without anybody's doing."""
+        """Whether the outcome of the submit is not known yet, and the poller will ask for it again."""
         return self.state in OPEN_SUBMIT and self.next_poll_at is not None
 
     @property
@@ -58,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True)
 class QueuedRow:
-    """A row that waits, and why. Times are seconds since the epoch."""
+    """A row that waits to be submitted, since when (seconds since the epoch), and why."""
 
     row: str
     digest: str
@@ -70,7 +73,10 @@ class QueuedRow:
 
 @dataclass(frozen=True)
 class RateLimitHold:
-    """An account that asked to slow down: until when it is left alone, and how often in a row it asked."""
+    """A pause in the submits to an account whose provider asked to slow down.
+
+    `until` is in seconds since the epoch; `strikes` is how often in a row the provider asked.
+    """
 
     until: float = 0.0
     strikes: int = 0
@@ -79,25 +85,25 @@ class RateLimitHold:
 
 @dataclass(frozen=True)
 class Applied:
-    """A move that the ledger made: the task as it is since then."""
+    """The ledger made the transition; `task` is the task afterwards."""
 
     task: Task
 
 
 @dataclass(frozen=True)
 class MoveRefused:
-    """A move that the ledger did not make: the task, as it is, was in a state that the event cannot leave."""
+    """The ledger did not make the transition, because the event is not allowed in the state of `task`."""
 
     task: Task
     event: Event
 
 
 Move = Applied | MoveRefused
-"""What became of a move. Whoever only needs the task as it now is reads `.task`."""
+"""The result of a transition. In both cases `.task` is the task as it is now."""
 
 
 def task_cost(task: Task) -> Cost:
-    """What the task cost: the provider's figure, else the estimate made when it was submitted, else unknown."""
+    """What the task cost: the provider's figure, else the estimate made at its submit, else unknown."""
     if task.cost_usd is not None:
         return Cost(usd=task.cost_usd, source="provider")
     return Cost(usd=task.estimate_usd, source="unknown" if task.estimate_usd is None else "estimate")

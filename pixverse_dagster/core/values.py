@@ -1,4 +1,4 @@
-"""Small values that everything else is made of."""
+"""Small types and functions that several folders use."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pydantic import BaseModel, ConfigDict
 
 
 class FrozenModel(BaseModel):
-    """A frozen document that refuses keys it does not know."""
+    """An immutable Pydantic model that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Digest:
-    """What was fetched: its digest, computed while it streamed, and its size."""
+    """The sha256 (in hex) and the size of bytes that were read, computed while they streamed."""
 
     sha256: str
     size_bytes: int
 
 
 def iso(seconds: float) -> str:
-    """Seconds since the epoch as UTC, ISO 8601, to the millisecond."""
+    """A time in seconds since the epoch, as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
@@ -39,6 +39,6 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def import_name(path: str) -> Any:
-    """What `module:name` means: how registries name what is loaded when it is used."""
+    """The object that `module:name` names. Registries name objects so, to import their modules only when used."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

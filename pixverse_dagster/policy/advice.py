@@ -9,7 +9,7 @@ from pixverse_dagster.core.task import Task
 
 
 def describe_trouble(task: Task) -> str:
-    """Why a person should look at this task, what it means for their money and what to do; empty if all is well."""
+    """Why a person should look at this task, whether it may have been charged, and what to do. Empty if all is well."""
     who = f"row {task.row!r} ({task.request.MODEL}, attempt {task.attempt})"
     stake = "a price that nobody publishes" if task.estimate_usd is None else f"about {task.estimate_usd:.3f} USD"
     match task.state:
@@ -36,5 +36,5 @@ def describe_trouble(task: Task) -> str:
 
 
 def resolve_command(task: Task) -> str:
-    """What a person runs once the provider's console has told them about a submit of unknown outcome."""
+    """The command that resolves a submit of unknown outcome, after a look at the provider's console."""
     return f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"

@@ -1,4 +1,4 @@
-"""Whom to submit and what to collect now."""
+"""Which rows to submit and which tasks to collect now."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,8 @@ from pixverse_dagster.policy.timing import Pace
 def choose_collect_batch(ready: list[Task], pending: int, now: float, pace: Pace) -> list[Task]:
     """Which ready tasks to collect now. Pure.
 
-    A run costs seconds however few rows it has, so a small batch waits `collect_after_seconds` for company, unless
-    nothing else is under way.
+    Starting a run takes seconds however few rows it has. So a batch that is not full waits until its oldest task has
+    been ready for `collect_after_seconds`, unless no other task is pending.
     """
     if len(ready) >= pace.collect_batch:
         return ready[: pace.collect_batch]
@@ -19,18 +19,19 @@ def choose_collect_batch(ready: list[Task], pending: int, now: float, pace: Pace
 
 
 def choose_submit_batch(
-    waiting: Sequence[QueuedRow], room: Mapping[str, float], since_last_seconds: float, pace: Pace
+    queued: Sequence[QueuedRow], room: Mapping[str, float], since_last_seconds: float, pace: Pace
 ) -> list[str]:
-    """Which waiting rows to submit now, in the order of their waiting. Pure.
+    """Which queued rows to submit now, in the order of the queue. Pure.
 
-    Slots become free one by one, and a run costs seconds: so one is asked for at most every `collect_after_seconds`,
-    unless all who wait have room.
+    `room` is the number of free slots by account; `since_last_seconds` is the time since the last run was requested.
+    Slots become free one by one, and starting a run takes seconds. So a run is requested at most every
+    `collect_after_seconds`, unless there is a slot for every queued row.
     """
-    left = dict(room)
-    turn: list[str] = []
-    for entry in waiting:
-        if left.get(entry.account, 0) >= 1:
-            left[entry.account] -= 1
-            turn.append(entry.row)
-    everybody = len(turn) == len(waiting)
-    return turn[: pace.collect_batch] if everybody or since_last_seconds >= pace.collect_after_seconds else []
+    free = dict(room)
+    chosen: list[str] = []
+    for entry in queued:
+        if free.get(entry.account, 0) >= 1:
+            free[entry.account] -= 1
+            chosen.append(entry.row)
+    all_fit = len(chosen) == len(queued)
+    return chosen[: pace.collect_batch] if all_fit or since_last_seconds >= pace.collect_after_seconds else []

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from pixverse_dagster.core.values import FrozenModel
 
-_CENTS = 1e-9
-"""Sums of prices are compared with this tolerance, in US dollars."""
+_TOLERANCE_USD = 1e-9
+"""Sums of prices are compared with this tolerance, because floats do not add up exactly."""
 
 
 class Budget(FrozenModel):
@@ -21,7 +21,7 @@ class Budget(FrozenModel):
 
     @property
     def limits(self) -> bool:
-        """Whether anything is limited at all."""
+        """Whether any limit is set."""
         return any(limit is not None for limit in (self.per_run_usd, self.per_day_usd, self.total_usd))
 
 
@@ -34,7 +34,7 @@ class Spent:
     total_usd: float = 0.0
 
     def room_usd(self, budget: Budget) -> float:
-        """What may still be spent: infinite without a limit, never below zero."""
+        """How much may still be spent under a budget: infinite without a limit, never below zero."""
         pairs = (
             (budget.per_run_usd, self.run_usd),
             (budget.per_day_usd, self.day_usd),
@@ -49,4 +49,4 @@ NOTHING_SPENT = Spent()
 
 def fits(price_usd: float, room_usd: float) -> bool:
     """Whether a price fits into what is left."""
-    return price_usd <= room_usd + _CENTS
+    return price_usd <= room_usd + _TOLERANCE_USD

@@ -1,4 +1,4 @@
-"""When waiting for a provider becomes an end."""
+"""When a task that its provider does not finish counts as ended."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ MISSING_NOTE = "the provider does not show the task"
 
 
 def judge_answer(task: Task, fact: PollFact, now: float, pace: Pace) -> PollFact:
-    """What a poll fact means at this age of the task: past its limits, waiting becomes an end. Pure.
+    """The poll fact, or the final outcome if the task has passed one of its time limits. Pure.
 
-    Once is not enough for a task to be missing: after a long outage of ours, the first answer may be a provider's slip.
+    A task is lost only if two polls in a row found it missing: a single answer, such as the first one after a long
+    outage on our side, may be an error of the provider.
     """
     age = now - (task.submitted_at or task.claimed_at)
     if isinstance(fact, Running) and fact.so_far and age > pace.partial_seconds:

@@ -18,7 +18,7 @@ from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
 
 
 class Verdict(StrEnum):
-    """What would become of a row. Only the first four are submitted, and so only they cost anything."""
+    """What a submission would do with a row. Only rows with one of the first four are submitted and cost anything."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -48,7 +48,7 @@ _BY_STATE = {
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """What a plan goes by: the price book, the budget and what of it is spent, the retry policy, and who waits why."""
+    """What a plan depends on besides rows and tasks. `waits` says, by row id, why a row has to wait."""
 
     prices: Sequence[Price] = ()
     budget: Budget = NO_LIMIT
@@ -59,7 +59,7 @@ class PlanInputs:
 
 @dataclass(frozen=True)
 class PlanLine:
-    """One row of a plan. `cost_usd` is 0 where nothing would be sent and None where nobody knows the price."""
+    """One row of a plan. `cost_usd` is 0 if nothing would be sent, and None if the price is unknown."""
 
     row: str
     model: str
@@ -72,7 +72,7 @@ class PlanLine:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan and its sums."""
+    """The lines of a plan, and their totals."""
 
     lines: tuple[PlanLine, ...]
 
@@ -83,56 +83,56 @@ class Plan:
 
     @property
     def cost_usd(self) -> float:
-        """The sum of the known prices of what would be submitted."""
+        """The sum of the known prices of the rows that would be submitted, in US dollars."""
         return round(sum(line.cost_usd or 0 for line in self.lines), 6)
 
     @property
     def unpriced(self) -> int:
-        """How many rows would be submitted at a price that nobody knows."""
+        """How many rows would be submitted at an unknown price."""
         return sum(line.cost_usd is None for line in self.lines)
 
 
-def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], terms: PlanInputs) -> Plan:
-    """The plan for rows in table order, against every task their pipeline ever had (the oldest first).
+def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], inputs: PlanInputs) -> Plan:
+    """The plan for rows in table order, given every task that the pipeline ever had, oldest first.
 
-    A submission goes by the same plan, so that the two agree: rows that do not fit into the budget are left out in
-    table order, and a later, cheaper row that fits is taken.
+    A submission makes the same plan, so that it does what was shown. The budget is used up in table order; a row that
+    does not fit is left out, and a later, cheaper row may still fit.
     """
     attempts: dict[tuple[str, str], list[Task]] = {}
     newest: dict[str, Task] = {}
     for task in tasks:
         attempts.setdefault((task.row, task.digest), []).append(task)
         newest[task.row] = task
-    room = terms.spent.room_usd(terms.budget)
+    room = inputs.spent.room_usd(inputs.budget)
     lines: list[PlanLine] = []
     for row in rows:
-        mine = sorted(attempts.get((row.id, row.digest), []), key=lambda task: task.attempt)
-        line = _line(row, mine, newest.get(row.id), terms)
-        if line.verdict in SUBMITTED and terms.budget.limits:
-            line = _within(line, row, room)
+        same_request = sorted(attempts.get((row.id, row.digest), []), key=lambda task: task.attempt)
+        line = _line(row, same_request, newest.get(row.id), inputs)
+        if line.verdict in SUBMITTED and inputs.budget.limits:
+            line = _within_budget(line, row, room)
             room -= line.cost_usd or 0
         lines.append(line)
     lines += [PlanLine(p.row or f"line {p.line}", "", Verdict.INVALID, 0.0, str(p)) for p in problems]
     return Plan(tuple(lines))
 
 
-def _line(row: Row, attempts: Sequence[Task], newest: Task | None, terms: PlanInputs) -> PlanLine:
-    """One row, given every attempt at its request, and the newest attempt at any request of its."""
-    model, price = row.request.MODEL, estimate_usd(row.request, terms.prices)
+def _line(row: Row, attempts: Sequence[Task], newest: Task | None, inputs: PlanInputs) -> PlanLine:
+    """One row. `attempts` are those at its present request, `newest` is the newest attempt at any of its requests."""
+    model, price = row.request.MODEL, estimate_usd(row.request, inputs.prices)
     if not attempts and newest is None:
-        return PlanLine(row.id, model, Verdict.NEW, price, terms.waits.get(row.id, ""))
+        return PlanLine(row.id, model, Verdict.NEW, price, inputs.waits.get(row.id, ""))
     if not attempts:
         changed = ", ".join(changed_columns(newest, row)) if newest else ""
         return PlanLine(row.id, model, Verdict.CHANGED, price, f"changed: {changed}")
     last = attempts[-1]
     verdict = _BY_STATE[last.state]
-    if may_attempt(attempts, terms.retry) and verdict not in SUBMITTED:
+    if may_attempt(attempts, inputs.retry) and verdict not in SUBMITTED:
         verdict = Verdict.RETRY
-    note = terms.waits.get(row.id) or redact_text(last.reason or "")
+    note = inputs.waits.get(row.id) or redact_text(last.reason or "")
     return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, last)
 
 
-def _within(line: PlanLine, row: Row, room_usd: float) -> PlanLine:
+def _within_budget(line: PlanLine, row: Row, room_usd: float) -> PlanLine:
     if line.cost_usd is None:
         note = f"no known price, and a budget is set; add a line to the price book: {missing_line(row.request)}"
     elif not fits(line.cost_usd, room_usd):

@@ -1,4 +1,4 @@
-"""What a task is likely to cost: the user's own prices, then the published ones; the provider says the last word."""
+"""Estimates of what a task will cost, from the user's prices or the published ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pixverse_dagster.core.request import Request
 
 
 def estimate_usd(request: Request, prices: Sequence[Price] = ()) -> float | None:
-    """The likely price of the task in US dollars, all outputs together, or None where no line of any book fits."""
+    """The likely cost of a request in US dollars, for all its outputs together. None if no price is known.
+
+    The first price that fits counts; the user's `prices` come before those that the provider publishes.
+    """
     line = next((price for price in (*prices, *request.PRICES) if price.fits(request)), None)
     return line.cost_usd(request) if line else None
 
 
 def missing_line(request: Request) -> str:
-    """The price-book line that a person would have to add for this request."""
+    """The line that a person has to add to the price book for this request."""
     terms = {"model": request.MODEL, **request.price_terms(), "usd": "…"}
     return "Price(" + ", ".join(f"{name}={value!r}" for name, value in terms.items() if value is not None) + ")"

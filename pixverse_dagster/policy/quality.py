@@ -1,6 +1,7 @@
-"""Is a clip what was asked for: what was measured, judged against the request. A check is a function and a line.
+"""Quality checks: whether a clip is what its request asked for, judged by what was measured in its file.
 
-`OUTPUT_CHECKS` and `TASK_CHECKS` are the registries: rules, findings and events have the names of checks from there.
+A check is a function and a line in `OUTPUT_CHECKS` or `TASK_CHECKS`. Rules, findings and events take the names of the
+checks from there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pixverse_dagster.core.values import FrozenModel
 
 
 class Judgement(NamedTuple):
-    """What a check says: whether it passed, what was asked, what came."""
+    """The result of a check: whether it passed, what the request asked for, and what the clip has."""
 
     passed: bool
     asked: str
@@ -27,7 +28,13 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured in a file: every frame decoded, or as far as it went (`problem`)."""
+    """What was measured in a video file by decoding every frame.
+
+    If decoding stopped early, `problem` says why, and the rest is about the frames before that. `sha256` is that of the
+    bytes read from the store, or empty if they could not be read. `announced_seconds` is the duration that the file
+    states, `seconds` that of its frames. Sides are in pixels; `contrast` and `change` are differences of brightness,
+    0 to 255, as `CheckRules` describes them.
+    """
 
     frames: int = 0
     damaged: int = 0
@@ -45,7 +52,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class JudgedOutput:
-    """One output of a task, and all that it is judged by."""
+    """One output of a task, and everything that its checks use."""
 
     request: Request
     output: ClipOutput
@@ -53,42 +60,42 @@ class JudgedOutput:
     rules: CheckRules
 
 
-def _intact(it: JudgedOutput) -> Judgement:
-    came = f"sha256 {it.measured.sha256[:12]}" if it.measured.sha256 else it.measured.problem
-    return Judgement(it.measured.sha256 == it.output.sha256, f"sha256 {it.output.sha256[:12]}", came)
+def _intact(judged: JudgedOutput) -> Judgement:
+    came = f"sha256 {judged.measured.sha256[:12]}" if judged.measured.sha256 else judged.measured.problem
+    return Judgement(judged.measured.sha256 == judged.output.sha256, f"sha256 {judged.output.sha256[:12]}", came)
 
 
-def _decodes(it: JudgedOutput) -> Judgement | None:
-    measured = it.measured
+def _decodes(judged: JudgedOutput) -> Judgement | None:
+    measured = judged.measured
     if not measured.sha256:
         return None
     announced = round(measured.announced_seconds * measured.fps)
     missing = announced - measured.frames
-    enough = missing <= max(2, announced * it.rules.frames_percent / 100)
+    enough = missing <= max(2, announced * judged.rules.frames_percent / 100)
     came = f"{measured.frames} frames"
     came += f", {measured.damaged} of them damaged" if measured.damaged else ""
     came += f", then: {measured.problem}" if measured.problem else ""
-    said = f" ({announced} in the {measured.announced_seconds:g} s that the file announces)" if announced else ""
-    return Judgement(not measured.problem and not measured.damaged and enough, f"every frame{said}", came)
+    stated = f" ({announced} in the {measured.announced_seconds:g} s that the file announces)" if announced else ""
+    return Judgement(not measured.problem and not measured.damaged and enough, f"every frame{stated}", came)
 
 
-def _duration(it: JudgedOutput) -> Judgement | None:
-    seconds = getattr(it.request, "duration_seconds", None)
-    if seconds is None or not it.measured.frames:
+def _duration(judged: JudgedOutput) -> Judgement | None:
+    seconds = getattr(judged.request, "duration_seconds", None)
+    if seconds is None or not judged.measured.frames:
         return None
-    off = max(it.rules.duration_seconds, seconds * it.rules.duration_percent / 100)
-    passed = abs(it.measured.seconds - seconds) <= off
-    return Judgement(passed, f"{seconds:g} s ± {off:g} s", f"{it.measured.seconds:g} s")
+    tolerance = max(judged.rules.duration_seconds, seconds * judged.rules.duration_percent / 100)
+    passed = abs(judged.measured.seconds - seconds) <= tolerance
+    return Judgement(passed, f"{seconds:g} s ± {tolerance:g} s", f"{judged.measured.seconds:g} s")
 
 
-def _resolution(it: JudgedOutput) -> Judgement | None:
-    resolution = it.request.effective_resolution()
-    if resolution is None or not it.measured.frames:
+def _resolution(judged: JudgedOutput) -> Judgement | None:
+    resolution = judged.request.effective_resolution()
+    if resolution is None or not judged.measured.frames:
         return None
-    short, percent = int(resolution.removesuffix("p")), it.rules.size_percent
-    came_width, came_height = it.measured.width, it.measured.height
+    short, percent = int(resolution.removesuffix("p")), judged.rules.size_percent
+    came_width, came_height = judged.measured.width, judged.measured.height
     came = f"{came_width}x{came_height}"
-    shape = it.request.shape_asked()
+    shape = judged.request.shape_asked()
     if shape is None:
         return Judgement(
             _near(min(came_width, came_height), short, percent), f"a short side of {short} ± {percent:g} %", came
@@ -100,26 +107,26 @@ def _resolution(it: JudgedOutput) -> Judgement | None:
     return Judgement(passed, f"{width}x{height} ± {percent:g} %", came)
 
 
-def _sound(it: JudgedOutput) -> Judgement | None:
-    asked = getattr(it.request, "audio", None)
-    if asked is None or not it.measured.frames:
+def _sound(judged: JudgedOutput) -> Judgement | None:
+    asked = getattr(judged.request, "audio", None)
+    if asked is None or not judged.measured.frames:
         return None
     words = {True: "sound", False: "no sound"}
-    return Judgement(it.measured.sound == asked, words[asked], words[it.measured.sound])
+    return Judgement(judged.measured.sound == asked, words[asked], words[judged.measured.sound])
 
 
-def _not_blank(it: JudgedOutput) -> Judgement | None:
-    if not it.measured.frames:
+def _not_blank(judged: JudgedOutput) -> Judgement | None:
+    if not judged.measured.frames:
         return None
-    least = it.rules.min_contrast
-    return Judgement(it.measured.contrast >= least, f"contrast of {least} in some frame", f"{it.measured.contrast}")
+    least, contrast = judged.rules.min_contrast, judged.measured.contrast
+    return Judgement(contrast >= least, f"contrast of {least} in some frame", f"{contrast}")
 
 
-def _not_frozen(it: JudgedOutput) -> Judgement | None:
-    if not it.measured.frames:
+def _not_frozen(judged: JudgedOutput) -> Judgement | None:
+    if not judged.measured.frames:
         return None
-    least = it.rules.min_change
-    return Judgement(it.measured.change >= least, f"a change of {least} in some part", f"{it.measured.change}")
+    least, change = judged.rules.min_change, judged.measured.change
+    return Judgement(change >= least, f"a change of {least} in some part", f"{change}")
 
 
 def _near(value: float, asked: float, percent: float) -> bool:
@@ -142,7 +149,7 @@ OUTPUT_CHECKS: Mapping[str, Callable[[JudgedOutput], Judgement | None]] = {
     "not_blank": _not_blank,
     "not_frozen": _not_frozen,
 }
-"""Checks of each output; None where one does not apply, or where what it needs could not be measured."""
+"""Checks of each output. A check returns None if it does not apply, or if what it needs could not be measured."""
 CHECKS: tuple[str, ...] = (*TASK_CHECKS, *OUTPUT_CHECKS)
 
 if TYPE_CHECKING:
@@ -152,10 +159,10 @@ else:
 
 
 class CheckRules(FrozenModel):
-    """What a stored clip must be like, with which tolerance, and what happens to one that is not.
+    """What a stored clip must be like, with which tolerances, and what happens if it is not.
 
-    The clip is judged by what its request says; what a request does not say is not judged: the sound of a model without
-    such a parameter, the shape of a clip that takes its image's.
+    A clip is judged only by what its request says. Where the model has no parameter for sound, sound is not judged;
+    where the clip takes the shape of its image, the shape is not judged.
     """
 
     enabled: bool = Field(
@@ -170,11 +177,17 @@ class CheckRules(FrozenModel):
     leave_out: Sequence[CheckName] = Field(
         default=(), description="Checks that are not made, such as not_frozen where a still is wanted."
     )
-    duration_seconds: float = Field(default=0.5, ge=0, description="How far the duration may be off, in seconds, …")
-    duration_percent: float = Field(default=10, ge=0, description="… or in percent: the larger of the two counts.")
-    size_percent: float = Field(default=2, ge=0, description="How far a side may be off: encoders round to blocks.")
+    duration_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        description="How many seconds the duration may be off; of this and duration_percent, the larger one counts.",
+    )
+    duration_percent: float = Field(default=10, ge=0, description="How many percent the duration may be off.")
+    size_percent: float = Field(default=2, ge=0, description="How many percent a side may be off; encoders round.")
     frames_percent: float = Field(
-        default=2, ge=0, description="How many of the frames that the file announces may be missing, and at least two."
+        default=2,
+        ge=0,
+        description="How many percent of the stated number of frames may be missing; two always may.",
     )
     min_contrast: int = Field(
         default=8,
@@ -185,20 +198,20 @@ class CheckRules(FrozenModel):
     min_change: int = Field(
         default=4,
         ge=0,
-        description="A clip is frozen if no cell of that grid is ever at least so much brighter or darker than in the "
-        "first frame. Re-encoding a still changes it by 2 or so, the blink of an eye by more than 10.",
+        description="A clip is frozen if no cell of that grid ever differs from the first frame by at least this. "
+        "Re-encoding changes a still by about 2; a blink of an eye changes it by more than 10.",
     )
     sample_every: int = Field(
         default=6,
         ge=1,
-        description="Every frame is decoded; contrast and change are measured on every n-th and the last, until there "
-        "is enough of both.",
+        description="Every frame is decoded; contrast and change are measured in every n-th and in the last, until "
+        "both are large enough.",
     )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one output (0: of the task): what was asked, what came."""
+    """The result of one check. `output` is the number of the output, or 0 for a check of the whole task."""
 
     check: CheckName
     passed: bool
@@ -214,10 +227,10 @@ class Finding:
 def judge_clip(
     request: Request, outputs: Sequence[ClipOutput], measured: Mapping[int, Measurements], rules: CheckRules
 ) -> tuple[Finding, ...]:
-    """Compare what was asked with what came: every check that applies, passed or not. Pure.
+    """One finding for every check that applies, passed or not. Pure.
 
-    `measured` is by output number; an output that is missing there was not looked at and is not judged. Where nothing
-    could be read or decoded, that is the finding, and what cannot be known is not judged.
+    `measured` is by output number; an output that is missing there is not judged. If a file could not be read or
+    decoded, that is a finding, and the checks that would need its frames do not apply.
     """
     of_task = ((name, check(request, outputs), 0) for name, check in TASK_CHECKS.items())
     of_outputs = (

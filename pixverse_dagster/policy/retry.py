@@ -1,4 +1,4 @@
-"""When a request may be attempted again: never for money by itself, unless a person said so. Pure."""
+"""When a request may be attempted again: one that may cost money, only if a person allowed it. Pure."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ NO_RETRIES = RetryPolicy()
 
 
 def may_attempt(attempts: Sequence[Task], policy: RetryPolicy = NO_RETRIES) -> bool:
-    """Whether a new paid attempt at a request may begin, given every attempt so far, the first one first.
+    """Whether a new paid attempt at a request may begin, given every attempt so far, oldest first.
 
-    Yes where nothing was paid: no attempt yet, or the last one was refused. After a failure only as often as the policy
-    says, or where a person released the task. Never while an attempt is open or its outcome unknown.
+    Yes if nothing was paid: there was no attempt yet, or the last one was refused. After a failure, only as often as
+    the policy says, or if a person released the task. Never while an attempt is open or its outcome is unknown.
     """
     if not attempts or attempts[-1].state is TaskState.REFUSED:
         return True

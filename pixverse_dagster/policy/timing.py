@@ -1,4 +1,4 @@
-"""When things happen again: polls, collects, and the points at which waiting becomes a decision."""
+"""How often to poll, collect and retry, and how long to wait before giving up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Pace(FrozenModel):
     first_poll_seconds: float = Field(default=5, gt=0)
     max_poll_seconds: float = Field(default=15, gt=0)
     claim_lease_seconds: float = Field(
-        default=180, gt=0, description="After this, a claim without an answer belongs to a dead process."
+        default=180, gt=0, description="After this, the process that made a claim without an answer counts as dead."
     )
     replay_window_seconds: float = Field(
         default=600, ge=0, description="How long after its claim a submit with a caller-chosen id may be replayed."
@@ -31,14 +31,16 @@ class Pace(FrozenModel):
         default=3600, gt=0, description="After this, an expired result stays expired."
     )
     hold_seconds: float = Field(
-        default=60, gt=0, description="First rest of an account that asked to slow down; doubles, at most 15 min."
+        default=60,
+        gt=0,
+        description="First pause after a provider asks to slow down; doubles, at most 15 min.",
     )
     collect_request_seconds: float = Field(default=600, gt=0, description="How long a requested run may queue.")
     collect_lease_seconds: float = Field(
         default=120, gt=0, description="How long a collect run has its rows to itself; renewed while it makes progress."
     )
     collect_retry_seconds: float = Field(default=60, gt=0, description="First wait after a failed collect; doubles.")
-    collect_after_seconds: float = Field(default=20, ge=0, description="How long a small batch waits for company.")
+    collect_after_seconds: float = Field(default=20, ge=0, description="How long a batch waits to become full.")
     collect_batch: int = Field(default=500, ge=1, le=5000, description="Most rows in one collect run.")
 
     @model_validator(mode="after")
@@ -52,13 +54,13 @@ class Pace(FrozenModel):
         return min(estimate_seconds, 120.0) if estimate_seconds else self.first_poll_seconds
 
     def poll_wait(self, polls: int) -> float:
-        """The wait after poll number `polls`: 5, 7.5, 11.25, 15, 15 … by default."""
+        """The wait after poll number `polls`, counted from 0: 5, 7.5, 11.25, 15, 15 … by default."""
         return min(self.first_poll_seconds * _FACTOR ** min(polls, 50), self.max_poll_seconds)
 
     def collect_wait(self, collects: int) -> float:
-        """The wait after failed collect number `collects`: 60, 120, 240, 480, 900, 900 … by default."""
+        """The wait after failed collect number `collects`, counted from 0: 60, 120, 240, 480, 900, 900 … by default."""
         return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), _MAX_WAIT_SECONDS)
 
     def hold_wait(self, strikes: int) -> float:
-        """The rest after refusal number `strikes` in a row: 60, 120, 240, 480, 900 … by default."""
+        """The pause after refusal number `strikes` in a row, counted from 0: 60, 120, 240, 480, 900 … by default."""
         return min(self.hold_seconds * 2.0 ** min(strikes, 20), _MAX_WAIT_SECONDS)
