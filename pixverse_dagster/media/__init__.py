@@ -1,1 +1,1 @@
-"""What media files say of themselves, through PyAV. May import: core, policy, transport."""
+"""Reads, checks and measures images and videos, through PyAV. May import: core, policy, transport."""

@@ -1,4 +1,4 @@
-"""Input images: read from where a row names them, checked from their bytes, made into what the provider takes."""
+"""Input images: found and read as a row names them, checked, and put into the form in which they are sent."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.media.probe import OPEN_OPTIONS
 from pixverse_dagster.transport.download import Downloader, TooLarge
 
+_WEB = re.compile(r"^https?://", re.IGNORECASE)
+_DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image as its bytes have it. `format` is jpeg, png, webp, gif, tiff …, sides in pixels."""
+    """What the bytes of an image say: `format` (jpeg, png, webp, gif, tiff …) and sides in pixels."""
 
     format: str
     width: int
@@ -32,9 +35,9 @@ class ImageFacts:
 
 
 def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
-    """Format and sides of an image, or None if it is not one that can be read."""
-    import av  # noqa: PLC0415 - as above
-    import av.error  # noqa: PLC0415 - as above
+    """Format and sides of an image; None if it cannot be read. A side of 0 means that it cannot be decoded."""
+    import av  # noqa: PLC0415 - 160 ms, paid only where an image is read
+    import av.error  # noqa: PLC0415 - for the same reason
 
     try:
         file = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -47,15 +50,11 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
         return None
 
 
-_WEB = re.compile(r"^https?://", re.IGNORECASE)
-_DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
-
-
 @dataclass(frozen=True)
 class ImageSource:
-    """Where a pipeline's images are. `base` is a folder or a URL that relative references are looked up in.
+    """Reads the input images that rows name. `base` is the folder or URL to which relative references belong.
 
-    With `read_urls` off, images behind URLs are passed on unread, and their digest is that of the URL itself.
+    Without `read_urls`, images behind URLs are not read, so not checked, and their digest is that of the URL.
     """
 
     base: str
@@ -63,19 +62,18 @@ class ImageSource:
     read_urls: bool = True
 
     def resolve(self, reference: str) -> str:
-        """A relative reference under a URL base as the URL it means; everything else unchanged. Raises InvalidRow."""
+        """The URL of a relative reference if `base` is a URL; any other reference unchanged. Raises InvalidRow."""
         if _is_path(reference) and _WEB.match(self.base):
             try:
                 return urljoin(self.base.rstrip("/") + "/", reference)
             except ValueError:
-                raise InvalidRow(f"{_short(reference)} is neither a URL nor a name below {_short(self.base)}") from None
+                raise InvalidRow(f"{_shown(reference)} is neither a URL nor a name below {_shown(self.base)}") from None
         return reference
 
     def check(self, reference: str, rules: ImageRules) -> InputImage:
         """Read an image and check it against a provider's rules.
 
-        Raises InvalidRow with the remedy if the provider would refuse it or if it cannot be read; nothing has been
-        sent.
+        Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image cannot be read or breaks a rule.
         """
         target = self.resolve(reference)
         if _is_uuid(target):
@@ -86,13 +84,13 @@ class ImageSource:
             return InputImage(source=redact_url(target), digest=f"url:{hashlib.sha256(target.encode()).hexdigest()}")
         if not _WEB.match(target) and not rules.inline:
             raise InvalidRow(
-                f"is not a URL, and this provider takes images by URL only: upload {_short(target)} and give its "
+                f"is not a URL, and this provider takes images by URL only: upload {_shown(target)} and give its "
                 "address, or set image_base to where it is served"
             )
         data = self._read(target, rules)
         facts = check_image(data, rules)
         return InputImage(
-            source=_short(target),
+            source=_shown(target),
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
             format=facts.format,
             width=facts.width,
@@ -101,7 +99,7 @@ class ImageSource:
         )
 
     def as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> str:
-        """What to send for a checked image: its URL or UUID, or the file's bytes as a data URI.
+        """The form in which a checked image is sent: its URL or UUID, or the bytes of a local file as a data URI.
 
         Raises InvalidRow if a local file changed since it was checked.
         """
@@ -111,7 +109,7 @@ class ImageSource:
         data = self._read(target, rules)
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
             raise InvalidRow(
-                f"image {_short(target)} changed since the table was read. Nothing was sent: read it again"
+                f"image {_shown(target)} changed since the table was read. Nothing was sent: read it again"
             )
         return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
 
@@ -131,32 +129,32 @@ class ImageSource:
         base = Path(self.base).resolve()
         try:
             path = (base / target).resolve()
-            # A table may name files beside it, and nothing else on this machine.
+            # A table may name files in its own folder and below, and no others on this machine.
             if not path.is_relative_to(base):
-                raise InvalidRow(f"{_short(target)} leads out of {base}: keep images below it")
+                raise InvalidRow(f"{_shown(target)} leads out of {base}: keep images below it")
             with path.open("rb") as file:
                 return file.read(max_bytes + 1)
         except (OSError, ValueError) as error:
             what = error.strerror if isinstance(error, OSError) else "not a file name"
-            raise InvalidRow(f"{_short(target)} cannot be read below {base}: {what}") from None
+            raise InvalidRow(f"{_shown(target)} cannot be read below {base}: {what}") from None
 
 
 class ImageCache:
-    """Checks each image once per reading of a table, however many rows name it. Thread-safe."""
+    """Checks each image only once, however many rows name it. One cache is for one reading of a table. Thread-safe."""
 
-    def __init__(self, book: ImageSource) -> None:
-        self._book = book
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
         self._found: dict[tuple[str, str], InputImage | InvalidRow] = {}
         self._lock = threading.Lock()
 
     def check(self, reference: str, rules: ImageRules) -> InputImage:
-        """As `ImageBook.check`."""
+        """As `ImageSource.check`."""
         key = (reference, rules.source)
         with self._lock:
             found = self._found.get(key)
         if found is None:
             try:
-                found = self._book.check(reference, rules)
+                found = self._source.check(reference, rules)
             except InvalidRow as error:
                 found = error
             with self._lock:
@@ -167,7 +165,7 @@ class ImageCache:
 
 
 def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
-    """The facts of an image's bytes. Raises InvalidRow with what is wrong, what is allowed and who says so."""
+    """The facts of an image. Raises InvalidRow with what is wrong, what is allowed, and the source of the rule."""
     if len(data) > rules.max_bytes:
         raise InvalidRow(_too_large(rules))
     facts = image_facts(data)
@@ -206,7 +204,7 @@ def _is_path(reference: str) -> bool:
 
 
 def _decode(reference: str) -> bytes | None:
-    """The bytes of a data URI or of bare base64 long enough to be an image; None from anything else."""
+    """The bytes of a data URI, or of plain base64 that is long enough to be an image; None from anything else."""
     head = _DATA_URI.match(reference)
     if not head and len(reference) < 256:  # noqa: PLR2004 - shorter than any image, longer than most paths
         return None
@@ -216,5 +214,5 @@ def _decode(reference: str) -> bytes | None:
         return None
 
 
-def _short(reference: str) -> str:
+def _shown(reference: str) -> str:
     return str(redact_value(reference))[:200]

@@ -1,4 +1,4 @@
-"""Decode a clip once, from its first to its last frame, and measure it."""
+"""Decodes a clip once, from its first frame to its last, and measures it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pixverse_dagster.media.probe import open_clip
 from pixverse_dagster.policy.quality import CheckRules, Measurements
 
 MAX_FRAMES = 20_000
-"""15 s at more than 1000 frames per second: what has more is made to keep its reader busy."""
-
-
+"""As many as 15 s at more than 1000 frames per second: a file with more was made to keep its reader busy."""
 _COLUMNS, _ROWS = 64, 36
+"""The grid of cells whose brightness is compared."""
 
 
 def inspect_clip(path: Path, rules: CheckRules, sha256: str = "") -> Measurements:
-    """Decode a file from its first to its last frame, picture and sound. Never raises: what fails is what was seen.
+    """Decode a file from its first frame to its last, picture and sound. Never raises: `problem` has the error.
 
     About 15 ms of CPU for 5 s of 360p, 350 ms for 15 s of 1080p, on one thread, in constant memory.
     """
@@ -27,14 +26,14 @@ def inspect_clip(path: Path, rules: CheckRules, sha256: str = "") -> Measurement
     try:
         with open_clip(path) as media:
             measuring.read(media)
-    except Exception as error:  # noqa: BLE001 - whatever a decoder says of hostile bytes, the clip is stored and paid for
+    except Exception as error:  # noqa: BLE001 - any decoder error is a finding: the clip is paid for and stored
         kind = "" if isinstance(error, ClipInvalid) else f"{type(error).__name__}: "
         problem = f"{kind}{redact_text(str(error))}"[:300]
     return measuring.result(sha256, problem)
 
 
 class _Measuring:
-    """What is measured while frames go by."""
+    """The measurements so far, while frames are decoded."""
 
     def __init__(self, rules: CheckRules) -> None:
         self._rules = rules
@@ -47,19 +46,19 @@ class _Measuring:
 
     def read(self, media: Any) -> None:
         from av import AudioFrame, time_base  # noqa: PLC0415 - 160 ms, paid only where a clip is read
-        from av.video.reformatter import Interpolation, VideoReformatter  # noqa: PLC0415 - as above
+        from av.video.reformatter import Interpolation, VideoReformatter  # noqa: PLC0415 - for the same reason
 
         video = media.streams.video[0]
-        # One thread: many clips are looked at at once, on machines that have other things to do.
+        # One thread per clip: many clips are decoded at the same time, and the machine may have other work.
         video.thread_type, video.codec_context.thread_count = "NONE", 1
         self._fps = float(video.average_rate or 0)
-        own = float((video.duration or 0) * (video.time_base or 0))
-        self._announced = own or float((media.duration or 0) / time_base)
-        small, last = VideoReformatter(), None
+        of_stream = float((video.duration or 0) * (video.time_base or 0))
+        self._announced = of_stream or float((media.duration or 0) / time_base)
+        reformatter, last = VideoReformatter(), None
 
         def sample(frame: Any) -> None:
             if self._contrast < self._rules.min_contrast or self._change < self._rules.min_change:
-                grey = small.reformat(frame, _COLUMNS, _ROWS, "gray", interpolation=Interpolation.AREA).planes[0]
+                grey = reformatter.reformat(frame, _COLUMNS, _ROWS, "gray", interpolation=Interpolation.AREA).planes[0]
                 self._measure(bytes(grey), grey.line_size)
 
         for frame in media.decode(video, *media.streams.audio[:1]):

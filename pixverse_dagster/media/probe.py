@@ -1,4 +1,4 @@
-"""What a video file says of itself: its facts and its poster frame."""
+"""Reads the facts and the poster frame of a video file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from pixverse_dagster.core.manifest import ClipFacts
 
 POSTER_WIDTH = 320
 MAX_PIXELS = 64_000_000
-"""Of an image or a frame: a megabyte may unpack to any size, and both are decoded to be read."""
-
-
-# Media may name other media: playlists, session descriptions, lists of files. None is ever followed from here.
+"""Of an image or a video frame. Both are decoded, and a small file may decode to any size."""
+# Some formats refer to other files: playlists, session descriptions, lists of files. None of them is ever opened.
 OPEN_OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
 @contextmanager
 def open_clip(path: Path) -> Generator[Any]:
-    """Open a clip with PyAV, one of three formats, that refers to nothing else.
+    """Open an MP4, MOV or WEBM file with PyAV. Other files that it refers to are not opened.
 
     Raises ClipInvalid if it is of another format, has no video or is too large to be decoded.
     """
@@ -40,14 +38,13 @@ def open_clip(path: Path) -> Generator[Any]:
 
 
 def probe(path: Path) -> tuple[ClipFacts, bytes]:
-    """Read a clip's facts and its poster frame, a JPEG.
+    """Read a clip's facts and its poster frame, a JPEG at most 320 px wide.
 
-    Raises ClipInvalid unless every packet reads and a frame decodes.
-
-    The whole file is demuxed, which finds cut or overwritten structure, and the first frame is decoded.
+    The whole file is demuxed, which finds files that were cut or overwritten, and the first frame is decoded. Raises
+    ClipInvalid if a packet cannot be read or that frame cannot be decoded.
     """
     import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
-    import av.error  # noqa: PLC0415 - as above
+    import av.error  # noqa: PLC0415 - for the same reason
 
     container = _container(path)
     try:
@@ -86,8 +83,8 @@ def _container(path: Path) -> Literal["mp4", "webm", "mov"]:
 
 
 def _poster(frame: Any) -> bytes:
-    import av  # noqa: PLC0415 - as above
-    from av.video.reformatter import ColorRange  # noqa: PLC0415 - as above
+    import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
+    from av.video.reformatter import ColorRange  # noqa: PLC0415 - for the same reason
 
     width = min(POSTER_WIDTH, frame.width) // 2 * 2
     height = max(2, round(frame.height * width / frame.width) // 2 * 2)

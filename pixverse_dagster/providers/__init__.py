@@ -1,6 +1,6 @@
 """Providers: they build HTTP requests and read HTTP responses, and send nothing. May import: core.
 
-A provider is a file here, or a folder once it has several models, and a line in PROVIDERS.
+A provider is a file here, or a folder if it has several models, and a line in `_NAMES`.
 """
 
 from __future__ import annotations
@@ -17,3 +17,4 @@ _NAMES = (
 PROVIDERS: tuple[type[Provider], ...] = tuple(map(import_name, _NAMES))
 """Models, prices, resources, components, variables, commands and documents derive from this."""
 MODELS: dict[str, type[Request]] = {model.MODEL: model for provider in PROVIDERS for model in provider.MODELS}
+"""Every model by its name, as the `model` column of a table has it."""

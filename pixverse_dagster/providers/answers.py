@@ -1,4 +1,4 @@
-"""Reading a provider's answers leniently, and what an HTTP status means for the money."""
+"""Lenient readers of providers' answers, and what an HTTP status says about the charge."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pixverse_dagster.core.outcomes import Running
 from pixverse_dagster.core.redaction import redact_text
 
 _MAX_ID_CHARACTERS = 255
-_BILLION = 1e9
+_MAX_NUMBER = 1e9
 
 
 def read_json(response: httpx.Response) -> Any:
-    """The body as JSON, or None where it is not JSON."""
+    """The body as JSON, or None if it is not JSON."""
     try:
         return json.loads(response.content)
     except (ValueError, RecursionError):
@@ -25,7 +25,7 @@ def read_json(response: httpx.Response) -> Any:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one: providers' answers are read leniently."""
+    """The value if it is a JSON object, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
@@ -35,12 +35,12 @@ def items(value: Any) -> list[Any]:
 
 
 def code_word(value: Any) -> str:
-    """An error code or reason, as text that is safe and short enough to repeat."""
+    """An error code or reason as text, redacted and cut, so that a message may repeat it."""
     return redact_text(str(value or ""))[:80]
 
 
 def identifier(value: Any) -> str | None:
-    """A task id that the ledger can keep and a later request can carry; None from anything else."""
+    """The value if it can be a task id: printable text that fits into the ledger. None from anything else."""
     fits = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARACTERS and value.isprintable()
     return cast("str", value) if fits else None
 
@@ -56,19 +56,19 @@ def integer(value: Any) -> int | None:
 
 
 def positive(value: Any) -> float | None:
-    """A number above zero, also from text; None from anything else, because a price of 0 means that it is not known.
+    """A number above 0 and below a billion, also from text; None from anything else.
 
-    A billion is no price and no time either.
+    A price of 0 means that the price is not known, and no real price or time is a billion.
     """
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if 0 < number < _BILLION else None
+    return number if 0 < number < _MAX_NUMBER else None
 
 
 def is_web_url(value: Any) -> bool:
-    """Whether this is an http(s) URL with a host, as a result must be."""
+    """Whether the value is an http(s) URL with a host, as a result must be."""
     if not isinstance(value, str):
         return False
     try:
@@ -79,18 +79,22 @@ def is_web_url(value: Any) -> bool:
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
-    """`Retry-After` in seconds; the date form and nonsense count as absent."""
+    """`Retry-After` in seconds, at most an hour. None if it is absent, a date or not a number."""
     value = positive(response.headers.get("Retry-After"))
     return min(value, 3600.0) if value else None
 
 
 def excerpt(response: httpx.Response) -> str:
-    """The start of a body for an error message, with secrets taken out."""
+    """The start of a body for an error message, redacted."""
     return redact_text(response.content[:300].decode("utf-8", "replace")).strip() or "(empty body)"
 
 
 def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused | OutcomeUnknown:
-    """What a non-2xx answer to a submit means where the body says no more: only an explicit refusal is not charged."""
+    """The error for a submit that was answered with a non-2xx status, if the body says no more.
+
+    A 429, a 503 with a JSON body and any other 4xx except 408 are refusals, which are not charged. After any other
+    status the outcome is unknown: the answer may come from a proxy, after the service accepted the task.
+    """
     status = response.status_code
     message = f"{who} answered HTTP {status}: {text}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -108,5 +112,5 @@ def unread_poll(who: str, response: httpx.Response) -> ReadFailed:
 
 
 def unknown_word(status: Any) -> Running:
-    """An unknown status keeps the task running: it is polled until its deadline."""
+    """The fact for a status that is not known here: the task counts as running, and is polled until its deadline."""
     return Running(note=f"unknown status {redact_text(str(status))[:60]!r}")

@@ -1,4 +1,4 @@
-"""What a provider is: it builds HTTP requests and reads HTTP responses, and does neither sending nor waiting."""
+"""The interface of a provider: it builds HTTP requests and reads HTTP responses, but neither sends nor waits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pixverse_dagster.core.request import Request
 
 @dataclass(frozen=True)
 class TaskRef:
-    """A task as a poll needs to know it."""
+    """What a poll needs to know of a task: its id at the provider and its number of outputs."""
 
     task_id: str
     outputs: int = 1
 
 
 class Provider(ABC):
-    """One provider's protocol, with the account it speaks for. Builds requests, reads answers; sends nothing."""
+    """The protocol of one provider, with the API key of one account. Builds requests, reads answers, sends nothing."""
 
     NAME: ClassVar[str]
     BASE_URL: ClassVar[str]
@@ -32,11 +32,14 @@ class Provider(ABC):
     POLL_BATCH: ClassVar[int] = 1
     """How many tasks one poll request may ask about."""
     REPLAYABLE: ClassVar[bool] = False
-    """Whether the caller chooses the task's id, so that an unknown submit can be settled by asking and replaying."""
+    """Whether the caller chooses the task's id.
+
+    If so, a submit of unknown outcome can be resolved: ask for the id, and if it is not known, send the submit again.
+    """
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
         if not (api_key.isascii() and api_key.isprintable()):
-            # An HTTP library would refuse the header later, and might quote the key.
+            # The HTTP library would refuse the header later, and its error might quote the key.
             raise Unauthorized(
                 f"the API key for {self.NAME} has a character that no header can carry. Nothing was sent"
             )
@@ -47,12 +50,12 @@ class Provider(ABC):
         return f"{type(self).__name__}({self.base_url!r})"
 
     def account(self, salt: str) -> str:
-        """What tells this account from others in a ledger: the provider, and a salted digest of the key."""
+        """The account's name in a ledger: the provider and a salted digest of the key, which does not reveal it."""
         return f"{self.NAME}:{hashlib.sha256(f'{salt} {self._api_key}'.encode()).hexdigest()[:16]}"
 
     @abstractmethod
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """Build the paid call."""
+        """Build the paid call. `reference` is our own id of the task, for providers that accept one."""
 
     @abstractmethod
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
@@ -60,11 +63,11 @@ class Provider(ABC):
 
     @abstractmethod
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
-        """Build the free call that asks about tasks, at most POLL_BATCH of them."""
+        """Build the free call that asks about at most POLL_BATCH tasks."""
 
     @abstractmethod
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Read the answer to a poll: one fact per task.
+        """Read the answer to a poll: one fact per task, by task id.
 
-        Raises ReadFailed; a task it says nothing clear about is Running.
+        A task about which the answer is not clear is Running. Raises ReadFailed if the answer is about no task at all.
         """

@@ -1,4 +1,4 @@
-"""Types of fields that several models have."""
+"""Parameter types that several models share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+_MAX_ITEMS = 100
+
 
 def one_of(*allowed: Any) -> AfterValidator:
-    """A validator for a number out of a short list; a CSV cell `"5"` is as good as 5."""
+    """A validator that allows a few numbers only. It sees numbers: pydantic has converted the text of a CSV cell."""
     words = " or ".join(str(item) for item in allowed)
 
     def check(value: Any) -> Any:
@@ -17,15 +19,12 @@ def one_of(*allowed: Any) -> AfterValidator:
             raise ValueError(f"must be {words}")
         return value
 
-    check.__doc__ = words
+    check.__doc__ = words  # printed in the parameter reference
     return AfterValidator(check)
 
 
-_MAX_ITEMS = 100
-
-
 def _from_json(value: Any) -> Any:
-    """A list column of a CSV is written as JSON text."""
+    """Parse a list that is written as JSON text, as in a CSV. Other values are unchanged."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -35,7 +34,7 @@ def _from_json(value: Any) -> Any:
             raise ValueError("must be a JSON list, and this one has a number that is too long") from None
         except RecursionError:
             raise ValueError("must be a JSON list, and this one is nested too deeply") from None
-    # Each item and each key is a complaint of its own.
+    # Every wrong item or key would give a message of its own.
     groups: list[Any] = [value, *cast("list[Any]", value)] if isinstance(value, list) else [value]
     for group in groups:
         if isinstance(group, list | dict) and (size := len(cast("list[Any]", group))) > _MAX_ITEMS:

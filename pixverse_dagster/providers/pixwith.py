@@ -1,7 +1,7 @@
 """Pixwith: `POST /api/task/create`, `POST /api/task/get`.
 
-Sources: Pixwith's Pixverse V5 page, its task/get page and published skills. Nothing public says which HTTP status
-goes with an error, whether a task can be repeated safely, or why a task failed.
+Sources: Pixwith's Pixverse V5 page, its task/get page and its published skills. They do not say which HTTP status
+goes with an error, whether a submit can be repeated safely, or why a task failed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ from pixverse_dagster.providers.answers import (
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.fields import ImageReference, Resolution, one_of
 
+# The values of `code` in an answer, and of `data.status` in the answer to a poll.
 _OK, _AUTH = 1, 2
-
-
 _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
 
-
+# Errors have no codes of their own; they are told apart by their texts.
 _KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
 _CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
 _RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
@@ -73,24 +72,24 @@ class PixwithV5(Request):
     prompt_optimization: Annotated[bool, At("options.prompt_optimization")] = False
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
-        """The body with its model id; the single image goes in a list."""
+        """The body, with the model id. The single image is sent as a list."""
         return {"model_id": self.ENDPOINT, **super().body(lambda reference: [image(reference)], url)}
 
 
 class Pixwith(Provider):
-    """Pixwith's task API: the envelope's `code` decides, not the HTTP status."""
+    """Pixwith's task API. Answers are judged by `code` in their JSON body; the HTTP status comes second."""
 
     NAME = "pixwith"
     BASE_URL = "https://api.pixwith.ai"
     MODELS = (PixwithV5,)
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """One POST per task; the service has no field for a reference of ours."""
+        """One POST per task. The service has no field for `reference`."""
         del request, reference
         return self._post("/api/task/create", body)
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
-        """`code` 1 with a task_id means accepted, `code` 0 or 2 refused, anything else is unknown."""
+        """`code` 1 with a task_id means accepted, `code` 0 or 2 means refused; anything else is unknown."""
         del reference
         body = mapping(read_json(response))
         code, text = integer(body.get("code")), _text(body) or excerpt(response)
@@ -118,7 +117,7 @@ class Pixwith(Provider):
         return self._post("/api/task/get", {"task_id": tasks[0].task_id})
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """`data.status` 1, 2 or 3. An envelope error says something about the task only if it says "not found"."""
+        """`data.status` decides. An error `code` says something about the task only if the text is "not found"."""
         body = mapping(read_json(response))
         data, text = mapping(body.get("data")), _text(body)
         if not response.is_success:
@@ -141,11 +140,11 @@ def _read_task(data: dict[str, Any], text: str, asked: int) -> PollFact:
     status = integer(data.get("status"))
     urls = tuple(islice((url for url in items(data.get("result_urls")) if is_web_url(url)), asked))
     if status == _FAILED:
-        # No failure reason is documented; whatever text comes is kept.
+        # No field for the reason of a failure is documented; the message is kept, if there is one.
         return Failed(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
     if urls and status != _PROCESSING:
-        short = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
-        return Succeeded(urls, note=short)
+        note = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
+        return Succeeded(urls, note=note)
     if status == _COMPLETED:
         return Running(note="finished, but no result URL yet")
     return Running() if status == _PROCESSING else unknown_word(data.get("status"))

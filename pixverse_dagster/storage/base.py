@@ -1,4 +1,4 @@
-"""What a store must do. Keys are relative paths with `/`; objects are written once and never changed."""
+"""The interface of a store. Keys are relative paths with `/`; objects are written once and never changed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pixverse_dagster.core.values import FrozenModel
 
 
 class ClipStore(Protocol):
-    """A place for clips. Writing is atomic and creates only; nothing is overwritten or deleted."""
+    """A place for clips. Writes are atomic and only create: nothing is overwritten or deleted."""
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        """Store a local file under a key, all of it or nothing. False if the key is taken; what is there stays.
+        """Store a local file under a new key, atomically. If the key exists, change nothing and return False.
 
-        The file may be moved away. Raises OSError (or the store's own error) if it could not be stored.
+        `sha256` is the file's digest in hex. The store may move the file away. Raises OSError, or the store's own
+        error, if the file could not be stored.
         """
         ...
 
@@ -26,47 +27,47 @@ class ClipStore(Protocol):
         ...
 
     def size_bytes(self, key: str) -> int:
-        """An object's size. Raises FileNotFoundError."""
+        """The size of an object. Raises FileNotFoundError."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key below a prefix that ends in `/`, in no order."""
+        """Every key below a prefix that ends in `/`, in any order."""
         ...
 
     def uri(self, key: str) -> str:
-        """Where the object is, for a person and for `dagster/uri`."""
+        """The address of an object, for people and for `dagster/uri`."""
         ...
 
     def page(self, key: str) -> str | None:
-        """The address of a web page that shows the object to whoever may see it, if there is one. No permission."""
+        """The URL of a web page that shows the object to a person who has access, or None. It grants no access."""
         ...
 
     def scratch(self) -> Path | None:
-        """A folder for files on their way into the store, where one makes storing cheaper."""
+        """A folder for downloads, if files from there are stored more cheaply than from elsewhere; else None."""
         ...
 
 
 @dataclass(frozen=True)
 class FromVariable:
-    """The environment variable that a setting is read from, where it is not `PIXVERSE_<STORE>_<SETTING>`."""
+    """The environment variable of a setting, if it is not `PIXVERSE_<STORE>_<SETTING>`."""
 
     name: str
 
 
 class StoreSettings(FrozenModel):
-    """How a kind of store is configured; `open_store` makes it."""
+    """The configuration of a store. `open_store` makes the store from it."""
 
     NAME: ClassVar[str]
     CLIENT: ClassVar[str] = ""
-    """The Dagster resource that makes the store's client, as `module:class`; none where the store needs none."""
+    """The Dagster resource that makes the store's client, as `module:class`; empty if the store needs no client."""
     CLIENT_SETTINGS: ClassVar[type[FrozenModel] | None] = None
-    """What that resource is made with."""
+    """The configuration of that resource."""
 
     @abstractmethod
     def open_store(self, client: Any = None) -> ClipStore:
-        """The store, with its client where it has one. Cheap to call."""
+        """Make the store, with the client of `CLIENT` if it needs one. Cheap to call."""
 
     def below(self, folder: Path) -> Self:
-        """The same settings for a project in this folder: where a setting is a path, a relative one is below it."""
+        """The same settings, with relative paths taken from this folder, the root of a project."""
         del folder
         return self

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
 
-_LEFT_SECONDS = 86_400
+_LEFTOVER_SECONDS = 86_400
 
 
 class LocalSettings(StoreSettings):
@@ -23,7 +23,7 @@ class LocalSettings(StoreSettings):
     NAME: ClassVar[str] = "local"
 
     base_dir: Annotated[str, FromVariable("PIXVERSE_CLIPS_DIR")] = Field(
-        description="The directory; made if it is not there. A component's is below the project's root."
+        description="The directory, created if needed. In a component, a relative one is below the project's root."
     )
 
     def open_store(self, client: Any = None) -> LocalStore:
@@ -32,14 +32,15 @@ class LocalSettings(StoreSettings):
         return LocalStore(self.base_dir)
 
     def below(self, folder: Path) -> Self:
-        """A relative directory is below the project's folder."""
+        """As `StoreSettings.below`."""
         return self.model_copy(update={"base_dir": str(folder / self.base_dir)})
 
 
 class LocalStore:
-    """A directory.
+    """A store in a directory.
 
-    A file appears under its name complete and flushed to disk, by a hard link that fails if the name is taken.
+    A file is flushed to disk and then gets its final name by a hard link, which fails if the name exists. So a file
+    under its final name is always complete.
     """
 
     INCOMING = ".incoming"
@@ -51,7 +52,7 @@ class LocalStore:
         return f"LocalStore({str(self._root)!r})"
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        """As `ClipStore.put_new`. Survives a crash at any instant: the name is given last."""
+        """As `ClipStore.put_new`. Safe against a crash at any moment: the final name is given last."""
         del sha256, content_type
         target = self._path(key)
         _make_folder(target.parent)
@@ -89,7 +90,7 @@ class LocalStore:
         return str(self._path(key))
 
     def page(self, key: str) -> None:
-        """None: a web page may not open a file."""
+        """None: browsers do not open files from a web page."""
 
     def scratch(self) -> Path:
         """A folder on the same file system, so that a finished download is stored without being copied."""
@@ -99,14 +100,14 @@ class LocalStore:
         return folder
 
     def _sweep(self, folder: Path) -> None:
-        """Remove what a killed process left half downloaded; no download takes a day."""
-        for left in folder.iterdir():
+        """Remove downloads that a killed process left unfinished; no download takes a day."""
+        for leftover in folder.iterdir():
             try:
-                if time.time() - left.stat().st_mtime < _LEFT_SECONDS:
+                if time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
                     continue
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             except FileNotFoundError:
-                continue  # another process sweeps as well
+                continue  # another process has removed it
 
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
@@ -116,7 +117,7 @@ class LocalStore:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, so that they too survive a power cut."""
+    """Create a folder and its parents, and flush their entries to disk so that they survive a power failure."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)

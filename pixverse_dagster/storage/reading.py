@@ -13,7 +13,7 @@ from pixverse_dagster.storage.base import ClipStore
 
 
 def read_manifest(store: ClipStore, key: str) -> ClipManifest:
-    """A stored manifest. Raises FileNotFoundError, or StoreConflict if something else stands there."""
+    """A stored manifest. Raises FileNotFoundError, or StoreConflict if the object is not a manifest."""
     text = read_bytes(store, key)
     try:
         return ClipManifest.model_validate_json(text)
@@ -24,17 +24,19 @@ def read_manifest(store: ClipStore, key: str) -> ClipManifest:
 
 
 def read_bytes(store: ClipStore, key: str) -> bytes:
+    """A whole object, in memory. Raises FileNotFoundError."""
     with store.open(key) as file:
         return file.read()
 
 
 def copy_to_file(store: ClipStore, key: str, path: Path) -> Digest:
+    """Copy an object to a local file, and return the digest of what was read. Raises FileNotFoundError."""
     with store.open(key) as source, path.open("wb") as target:
         return copy_hashed(source, target)
 
 
 def copy_hashed(source: BinaryIO, target: BinaryIO | None = None) -> Digest:
-    """Digest and size of a stream, copied to `target` where there is one, in constant memory."""
+    """Read a stream to its end, copy it to `target` if given, and return its digest. Takes constant memory."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(1024 * 1024):
         digest.update(chunk)

@@ -14,14 +14,15 @@ from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
 
-_TAKEN = {"PreconditionFailed", "412"}
-_RACING = {"ConditionalRequestConflict", "409"}
-_ABSENT = {"NoSuchKey", "NotFound", "404"}
-_RACES = 5
+# Error codes by name, and as HTTP status: the answer to a HEAD request has no body that could name them.
+_KEY_EXISTS = {"PreconditionFailed", "412"}
+_CONFLICT = {"ConditionalRequestConflict", "409"}
+_NOT_FOUND = {"NoSuchKey", "NotFound", "404"}
+_MAX_ATTEMPTS = 5
 
 
 class S3ClientSettings(FrozenModel):
-    """Which S3. Credentials come from where AWS's own tools find them."""
+    """The region and endpoint of S3. Credentials are found as by AWS's own tools."""
 
     region_name: Annotated[str | None, FromVariable("AWS_REGION")] = Field(default=None, description="The AWS region.")
     endpoint_url: Annotated[str | None, FromVariable("AWS_ENDPOINT_URL_S3")] = Field(
@@ -45,10 +46,10 @@ class S3Settings(StoreSettings):
 
 
 class S3Store:
-    """A bucket, or a prefix in one. A clip is one conditional PUT, so that of many writers exactly one wins.
+    """A store in a bucket, or below a prefix of one.
 
-    The digest that was computed while downloading is sent as the object's checksum; S3 refuses bytes that do not
-    match it.
+    A file is written by one conditional PUT, so that of several writers of a key exactly one succeeds. The digest that
+    was computed during the download is sent as the checksum of the object; S3 refuses bytes that do not match it.
     """
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
@@ -56,8 +57,8 @@ class S3Store:
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         if str(client.meta.endpoint_url).startswith("https:"):
-            # Signing the payload would hash every byte a second time; TLS and the checksum guard it already. boto3
-            # offers this on construction only, and the client is the resource's.
+            # Signing the payload would hash every byte a second time; TLS and the checksum protect it already. boto3
+            # has a public option for this only when a client is made, and this one was made by the resource.
             s3: dict[str, Any] = {**(client.meta.config.s3 or {}), "payload_signing_enabled": False}
             client.meta.config.s3 = s3
 
@@ -65,8 +66,8 @@ class S3Store:
         return f"S3Store('s3://{self._bucket}/{self._prefix}')"
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        """As `ClipStore.put_new`, by `If-None-Match: *`. Idempotent."""
-        for _ in range(_RACES):
+        """As `ClipStore.put_new`, by `If-None-Match: *`. Raises ClientError, or PixverseError if writers conflict."""
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 with path.open("rb") as body:
                     self._client.put_object(
@@ -81,9 +82,9 @@ class S3Store:
                     )
             except self._client.exceptions.ClientError as error:
                 code = _code(error)
-                if code in _TAKEN:
+                if code in _KEY_EXISTS:
                     return False
-                if code not in _RACING:
+                if code not in _CONFLICT:
                     raise
             else:
                 return True
@@ -91,11 +92,11 @@ class S3Store:
 
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`: a stream, not seekable."""
-        return cast("BinaryIO", self._ask(self._client.get_object, key)["Body"])
+        return cast("BinaryIO", self._call(self._client.get_object, key)["Body"])
 
     def size_bytes(self, key: str) -> int:
         """As `ClipStore.size_bytes`."""
-        return int(self._ask(self._client.head_object, key)["ContentLength"])
+        return int(self._call(self._client.head_object, key)["ContentLength"])
 
     def keys(self, prefix: str) -> Iterator[str]:
         """As `ClipStore.keys`."""
@@ -107,24 +108,24 @@ class S3Store:
                 yield str(item["Key"]).removeprefix(self._prefix)
 
     def uri(self, key: str) -> str:
-        """The `s3://` address."""
+        """The `s3://` URL."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def page(self, key: str) -> str | None:
-        """The object in AWS's console; None at other S3 servers, whose consoles are anywhere."""
+        """The object's page in AWS's console; None for other S3 servers, whose consoles have no known address."""
         if not (urlsplit(str(self._client.meta.endpoint_url)).hostname or "").endswith(".amazonaws.com"):
             return None
         query = urlencode({"region": self._client.meta.region_name, "prefix": self._prefix + key})
         return f"https://console.aws.amazon.com/s3/object/{self._bucket}?{query}"
 
     def scratch(self) -> None:
-        """None: downloads wait in the system's temporary folder."""
+        """None: downloads go to the system's temporary folder."""
 
-    def _ask(self, call: Any, key: str) -> Any:
+    def _call(self, operation: Any, key: str) -> Any:
         try:
-            return call(Bucket=self._bucket, Key=self._prefix + key)
+            return operation(Bucket=self._bucket, Key=self._prefix + key)
         except self._client.exceptions.ClientError as error:
-            if _code(error) in _ABSENT:
+            if _code(error) in _NOT_FOUND:
                 raise FileNotFoundError(self.uri(key)) from None
             raise
 

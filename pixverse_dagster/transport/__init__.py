@@ -1,1 +1,1 @@
-"""The one sender: everything that crosses HTTP. May import: core, providers."""
+"""HTTP: the only code that sends provider calls and downloads. May import: core, providers."""

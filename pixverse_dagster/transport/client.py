@@ -1,4 +1,4 @@
-"""A provider and its sender: what a provider resource hands out."""
+"""The client of one provider account."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 @dataclass(frozen=True)
 class ProviderClient:
-    """One provider account: its protocol and its sender. What a provider resource hands out.
+    """The client of one provider account: its protocol and its sender. Provider resources make it.
 
-    `max_open_tasks` is how many tasks may be under way at the provider at once, over every process; None is no limit.
+    `max_open_tasks` is how many tasks of the account may be open at once, over all processes; None is no limit.
     """
 
     provider: Provider
@@ -29,13 +29,14 @@ class ProviderClient:
 
     @property
     def costs_money(self) -> bool:
-        """Whether this is a provider, and not the simulator on this machine."""
+        """Whether calls go to a real provider, and not to a simulator on this machine."""
         return httpx.URL(self.provider.base_url).host not in _THIS_MACHINE
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
-        """The paid call.
+        """Submit a task: the paid call. Not idempotent, unless the provider is REPLAYABLE.
 
-        Billed once when it returns; raises NotSent or Refused (not billed) or OutcomeUnknown (perhaps).
+        If it returns, the task is billed once. Raises NotSent or Refused (not billed), or OutcomeUnknown (perhaps
+        billed).
         """
         return self.sender.exchange(
             Call.SUBMIT,
@@ -44,9 +45,9 @@ class ProviderClient:
         )
 
     def poll(self, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Ask about at most `POLL_BATCH` tasks.
+        """Ask about at most `POLL_BATCH` tasks: one fact per task, by task id.
 
-        Free and idempotent; raises ReadFailed or NotSent, which change nothing.
+        Free and idempotent. Raises ReadFailed or NotSent.
         """
         return self.sender.exchange(
             Call.POLL, lambda: self.provider.poll(tasks), lambda response: self.provider.read_poll(response, tasks)

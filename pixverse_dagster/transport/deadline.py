@@ -1,7 +1,7 @@
-"""HTTP whose every exchange ends in time.
+"""An httpx transport with a deadline for the whole exchange.
 
-httpx bounds each read, so that an answer of a byte now and then, or of ever more `100 Continue`, never ends. Here a
-request names the moment at which all of it must be over: connecting, sending, headers and body.
+httpx has timeouts for single reads only. A server that sends a byte now and then, or `100 Continue` again and again,
+could keep an exchange open for ever. Here a request has a deadline for connecting, sending, headers and body together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import httpcore
 import httpx
 
 DEADLINE = "deadline"
-"""The request extension that names the moment, by `time.monotonic`. A request without it is bounded per read only."""
+"""The request extension that holds the deadline, as a value of `time.monotonic()`. Without it, there is none."""
 _SLICE_BYTES = 64 * 1024
 _FAULTS = (
     httpcore.TimeoutException,
@@ -29,21 +29,20 @@ _FAULTS = (
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
 )
-
-
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """The trusted certificates, read once: 25 ms that every client of every tick would pay."""
+    """The trusted certificates, read once per process: it takes 25 ms, and every sensor tick makes new clients."""
     return httpx.create_ssl_context()
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Connections that keep a request's deadline. Thread-safe; goes by the environment's proxies, as httpx does.
+    """Sends requests over connections that keep the request's deadline. Thread-safe.
 
-    A body that is packed so that a small piece of it may unpack to any size is refused (DecodingError).
+    Uses the proxies that the environment names, as httpx does. Raises httpx.DecodingError for an answer whose
+    compression could expand a small piece to any size, and httpx's other errors as usual.
     """
 
     def __init__(self, limits: httpx.Limits) -> None:
@@ -62,17 +61,17 @@ class DeadlineTransport(httpx.BaseTransport):
         }
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read its answer's headers; the body is read as it is asked for."""
+        """Send a request and read the headers of its answer. The body is read as the caller iterates over it."""
         url, deadline = request.url, request.extensions.get(DEADLINE, math.inf)
-        place = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         content = cast("Iterable[bytes]", request.stream)
-        sent = httpcore.Request(
-            request.method, place, headers=request.headers.raw, content=content, extensions=request.extensions
+        core_request = httpcore.Request(
+            request.method, core_url, headers=request.headers.raw, content=content, extensions=request.extensions
         )
         with _until(deadline):
-            answer = self._pool(url).handle_request(sent)
-        stream, more = _Body(answer, deadline), dict[str, Any](cast("Any", answer).extensions)
-        response = httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions=more)
+            answer = self._pool(url).handle_request(core_request)
+        stream, extensions = _Body(answer, deadline), dict[str, Any](cast("Any", answer).extensions)
+        response = httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
         if _may_unpack_to_any_size(response.headers):
             stream.close()
             raise httpx.DecodingError("the answer is compressed in a way that may unpack to any size", request=request)
@@ -109,22 +108,23 @@ class _Body(httpx.SyncByteStream):
 
 class _Backend(httpcore.SyncBackend):
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any) -> _Stream:
-        left = _left(timeout, httpcore.ConnectTimeout)
+        left = _time_left(timeout, httpcore.ConnectTimeout)
         return _Stream(super().connect_tcp(host, port, left, *rest, **more))
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that gives up each operation at the deadline of the exchange it is used for."""
+    """A connection on which no operation lasts longer than the deadline of the current exchange."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        return self._inner.read(max_bytes, _time_left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # In slices: httpcore would apply the time left at the start to every part that it sends.
         for at in range(0, len(buffer), _SLICE_BYTES):
-            self._inner.write(buffer[at : at + _SLICE_BYTES], _left(timeout, httpcore.WriteTimeout))
+            self._inner.write(buffer[at : at + _SLICE_BYTES], _time_left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -132,28 +132,29 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> _Stream:
-        left = _left(timeout, httpcore.ConnectTimeout)
+        left = _time_left(timeout, httpcore.ConnectTimeout)
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-def _left(timeout: float | None, late: type[Exception]) -> float | None:
+def _time_left(timeout: float | None, error: type[Exception]) -> float | None:
+    """The timeout, cut at the deadline. Raises `error` if the deadline has passed."""
     left = _deadline.get() - time.monotonic()
     if left <= 0:
-        raise late("it did not end in time")
+        raise error("it did not end in time")
     return timeout if left == math.inf else min(left, left if timeout is None else timeout)
 
 
 @contextmanager
 def _until(deadline: float) -> Generator[None]:
-    """All that is sent and received in the block ends by then; its errors are httpx's."""
+    """Apply the deadline to all operations in the block, and raise httpcore's errors as httpx's."""
     token = _deadline.set(deadline)
     try:
         yield
     except _FAULTS as error:
-        # Both libraries call the same fault by the same name.
+        # The two libraries use the same names.
         raise getattr(httpx, type(error).__name__)(str(error)) from error
     finally:
         _deadline.reset(token)
@@ -166,7 +167,7 @@ def _proxy_pool(url: str, options: dict[str, Any]) -> httpcore.ConnectionPool:
 
 
 def _may_unpack_to_any_size(headers: httpx.Headers) -> bool:
-    # One layer of gzip or deflate makes at most a thousand times as much of what one read brings.
+    # One layer of gzip or deflate expands the bytes of one read at most a thousand times or so.
     layers = [layer.lower() for layer in headers.get_list("Content-Encoding", split_commas=True)]
     layers = [layer for layer in layers if layer not in {"", "identity"}]
     return len(layers) > 1 or bool({"br", "zstd"}.intersection(layers))

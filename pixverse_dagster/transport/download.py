@@ -1,6 +1,6 @@
-"""Fetching what somebody else's URL names: result clips and input images.
+"""Downloads from URLs that providers and tables name: result clips, input images and tables.
 
-Bounded, and never from inside the network.
+Size, time and redirects are limited, and private addresses are refused, so that a URL cannot reach into the network.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 
 _GONE = {401, 403, 404, 410}
+"""How stores answer for a link that has expired or was withdrawn."""
 _CHUNK_BYTES = 256 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadRules(FrozenModel):
-    """Limits for fetching result clips and input images."""
+    """Limits for downloads of result clips, input images and tables."""
 
     allow_private_network: bool = Field(
         default=False,
@@ -36,18 +37,18 @@ class DownloadRules(FrozenModel):
     )
     max_bytes: int = Field(default=2 * 1024**3, gt=0)
     max_redirects: int = Field(default=3, ge=0)
-    timeout_seconds: float = Field(default=30, gt=0, description="For one read.")
+    timeout_seconds: float = Field(default=30, gt=0, description="Timeout of one read.")
     total_timeout_seconds: float = Field(default=900, gt=0)
     max_concurrency: int = Field(default=4, ge=1, le=64)
     max_attempts: int = Field(default=4, ge=1)
 
 
 class TooLarge(ReadFailed):
-    """The file is larger than allowed. Reading it again would not change that."""
+    """The file is larger than allowed, so reading it again is of no use."""
 
 
 class Downloader:
-    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs carry their own permission."""
+    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs contain their own."""
 
     def __init__(self, rules: DownloadRules) -> None:
         self.rules = rules
@@ -55,7 +56,7 @@ class Downloader:
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             headers={"Accept-Encoding": "identity"},
             transport=DeadlineTransport(httpx.Limits(max_connections=rules.max_concurrency)),
-            # Of the hosts that result URLs name, none gets back what it or another one set.
+            # No cookies: the hosts of these URLs are not to be trusted with any.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._proxied = bool(urllib.request.getproxies())
@@ -65,9 +66,10 @@ class Downloader:
         self._client.close()
 
     def fetch(self, url: str, target: BinaryIO, max_bytes: int | None = None) -> Digest:
-        """Stream a URL into `target`, repeating failed reads, and return digest and size.
+        """Stream a URL into `target`, from its start, and return digest and size. Failed reads are repeated.
 
-        Idempotent and free. Raises ResultExpired where the URL no longer answers, ReadFailed for everything else.
+        Idempotent and free. Raises ResultExpired if the URL has expired, TooLarge for more than `max_bytes`, and
+        ReadFailed for everything else; `target` may then hold a part of the file.
         """
         for attempt in itertools.count(1):
             target.seek(0)
@@ -113,7 +115,7 @@ class Downloader:
             self._refuse_private(str(address[0]), url)
 
     def _check_peer(self, response: httpx.Response) -> None:
-        # A name may resolve differently a moment later; what counts is where the connection went.
+        # The name may have resolved differently for the connection, so the address of the connection is checked too.
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream is not None else None
         if peer and not self._proxied and not self.rules.allow_private_network:
@@ -121,8 +123,8 @@ class Downloader:
 
     def _refuse_private(self, address: str, url: str) -> None:
         ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-        end = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-        if not end.is_global or end.is_multicast:
+        final = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+        if not final.is_global or final.is_multicast:
             raise ReadFailed(
                 f"{_shown(url)} leads to the private address {address} and is not fetched; "
                 "set allow_private_network only for a server of your own"
@@ -134,7 +136,7 @@ def _shown(url: str) -> str:
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that a gateway would go on to: mapped, 6to4 or NAT64; any other address as it is."""
+    """The IPv4 address to which a gateway would translate this one (mapped, 6to4, NAT64), else the address itself."""
     nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else None
     return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
@@ -153,9 +155,9 @@ def _save(response: httpx.Response, target: BinaryIO, max_bytes: int) -> Digest:
         digest.update(chunk)
         target.write(chunk)
     expected = response.headers.get("Content-Length")
-    came = response.num_bytes_downloaded
-    if expected and expected.isdigit() and int(expected) != came:
-        raise ReadFailed(f"{where} ended after {came} of {expected} bytes")
+    received = response.num_bytes_downloaded
+    if expected and expected.isdigit() and int(expected) != received:
+        raise ReadFailed(f"{where} ended after {received} of {expected} bytes")
     if not size:
         raise ReadFailed(f"{where} is empty")
     target.flush()

@@ -1,4 +1,4 @@
-"""The one place where provider calls leave: timeouts, concurrency, pace, and whether a call may be repeated."""
+"""Sends the provider calls: timeouts, concurrency, rate, and whether a call may be repeated."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-
-
 # Raised before any byte of the request can have left this machine.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 class Call(Enum):
-    """What a request is for. A submit costs money; the others are free to repeat."""
+    """What a request is for. A submit costs money; a poll is free and can be repeated."""
 
     SUBMIT = "submit"
     POLL = "poll"
 
 
 class Limits(FrozenModel):
-    """How hard one provider account is driven."""
+    """Limits on the calls to one provider account: rate, concurrency, timeouts and repetition."""
 
-    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls under way at once, per process.")
+    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls at the same time, per process.")
     submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
     connect_timeout_seconds: float = Field(default=10, gt=0)
     submit_timeout_seconds: float = Field(
@@ -43,23 +41,23 @@ class Limits(FrozenModel):
     )
     poll_timeout_seconds: float = Field(default=30, gt=0)
     max_attempts: int = Field(
-        default=5, ge=1, description="Sends of a submit that was refused for its pace or never left."
+        default=5, ge=1, description="How often a submit is sent at most, if it is rate-limited or never left."
     )
     backoff_seconds: float = Field(default=1, ge=0, description="First wait before sending again; doubles.")
     max_wait_seconds: float = Field(
         default=60,
         ge=0,
-        description="The longest such wait; whoever asks for more is left alone by every process.",
+        description="The longest such wait. If a provider asks for more, all processes stop submitting for that time.",
     )
 
 
 def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: Limits) -> float | None:
     """How long to wait before sending again, or None: do not send again.
 
-    A submit is repeated only when it provably was not sent (NotSent) or was explicitly refused for its pace
-    (RateLimited). OutcomeUnknown never is: it may have been paid for. A failed poll is left to the next poll. Waits
-    1, 2, 4, 8 … seconds by default, or what `Retry-After` asks for; a wait longer than `max_wait_seconds` is the
-    caller's to take.
+    A submit is repeated only if it certainly was not sent (NotSent) or was refused because of the rate (RateLimited).
+    It is not repeated after OutcomeUnknown: it may have been billed. A failed poll is not repeated; the next poll is
+    soon enough. The wait is 1, 2, 4, 8 … seconds by default, or what `Retry-After` asks for. If that is longer than
+    `max_wait_seconds`, the call is not repeated here, and the caller has to wait.
     """
     if call is not Call.SUBMIT or attempt >= limits.max_attempts:
         return None
@@ -71,10 +69,7 @@ def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: L
 
 
 class HttpSender:
-    """Sends one account's calls.
-
-    Thread-safe; at most `max_concurrency` calls are under way, submits no faster than their pace.
-    """
+    """Sends the calls of one account, within its limits. Thread-safe."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -84,7 +79,7 @@ class HttpSender:
         self._held_until = 0.0
         self._stopped = threading.Event()
         timeout = httpx.Timeout(limits.submit_timeout_seconds, connect=limits.connect_timeout_seconds)
-        # A submit gets a connection of its own: on a kept-alive one that the server just closed, nobody can tell
+        # A submit gets a connection of its own: on a kept-alive one that the server has just closed, it is not known
         # whether the request arrived.
         self._submits = httpx.Client(
             timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_keepalive_connections=0))
@@ -95,19 +90,20 @@ class HttpSender:
         )
 
     def stop(self) -> None:
-        """Begin no further submit and wake those that stand in line; what has left is waited for."""
+        """Send no further submit: those that wait raise NotSent. Calls that were sent go on to their end."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Close the connections and wake every wait."""
+        """Stop, and close the connections."""
         self.stop()
         self._submits.close()
         self._polls.close()
 
     def exchange(self, call: Call, build: Callable[[], httpx.Request], read: Callable[[httpx.Response], T]) -> T:
-        """Send, read, and repeat where `wait_before_repeat` allows it.
+        """Send the request that `build` makes, read the answer, and repeat it if `wait_before_repeat` allows it.
 
-        Raises NotSent, Refused, OutcomeUnknown (submit) or ReadFailed (poll).
+        Raises NotSent or Refused (not billed), OutcomeUnknown (a submit, perhaps billed) or ReadFailed (a poll), and
+        whatever `read` raises.
         """
         attempt = 1
         while True:
@@ -115,7 +111,7 @@ class HttpSender:
                 self._throttle()
             with self._slots:
                 if call is Call.SUBMIT and time.monotonic() < self._held_until:
-                    continue  # the account was told to wait while this call stood in line
+                    continue  # the provider asked to slow down while this call waited
                 try:
                     return read(self._roundtrip(call, build()))
                 except PixverseError as error:
@@ -135,7 +131,7 @@ class HttpSender:
             raise NotSent("stopped before the request was sent. Nothing was spent")
 
     def _hold_submits(self, seconds: float) -> None:
-        # Everyone waits for the account, not only the thread that was told to: the limit is the account's.
+        # All threads wait, not only the one that was refused: the limit is the account's.
         wait = seconds * random.uniform(1, 1.25)  # noqa: S311 - spreads load, guards nothing
         with self._pace:
             self._held_until = max(self._held_until, time.monotonic() + wait)
@@ -153,16 +149,17 @@ class HttpSender:
             return _read_bounded(client.send(request, stream=True))
         except _NOT_SENT as error:
             raise NotSent(
-                f"{request.url.host} could not be reached ({_say(error)}). The {call.value} never left: nothing spent"
+                f"{request.url.host} could not be reached ({_describe(error)}). "
+                f"The {call.value} never left: nothing spent"
             ) from None
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             if call is Call.SUBMIT:
                 raise OutcomeUnknown(
-                    f"the submit to {request.url.host} left and no answer came ({_say(error)}). It may have been "
+                    f"the submit to {request.url.host} left and no answer came ({_describe(error)}). It may have been "
                     "charged; it is not sent again"
                 ) from None
             raise ReadFailed(
-                f"the poll of {request.url.host} got no answer ({_say(error)}); polled again later"
+                f"the poll of {request.url.host} got no answer ({_describe(error)}); polled again later"
             ) from None
 
 
@@ -181,7 +178,7 @@ def _read_bounded(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=kept, content=b"".join(chunks))
 
 
-def _say(error: Exception) -> str:
-    # A library quotes the line it could not read, whatever its length.
+def _describe(error: Exception) -> str:
+    # Cut, because a library may quote the line that it could not read, however long it is.
     text = redact_text(str(error))[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

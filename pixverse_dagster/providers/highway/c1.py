@@ -31,7 +31,7 @@ class HighwayC1ReferenceToVideo(Request):
     ENDPOINT: ClassVar[str] = "pixverse-pixverse-c1-reference-to-video"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
-    # The C1 page states no limit; its sibling on the same host, v6, has 2500 characters.
+    # The C1 page states no limit; 2500 characters is the limit of v6, at the same provider.
     prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt")]
     references: Annotated[tuple[Reference, ...], JsonList, Field(min_length=1, max_length=7)]
     resolution: Annotated[Resolution, At("resolution")] = "720p"
@@ -44,7 +44,7 @@ class HighwayC1ReferenceToVideo(Request):
     @field_validator("prompt")
     @classmethod
     def _close_last_marker(cls, prompt: str) -> str:
-        # The provider wants a space after every marker, and table readers strip the one at the end.
+        # The provider requires a space after every marker, and table readers strip the last one.
         return prompt + " " if re.search(r"@\w+$", prompt) else prompt
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class HighwayC1ReferenceToVideo(Request):
         return tuple(reference.image for reference in self.references)
 
     def shape_asked(self) -> str:
-        """The references appear in the clip; its shape is asked for."""
+        """The requested aspect ratio: reference images do not decide the shape of the clip."""
         return self.aspect_ratio
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class HighwayC1ReferenceToVideo(Request):
         return {"images": listed, **super().body(image, url)}
 
     def cautions(self) -> list[str]:
-        """PixVerse's CLI lists C1 without 21:9, HighwayAPI's page with it."""
+        """HighwayAPI's page lists 21:9 for C1, PixVerse's own CLI does not."""
         return ["aspect_ratio 21:9 is on HighwayAPI's page but not in PixVerse's own list"] * (
             self.aspect_ratio == "21:9"
         )

@@ -1,4 +1,4 @@
-"""What HighwayAPI takes as an input image."""
+"""HighwayAPI's rules for input images, the same for all its models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """HighwayAPI: `POST /v3/async/{model}`, `GET /v3/async/task-result`.
 
 Sources: the three model pages and the "get task result" page of docs.highwayapi.ai (JieKou AI). The service has no
-idempotency key, no list of tasks and no cancel: a submit whose answer is lost can only be settled by a person.
+idempotency key, no list of tasks and no cancel: if the answer to a submit is lost, only a person can resolve it.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Highway(Provider):
     MODELS = (HighwayV45ImageToVideo, HighwayV6ImageToVideo, HighwayC1ReferenceToVideo)
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """One POST per task; `reference` is only ours, the service has no field for it."""
+        """One POST per task. The service has no field for `reference`."""
         del reference
         url = f"{self.base_url}/v3/async/{request.ENDPOINT}"
         return httpx.Request("POST", url, headers=self._headers(), json=body)
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
-        """A `task_id` means accepted, an explicit 4xx or 503 refused; anything else is unknown."""
+        """A `task_id` means accepted, an explicit 4xx or 503 means refused; anything else is unknown."""
         del reference
         body = mapping(read_json(response))
         task_id = identifier(body.get("task_id") or mapping(body.get("data")).get("task_id"))
@@ -75,7 +75,7 @@ class Highway(Provider):
         if reason in {"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"}:
             raise RateLimited(message, retry_after_seconds(response))
         if status == HTTPStatus.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
-            # Their FAQ: a 403 that speaks of balance can be a rate limit in disguise.
+            # HighwayAPI's FAQ: a 403 about the balance can in fact be a rate limit.
             raise OutOfCredit(f"{message} The text may also hide a rate limit.")
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise Unauthorized(message)
@@ -87,7 +87,7 @@ class Highway(Provider):
         return httpx.Request("GET", url, headers=self._headers(), params={"task_id": tasks[0].task_id})
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Judge by `task.status` and the presence of a video URL; `progress_percent` was seen as 0 at the end."""
+        """`task.status` and the presence of a video URL decide, not `progress_percent`: it was 0 for ended tasks."""
         document = mapping(read_json(response))
         document = document if "task" in document else mapping(document.get("data"))
         gone = response.is_client_error and _NOT_FOUND.search(_message(mapping(read_json(response))))

@@ -34,5 +34,5 @@ class HighwayV45ImageToVideo(Request):
         return self
 
     def cautions(self) -> list[str]:
-        """The page marks `style` as v3.5 only."""
+        """HighwayAPI's page marks `style` as "v3.5 only"."""
         return ["style is marked 'v3.5 only' by HighwayAPI and may be ignored"] if self.style else []

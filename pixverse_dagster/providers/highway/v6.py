@@ -12,7 +12,7 @@ from pixverse_dagster.providers.highway.images import IMAGES
 
 
 class HighwayV6ImageToVideo(Request):
-    """PixVerse v6 image-to-video, 1 to 15 s, with sound where asked for."""
+    """PixVerse v6 image-to-video, 1 to 15 s, with sound on request."""
 
     MODEL: ClassVar[str] = "highway/pixverse-v6-i2v"
     ENDPOINT: ClassVar[str] = "pixverse-v6-i2v"

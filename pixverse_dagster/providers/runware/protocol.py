@@ -1,8 +1,8 @@
 """Runware: one endpoint, `POST /v1`, with a JSON array of tasks.
 
-Sources: Runware's PixVerse V4.5 model page, its platform pages and official SDKs. The caller chooses the task's UUID
-and a known UUID is refused unpaid (`conflictTaskUUID`): a submit whose answer is lost can be settled by asking, then
-replaying it.
+Sources: Runware's PixVerse V4.5 model page, its platform pages and its official SDKs. The caller chooses the task's
+UUID, and a UUID that exists already is refused without a charge (`conflictTaskUUID`). So if the answer to a submit is
+lost, it can be resolved: poll for the UUID, then send the same submit again.
 """
 
 from __future__ import annotations
@@ -48,20 +48,16 @@ _SAFETY_CODES = frozenset(
         "moderationFailed",
     ]
 )
-
-
 _REFUSALS = re.compile(
     r"^(invalid|missing|conflict|duplicate|unsupported|value|array|max|unknown|incompatible|validation)"
 )
-
-
 _AUTH = re.compile(r"ApiKey|^(unauthorized|forbidden|permissionDenied|authentication|tokenExpired|accountSuspended)")
 _QUOTA = re.compile(r"Credits|Quota|Balance|^paymentRequired$")
 _GONE = re.compile(r"NotFound$|Expired$|^taskFailedOrNotFound$")
 
 
 class Runware(Provider):
-    """Runware's task API. Polls many tasks in one request."""
+    """Runware's task API. One poll asks about up to 50 tasks."""
 
     NAME = "runware"
     BASE_URL = "https://api.runware.ai"
@@ -70,17 +66,17 @@ class Runware(Provider):
     REPLAYABLE = True
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """One task per POST, so that one row's refusal is that row's; `reference` is the task's UUID."""
+        """One task per POST, so that a refusal concerns one row only. `reference` is the task's UUID."""
         del request
         return self._post([{**body, "taskUUID": reference}])
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
-        """An acknowledgement, or the refusal of a UUID that exists already, means accepted."""
+        """An acknowledgement means accepted, and so does the refusal of a UUID that exists already."""
         body = mapping(read_json(response))
         accepted = any(mapping(row).get("taskUUID") == reference for row in items(body.get("data")))
-        # An error without a UUID is this task's only where nothing acknowledges the task.
-        whose = (reference,) if accepted else (reference, None)
-        error = next((e for e in _errors(body) if e.get("taskUUID") in whose), dict[str, Any]())
+        # An error without a UUID is about this task only if the answer does not acknowledge the task.
+        uuids = (reference,) if accepted else (reference, None)
+        error = next((e for e in _errors(body) if e.get("taskUUID") in uuids), dict[str, Any]())
         code = code_word(error.get("code"))
         if (response.is_success and accepted and not error) or code == "conflictTaskUUID":
             return Accepted(reference)
@@ -103,9 +99,9 @@ class Runware(Provider):
         return self._post([{"taskType": "getResponse", "taskUUID": task.task_id} for task in tasks])
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
-        """Rows and errors are attributed by `taskUUID`; a task without any is Missing, which may mean running."""
+        """Rows and errors belong to tasks by `taskUUID`. A task with none is Missing, though it may be running."""
         if response.is_server_error or response.status_code in {401, 402, 403, 429}:
-            # These speak of the account and the call. An error that names a task only repeats what was asked about.
+            # These are about the account or the call, even if an error in the body names a task.
             raise unread_poll("Runware", response)
         body = mapping(read_json(response))
         rows = [mapping(row) for row in items(body.get("data"))]
@@ -156,7 +152,7 @@ def _read_task(task: TaskRef, rows: list[dict[str, Any]], errors: list[dict[str,
 
 
 def _result_key(row: dict[str, Any]) -> str:
-    # `data` repeats finished items on every poll, so each counts once by what tells results apart.
+    # `data` may have the same finished result more than once; by this key it is counted once.
     return str(next((row[k] for k in ("resultIndex", "videoUUID", "videoURL") if row.get(k) is not None), ""))
 
 
@@ -167,10 +163,10 @@ def _finish(task: TaskRef, done: list[dict[str, Any]], failures: list[dict[str, 
         return Failed(FailureKind.MODERATED if moderated else FailureKind.PROVIDER_ERROR, _text(failures[0]))
     done = sorted(done, key=lambda row: integer(row.get("resultIndex")) or 0)[: task.outputs]
     costs = [cost for row in done if (cost := positive(row.get("cost"))) is not None]
-    short = f"{len(done)} of {task.outputs} outputs; failed: {_text(failures[0])}" if failures else ""
+    note = f"{len(done)} of {task.outputs} outputs; failed: {_text(failures[0])}" if failures else ""
     return Succeeded(
         urls=tuple(str(row["videoURL"]) for row in done),
         cost_usd=round(sum(costs), 6) if len(costs) == len(done) else None,
         seeds=tuple(integer(row.get("seed")) for row in done),
-        note=short,
+        note=note,
     )

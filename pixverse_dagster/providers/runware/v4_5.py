@@ -21,33 +21,26 @@ from pixverse_dagster.providers.fields import (
     one_of,
 )
 
-# Runware's page lists these pairs; PixVerse has them by resolution and aspect ratio.
 _MODEL = "runware/pixverse-v4.5"
-
+_SETTINGS = "providerSettings.pixverse"
+_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+# Runware's page lists these widths and heights; they are PixVerse's resolutions and aspect ratios.
 SIZES: dict[tuple[str, str], tuple[int, int]] = {
     (f"{side}p", f"{w}:{h}"): (side * w // min(w, h), side * h // min(w, h))
     for side in (360, 540, 720, 1080)
     for w, h in ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
 }
-
-
 CameraMovement = Literal[
     "horizontal_left", "horizontal_right", "vertical_up", "vertical_down", "zoom_in", "zoom_out", "auto_camera",
     "crane_up", "quickly_zoom_in", "quickly_zoom_out", "smooth_zoom_in", "camera_rotation", "robo_arm",
     "super_dolly_out", "whip_pan", "hitchcock", "left_follow", "right_follow", "pan_left", "pan_right", "fix_bg",
 ]  # fmt: skip
-
-
 Effect = Literal[
     "bikini up", "the tigers touch", "jiggle jiggle", "hug your love", "kiss me ai", "subject 3 fever",
     "fin-tastic mermaid", "lets ymca", "skeleton dance", "kungfu club", "boom drop", "vroom vroom step",
     "creepy devil smile", "pubg winner hit", "360 microwave", "eye zoom challenge", "muscle surge", "punch face",
     "balloon belly", "kiss kiss",
 ]  # fmt: skip
-
-
-_SETTINGS = "providerSettings.pixverse"
-_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
 def _web_url(value: str) -> str:
@@ -63,7 +56,7 @@ SecretUrl = Annotated[str, After(_web_url)]
 
 
 class Frame(BaseModel):
-    """An image and the frame it fixes. Without `frame`, Runware puts one image first, and two first and last."""
+    """An image and which frame of the clip it is. Without `frame`, one image is the first, two are first and last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -71,8 +64,8 @@ class Frame(BaseModel):
     frame: Annotated[Literal["first", "last", 0, -1] | None, BeforeValidator(_frame)] = None
 
 
-# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3), and an answer at 720p said 0.1495. The
-# other sizes are scaled from that by PixVerse's own credits, 45 : 45 : 60 : 120, and doubled for 8 s or fast mode.
+# Runware publishes 0.299 USD for 5 s at 1080p (model page of pixverse:1@3); an answer of its API had 0.1495 for 720p.
+# The other sizes follow PixVerse's own credits, 45 : 45 : 60 : 120; 8 s or fast mode costs twice as much.
 _PRICES: tuple[Price, ...] = tuple(
     Price(
         model=_MODEL,
@@ -89,8 +82,8 @@ _PRICES: tuple[Price, ...] = tuple(
 class RunwareV45(Request):
     """PixVerse v4.5 (`pixverse:1@3`) from text, or from text with a first and/or last frame; 1 to 4 outputs.
 
-    From text the size is `width` and `height`, or `resolution` and `aspect_ratio`, which stand for the same table;
-    with frames it is `resolution` alone, and the shape is that of the image.
+    From text, give the size as `width` and `height`, or as `resolution` and `aspect_ratio`. With frames, give
+    `resolution` alone; the clip takes the shape of the image.
     """
 
     MODEL: ClassVar[str] = _MODEL
@@ -135,7 +128,7 @@ class RunwareV45(Request):
 
     @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
-        """A row's own size, or its images, take the place of a default size."""
+        """A size or an image in the row replaces the default size."""
         given = set(cells)
         by_size = {"resolution", "aspect_ratio"} if given & {"width", "height"} else set[str]()
         by_image = {"aspect_ratio", "width", "height"} if given & {"image", "last_image", "frames"} else set[str]()
@@ -186,13 +179,13 @@ class RunwareV45(Request):
         return self
 
     def effective_resolution(self) -> str:
-        """The resolution as it will be, from whichever columns say it."""
+        """The resolution that `width` and `height` amount to, else `resolution`, else 720p."""
         if self.width is not None and self.height is not None:
             return next(r for (r, _), size in SIZES.items() if size == (self.width, self.height))
         return self.resolution or "720p"
 
     def shape_asked(self) -> str | None:
-        """The shape of the width and height that are sent; with frames, none is."""
+        """The shape of the width and height that are sent; None with frames, where none are sent."""
         if self.width is not None and self.height is not None:
             return f"{self.width}:{self.height}"
         return None if self._frames() else self.aspect_ratio or "16:9"
@@ -208,7 +201,7 @@ class RunwareV45(Request):
         return tuple(image for image, _ in self._frames())
 
     def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
-        """The task object without its UUID."""
+        """The task object, without its UUID."""
         body = {"taskType": "videoInference", "model": self.ENDPOINT, **super().body(image, url)}
         if frames := self._frames():
             listed = [{"image": image(i)} | ({} if frame is None else {"frame": frame}) for i, frame in frames]
