@@ -1,9 +1,9 @@
-"""The providers' APIs on this machine, for development, load and money tests. May import: nothing.
+"""A simulator of the providers' APIs, for development and for tests of load and charging. May import: nothing.
 
-It speaks HighwayAPI's, Runware's and Pixwith's protocols as their contracts have them, checks keys, refuses every body
-that breaks a documented rule, charges at acceptance, renders playable clips, keeps an audit, and misbehaves on demand.
-It shares no code with the rest of `pixverse_dagster`, so that a misreading on one side does not cancel out on the
-other.
+It implements the protocols of HighwayAPI, Runware and Pixwith as they are documented: it checks keys, refuses every
+body that breaks a documented rule, charges at acceptance and renders playable clips. It records what was charged, and
+injects faults on request. It shares no code with the rest of `pixverse_dagster`: otherwise a misreading of a provider's
+documents could be on both sides, and no test would find it.
 """
 
 from pixverse_dagster.simulator.app import create_app, serve

@@ -1,4 +1,4 @@
-"""The HTTP side: routes, audit, media, and `serve`."""
+"""The HTTP server: the routes of the APIs, media and audit, and `serve`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pixverse_dagster.simulator.images import Samples
 from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, Endpoint, base_url
 from pixverse_dagster.simulator.state import SimulatorState
 
-# Longer than any client keeps an idle connection: otherwise a submit could meet a closing one, a loss nobody asked for.
+# Longer than any client keeps an idle connection. Otherwise the server could close one just as a submit is sent.
 _KEEP_ALIVE_SECONDS = 120
 _GRACE_SECONDS = 0.5  # for requests under way when a signal comes
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The simulator as an ASGI application. Faults that drop connections need `serve`, which lends it the transport."""
+    """The simulator as an ASGI application. Faults that drop connections work only under `serve`."""
     state = SimulatorState(settings)
     folder = (settings.samples_dir or SAMPLES_DIR).resolve()
 
@@ -128,12 +128,12 @@ def _store_error(status: int, text: str) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """Says when it really listens, and takes a signal as a reason to end, not as a failure."""
+    """Prints a line once it listens, and ends normally on a signal."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         port = self.servers[0].sockets[0].getsockname()[1]
-        print(f"simulator ready on http://{self.config.host}:{port}", flush=True)  # noqa: T201 - the one line
+        print(f"simulator ready on http://{self.config.host}:{port}", flush=True)  # noqa: T201 - who starts it waits for this line
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cut_connections)
@@ -149,7 +149,7 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(**options: Any) -> asyncio.Protocol:
-    """Uvicorn's own protocol, whose application also sees the connection's transport."""
+    """Uvicorn's own protocol, which also gives the application the transport of the connection."""
     protocol = cast("Any", AutoHTTPProtocol)(**options)
     inner = protocol.app
 
@@ -164,10 +164,10 @@ def _protocol(**options: Any) -> asyncio.Protocol:
 def serve(port: int, settings: Settings, *, host: str = "127.0.0.1") -> None:
     """Serves until SIGTERM or SIGINT, then returns within two seconds, whatever connections are open.
 
-    Prints one line, `simulator ready on http://HOST:PORT`, as soon as it accepts connections; port 0 takes a free one.
+    Prints one line, `simulator ready on http://HOST:PORT`, as soon as it accepts connections. Port 0 picks a free one.
 
     Raises:
-        SystemExit: the port cannot be had.
+        SystemExit: the port is not available.
     """
     config = uvicorn.Config(
         create_app(settings),

@@ -1,4 +1,4 @@
-"""What goes wrong, how often, and the settings that say so. Every draw comes from the seed."""
+"""The simulator's settings, and its faults: which there are and when they happen. All draws derive from the seed."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def _no_faults() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the simulator behaves.
+    """How the simulator behaves: the time that a clip takes, and the rate of each fault, from 0 to 1.
 
     Raises:
-        ValueError: a fault nobody knows, a rate outside 0 to 1, or a duration that is negative or not finite.
+        ValueError: an unknown fault, a rate outside 0 to 1, or a duration that is negative or not finite.
     """
 
     generation_seconds: float = 5.0
@@ -69,7 +69,7 @@ def parse_fault(text: str) -> tuple[str, float]:
 
 
 class Faults:
-    """The dice. Each kind has its own, so that one kind's draws do not depend on how often another was asked."""
+    """Draws the faults. Each kind has its own random generator, so that its draws do not depend on those of others."""
 
     def __init__(self, settings: Settings) -> None:
         self._rates = dict(settings.faults)
@@ -78,19 +78,19 @@ class Faults:
         self.drawn: Counter[str] = Counter()
 
     def dice(self, name: str) -> Random:
-        """The generator of that name: same seed, same name, same numbers."""
+        """The random generator of that name. The same seed and name give the same numbers."""
         if name not in self._dice:
-            self._dice[name] = Random(f"{self._seed}:{name}")  # noqa: S311 - reproducible on purpose, guards nothing
+            self._dice[name] = Random(f"{self._seed}:{name}")  # noqa: S311 - reproducible on purpose
         return self._dice[name]
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens now. A rate of 0 never does, a rate of 1 always does."""
         rate = self._rates.get(kind, 0.0)
-        struck = rate > 0 and self.dice(kind).random() < rate
-        if struck:
+        happens = rate > 0 and self.dice(kind).random() < rate
+        if happens:
             self.drawn[kind] += 1
-        return struck
+        return happens
 
     def first(self, kinds: tuple[str, ...]) -> str | None:
-        """The first of these kinds that strikes; the rest are not drawn."""
+        """The first of these kinds that happens now, or None. The kinds after it are not drawn."""
         return next((kind for kind in kinds if self.strikes(kind)), None)

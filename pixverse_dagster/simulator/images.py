@@ -1,4 +1,4 @@
-"""Input images: what a file's own header says, and the rules a provider has for it."""
+"""Input images: reads format and size from the header, and checks them against a provider's rules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Rules:
-    """What one provider takes as an image."""
+    """What one provider accepts as an image. Sides are in pixels."""
 
     formats: tuple[str, ...]
     max_bytes: int
@@ -43,7 +43,7 @@ RUNWARE_RULES = Rules(formats=("jpeg", "png", "webp"), max_bytes=20 * _MIB, max_
 
 @dataclass(frozen=True)
 class Samples:
-    """The folder behind `/samples/`, and the address under which this server's own URLs are recognised."""
+    """The folder that `/samples/` serves, and the address by which URLs of this server are recognised."""
 
     folder: Path
     host: str
@@ -55,13 +55,13 @@ class Samples:
         return url.netloc == self.host or (url.hostname in _LOOPBACK and url.port == self.port)
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, which must stand directly in the folder."""
+        """The file of that name, if it is directly in the folder; else None."""
         path = self.folder / name
         return path if "/" not in name and name not in ("", ".", "..") and path.is_file() else None
 
 
 def probe(data: bytes) -> Image | None:
-    """The image in these bytes; None if they are no PNG, JPEG or WEBP with a readable header."""
+    """The image in these bytes; None if they are not a PNG, JPEG or WEBP with a readable header."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
             return Image("png", *struct.unpack(">II", data[16:24]))
@@ -106,7 +106,7 @@ def check_bytes(data: bytes, rules: Rules, field: str) -> Image:
     """The image in these bytes.
 
     Raises:
-        RefusedError: too many bytes, another format, too small, too large or too long.
+        RefusedError: the file, its format, its sides or its aspect ratio break a rule.
     """
     if len(data) > rules.max_bytes:
         raise RefusedError(field, f"image file size cannot exceed {rules.max_bytes // _MIB} MB")
@@ -139,7 +139,7 @@ def check_url(text: str, rules: Rules, samples: Samples, field: str) -> Image | 
 
 
 def check_encoded(text: str, rules: Rules, field: str) -> Image:
-    """The image in a data URI or in bare Base64.
+    """The image in a data URI or in plain Base64.
 
     Raises:
         RefusedError: not decodable, or an image that breaks the rules.

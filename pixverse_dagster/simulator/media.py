@@ -1,8 +1,8 @@
-"""Real, playable clips at almost no cost: one template per shape, and a tail of its own for every clip.
+"""Makes playable clips at almost no cost: one template per shape, and a few bytes at the end that differ per clip.
 
-A template is rendered once, in one worker thread: one second of moving picture is encoded and its packets repeated, so
-that 15 s of 1080p take less than half a CPU second. A clip is the template's bytes, kept once, and a tail that players
-skip.
+A template is rendered once, in one worker thread: one second of video is encoded and its packets are repeated, so that
+15 s of 1080p take less than half a CPU second. A clip is the template's bytes, which are in memory only once, and a
+tail that players skip.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Template:
     state: Any  # a hashlib object; its type has no public name
 
     def clip(self, name: str) -> Clip:
-        """The clip of that name: the same name gives the same bytes, another name gives others. Costs microseconds."""
+        """The clip of that name. The same name gives the same bytes, another name gives others. Takes microseconds."""
         tail = _tail(self.shape.container, hashlib.sha256(name.encode()).digest())
         state = self.state.copy()
         state.update(tail)
@@ -61,7 +61,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: playable, and like no other."""
+    """One playable clip. No other clip has the same bytes."""
 
     template: Template
     tail: bytes
@@ -85,6 +85,7 @@ def size_for(resolution: str, aspect: tuple[int, int]) -> tuple[int, int]:
 
 
 def _tail(container: Container, payload: bytes) -> bytes:
+    """An element that players skip, with the payload in it."""
     if container == "webm":
         return b"\xec" + bytes([0x80 | len(payload)]) + payload  # EBML Void
     return struct.pack(">I", 24 + len(payload)) + b"uuid" + _BOX_ID + payload
@@ -95,7 +96,7 @@ class ClosedError(Exception):
 
 
 class Templates:
-    """Renders each shape once, off the event loop, one at a time. Safe to ask from any thread."""
+    """Renders each shape once, one at a time, in a thread of its own. Thread-safe."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
@@ -103,22 +104,22 @@ class Templates:
         self._futures: dict[Shape, Future[Template]] = {}
 
     def start(self, shape: Shape) -> Future[Template]:
-        """The template, finished or on its way; the first call for a shape starts the rendering."""
+        """The template of a shape, rendered or being rendered. The first call for a shape starts it."""
         if shape not in self._futures:
             self._futures[shape] = self._worker.submit(render, shape, self._closing)
         return self._futures[shape]
 
     def close(self) -> None:
-        """Gives up what is being rendered within a frame's time."""
+        """Stops the rendering, at the next frame."""
         self._closing.set()
         self._worker.shutdown(cancel_futures=True)
 
 
 def render(shape: Shape, closing: Event) -> Template:
-    """Encodes a clip of exactly this shape: 24 fps, a square moving over a gradient, a 440 Hz tone if asked.
+    """Encodes a clip of exactly this shape: 24 fps, a square moving over a gradient, and a 440 Hz tone on request.
 
     Raises:
-        ClosedError: `closing` was set meanwhile.
+        ClosedError: `closing` was set.
     """
     webm = shape.container == "webm"
     with tempfile.TemporaryDirectory(prefix="pixverse-simulator-") as folder:
@@ -144,7 +145,7 @@ def render(shape: Shape, closing: Event) -> Template:
 
 
 def _encode_second(stream: Any, shape: Shape, closing: Event) -> list[av.Packet[Any]]:
-    """One closed group of pictures: a key frame, then the square's way across."""
+    """One closed group of pictures: a key frame, then the square as it moves across."""
     frame = av.VideoFrame(shape.width, shape.height, "yuv420p")
     for plane, colour in ((frame.planes[1], 90), (frame.planes[2], 160)):
         plane.update(bytes([colour]) * plane.buffer_size)

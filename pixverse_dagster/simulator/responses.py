@@ -1,4 +1,4 @@
-"""Answers that are not plain JSON: a dropped connection, a crash page, and clips that arrive well or badly."""
+"""Responses that are not plain JSON: dropped connections, error pages, and clips, intact or faulty."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _CHUNK_BYTES: Final = 256 * 1024
 _SLOW_PIECES: Final = 20
 _SLOW_SECONDS: Final = 2.4
 Endpoint = Callable[[Request], Awaitable[tuple[str, Response]]]
-"""Answers a request, and says under which call it counts."""
+"""Answers a request: gives the name of the call, under which it is counted, and the response."""
 ApiRoute = tuple[str, str, Endpoint]
-"""A path, its method, and what answers there."""
+"""A path, its method and its endpoint."""
 
 
 def base_url(request: Request) -> str:
-    """The address that the client itself used, so that URLs handed out lead back here."""
+    """The address that the client used, so that the URLs it is given lead back to this server."""
     return f"{request.url.scheme}://{request.headers['host']}"
 
 
 def server_error() -> Response:
-    """What a proxy in front of a broken service says: HTTP 500, and no JSON."""
+    """HTTP 500 without JSON, as from a proxy in front of a broken service."""
     return HTMLResponse("<html><body><h1>500 Internal Server Error</h1></body></html>", status_code=500)
 
 
 class Dropped(Response):
-    """Closes the connection before any byte of an answer."""
+    """Closes the connection without sending any byte of an answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
         await _hang_up(scope, receive)
 
 
 def _is_closing(scope: Scope) -> bool:
-    """Whether the client has gone, or is being cut off."""
+    """Whether the connection is closed, by either side."""
     transport: asyncio.Transport | None = scope.get(TRANSPORT)
     return transport is not None and transport.is_closing()
 
 
 async def _hang_up(scope: Scope, receive: Receive) -> None:
-    """Closes the transport after what was written, and returns when it is closed, so that the server adds nothing.
+    """Closes the transport after what was written. Returns once it is closed, so that the server sends nothing more.
 
     Raises:
-        RuntimeError: the application does not run under `serve`, which alone lends it the transport.
+        RuntimeError: the application does not run under `serve`, which gives it the transport.
     """
     transport: asyncio.Transport | None = scope.get(TRANSPORT)
     if transport is None:
@@ -67,7 +67,7 @@ def answer_submit(
     refuse: Callable[[int], Response],
     receipt: Callable[[list[Task]], Response],
 ) -> Response:
-    """Accepts valid orders, unless a fault is drawn; then what was accepted and what is answered part ways."""
+    """Accepts valid orders and answers with `receipt`. If a fault is drawn, the two may not agree."""
     fault, accepted = state.submit_fault()
     tasks = [state.accept(order) for order in orders] if accepted else []
     if fault == "submit.rate_limited":
@@ -82,7 +82,7 @@ def answer_submit(
 
 
 class ClipAnswer(Response):
-    """A clip as a presigned store sends it, with one of the `media.` faults or none."""
+    """A clip, as an object store answers a presigned URL, with one of the `media.` faults or none."""
 
     def __init__(self, clip: Clip, fault: str | None, on_complete: Callable[[], None]) -> None:
         super().__init__(media_type=clip.content_type)
@@ -111,7 +111,7 @@ class ClipAnswer(Response):
             self._on_complete()
 
     def _pieces(self) -> Iterator[Any]:
-        """All but the tail; half of it if the answer is to break off."""
+        """The clip without its tail, in pieces; only half the clip if the answer is to be cut short."""
         data = memoryview(self._clip.template.data)
         end = len(data)
         if self._fault == "media.truncated":

@@ -1,7 +1,8 @@
 """The simulator's state: accepted tasks, what they cost, how they end, and the audit.
 
-Only the event loop's thread touches it, between two awaits, so every change is atomic without a lock; rendering happens
-in another thread and comes back as a future. Time is the monotonic clock's: a change of the wall clock moves no task.
+Only the thread of the event loop uses it, between two awaits, so every change is atomic without a lock. Rendering is
+done in another thread, and gives a future. Times are those of the monotonic clock, so that a change of the wall clock
+has no effect on tasks.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Order:
 
 @dataclass
 class Output:
-    """One result of a task. It finishes on its own, when its time has come and its shape has been rendered."""
+    """One result of a task. It is finished once the time `due` has passed and its template has been rendered."""
 
     name: str
     fate: Fate
@@ -90,7 +91,7 @@ class Task:
 
     @property
     def progress(self) -> int:
-        """Percent of the time passed: 0 to 99 while processing."""
+        """The share of the time that has passed, in percent: 0 to 99."""
         whole = max(output.due for output in self.outputs) - self.born
         return min(99, int(100 * (time.monotonic() - self.born) / whole)) if whole > 0 else 99
 
@@ -99,7 +100,7 @@ class Task:
 
 
 class SimulatorState:
-    """Takes orders, knows every task, and counts every request."""
+    """The accepted tasks, and how often each call was answered in which way."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -107,7 +108,7 @@ class SimulatorState:
         self.reset()
 
     def reset(self) -> None:
-        """As freshly started: no tasks, no counts, the dice at their beginning. Rendered templates stay."""
+        """Back to the state at the start: no tasks, no counts, the same draws. Rendered templates are kept."""
         self.faults = Faults(self.settings)
         self.tasks: dict[str, Task] = {}
         self.requests: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -116,11 +117,11 @@ class SimulatorState:
         """Which fault a valid submission meets, and whether it is accepted (and charged) all the same."""
         kind = self.faults.first(SUBMIT_KINDS)
         if kind == "submit.server_error":
-            return kind, self.faults.dice("submit.server_error/accepted").random() < 0.5  # noqa: PLR2004 - a coin
+            return kind, self.faults.dice("submit.server_error/accepted").random() < 0.5  # noqa: PLR2004 - one in two
         return kind, kind in (None, "submit.lost_response")
 
     def accept(self, order: Order) -> Task:
-        """Charges the order and starts its outputs. The fate of each is drawn here, once."""
+        """Charges the order and starts its outputs. How each one ends is drawn here, once."""
         whole = self.faults.first(TASK_KINDS)
         now = time.monotonic()
         outputs = [self._output(order, number, whole, now) for number in range(1, order.count + 1)]
@@ -146,14 +147,14 @@ class SimulatorState:
         )
 
     def find(self, provider: str, task_id: str) -> Task | None:
-        """That provider's task of this id (letter case of a UUID does not matter)."""
+        """The provider's task of this id, in either letter case; None if there is none."""
         task = self.tasks.get(task_id.lower())
         return task if task and task.order.provider == provider else None
 
     def signed_url(self, base: str, task: Task, number: int) -> str:
         """The presigned URL of a finished output.
 
-        It stays the same from poll to poll, unless it was drawn as expired: then the next poll hands out another.
+        Every poll gives the same URL, unless it was drawn as expired: then the next poll gives another one.
         """
         output = task.outputs[number - 1]
         if output.signature is None or output.signatures[output.signature]:
@@ -165,13 +166,13 @@ class SimulatorState:
         self.requests[provider][call][outcome] += 1
 
     def audit(self, base: str) -> list[dict[str, Any]]:
-        """One object per accepted submission, oldest first. Looking changes nothing."""
+        """One object per accepted submission, oldest first. Changes nothing."""
         return [_audited(task, base) for task in self.tasks.values()]
 
 
 def _audited(task: Task, base: str) -> dict[str, Any]:
     order = task.order
-    status = task.status  # before the clips: what it calls succeeded has them
+    status = task.status  # before the clips: if it is succeeded, they are there
     clips = [(number, output, output.clip) for number, output in enumerate(task.outputs, 1)]
     return {
         "provider": order.provider,

@@ -1,4 +1,4 @@
-"""Reading a request body as strictly as a provider would: types, limits, required fields, and nothing unknown."""
+"""Reads a request body as strictly as a provider does: types, limits, required fields, no unknown fields."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def read_json(request: Request) -> Any:
 
 
 class Fields:
-    """The fields of one JSON object. Each getter checks one field; `finish` refuses the ones nobody asked for.
+    """The fields of one JSON object. Each getter checks one field; `finish` refuses those that no getter read.
 
     A getter returns None when an optional field is absent and has no default. JSON null counts as a wrong type.
     Every method raises `RefusedError`.
@@ -83,7 +83,7 @@ class Fields:
         return self._values.get(key)
 
     def text(self, key: str, *, least: int = 0, most: int | None = None) -> str | None:
-        """A string of so many characters."""
+        """A string of `least` to `most` characters."""
         value = self.raw(key)
         if key not in self._values:
             return None
@@ -94,7 +94,7 @@ class Fields:
         return value
 
     def integer(self, key: str, least: int, most: int | None = None, *, default: int | None = None) -> int | None:
-        """A JSON integer (not 5.0, not true) in a range."""
+        """A JSON integer (not 5.0, not true) from `least` to `most`."""
         value = self.raw(key)
         if key not in self._values:
             return default
@@ -105,7 +105,7 @@ class Fields:
         return value
 
     def number(self, key: str, least: float, most: float) -> float | None:
-        """A JSON number in a range."""
+        """A JSON number from `least` to `most`."""
         value = self.raw(key)
         if key not in self._values:
             return None
@@ -130,7 +130,7 @@ class Fields:
         return value
 
     def items(self, key: str, least: int, most: int) -> list[Any] | None:
-        """An array of so many items."""
+        """An array of `least` to `most` items."""
         value = self.raw(key)
         if key not in self._values:
             return None
@@ -147,7 +147,7 @@ class Fields:
         return Fields(value, self.name(key)) if key in self._values else None
 
     def finish(self) -> None:
-        """Refuses fields that no getter has asked for."""
+        """Refuses fields that no getter has read."""
         for key in self._values:
             if key not in self._seen:
                 raise RefusedError(self.name(key), "is not a parameter of this call", "unknown")

@@ -1,7 +1,7 @@
-"""Prompt tables, read one row at a time from wherever they are. May import: core, providers, transport.
+"""Prompt tables in files, databases and memory, read one row at a time. May import: core, providers, transport.
 
-Rows are in table order. The line of a row is the line of a CSV or JSON Lines file, and elsewhere the number of the
-record, from 1. What a cell may hold, and what it then means, is the same for every source: see `cells`.
+Rows are in table order. The line of a row is its line in a CSV or JSON Lines file; for other sources, the number of
+the record, from 1. Cells mean the same in every source: see `cells`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["AssetTable", "CallableTable", "FileTable", "PromptTable", "SqlTable"
 
 @runtime_checkable
 class PromptTable(Protocol):
-    """Where rows come from. Reading twice gives the same rows if nobody changed them."""
+    """A source of rows. Reading it again gives the same rows, unless they were changed in between."""
 
     def read(self) -> Iterator[RawRow]:
         """The rows in table order, lazily. Raises InvalidTable if the table as a whole cannot be read."""
@@ -34,10 +34,10 @@ class PromptTable(Protocol):
 
 
 def open_table(source: Any, *, rules: DownloadRules | None = None, s3: Callable[[], Any] | None = None) -> PromptTable:
-    """The table that somebody means by a path or URL, a table, a function without arguments, or rows in memory.
+    """The table for a path or URL, a function without arguments, or rows in memory. A table is returned as it is.
 
-    `rules` and `s3` are those of `FileTable`. Reads nothing. Raises InvalidTable for what gives its rows only once: a
-    pipeline reads its table again and again.
+    `rules` and `s3` are those of `FileTable`. Reads nothing. Raises InvalidTable for an iterator: it gives its rows
+    only once, and a pipeline reads its table more than once.
     """
     if isinstance(source, str | Path):
         return FileTable(source, rules=rules, s3=s3)

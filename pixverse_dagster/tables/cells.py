@@ -1,7 +1,7 @@
-"""Cells of typed sources as the JSON values that they mean, so that one table is one set of requests in every format.
+"""Converts cells of typed sources to JSON values, so that a table gives the same requests in every format.
 
-Missing values of any kind are empty cells. A whole number is an int, also where a neighbour's missing value had made
-the column floats. Dates and times are ISO text. What JSON has no word for is a complaint of its row.
+Missing values of any kind become None. A whole number becomes an int, even if missing values in its column have made it
+a float. Dates and times become ISO text. A value that JSON cannot express becomes a complaint about its row.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pixverse_dagster.core.errors import InvalidRow, InvalidTable
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import RawRow
 
-_SAID_MAX = 400
+_MAX_ERROR_CHARACTERS = 400
 _PANDAS_MISSING = {"NAType", "NaTType"}
 _EXACT = 2**53
-"""Below this, a float that is whole is exactly that whole number."""
+"""Below this, every whole number is exact as a float."""
 _MAX_INT_BITS = 1024
-"""Python refuses to print much larger numbers, and no parameter has them."""
+"""Python refuses to print much larger numbers, and no parameter needs them."""
 
 
 def raw_row(line: int, cells: Mapping[Any, Any]) -> RawRow:
-    """A row out of cells of any type, or with the complaint that makes it a problem."""
+    """A row from cells of any type. If a cell or column cannot be used, the row has a complaint."""
     row: dict[str, Any] = {}
     complaints: list[str] = []
     for name, value in cells.items():
@@ -44,12 +44,12 @@ def raw_row(line: int, cells: Mapping[Any, Any]) -> RawRow:
 
 
 def plain(value: Any) -> Any:
-    """A cell as the JSON value it means; None if it is empty. Raises InvalidRow with what JSON has no word for."""
+    """A cell as a JSON value; None if it is missing. Raises InvalidRow for a value that JSON cannot express."""
     if type(value).__module__ == "numpy":
         value = _from_numpy(value)
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        # A struct of a columnar format has every field that any row has; those that this row lacks are null.
+        # In columnar formats, a struct has the fields of all rows; those that this row lacks are null.
         return {str(key): item for key, found in items if (item := plain(found)) is not None}
     if isinstance(value, list | tuple):
         return [plain(item) for item in cast("Sequence[Any]", value)]
@@ -79,7 +79,7 @@ def _from_numpy(value: Any) -> Any:
         return list(value)
     if value.dtype.kind not in "mM":
         return value.item()
-    # As Python's own times these would lose their nanoseconds, or their meaning.
+    # Times stay text: `item` would turn those in nanoseconds into plain integers.
     return None if (text := str(value)) == "NaT" else text
 
 
@@ -88,16 +88,16 @@ def _number(value: float | Decimal) -> int | float | str | None:
         if value.bit_length() > _MAX_INT_BITS:
             raise InvalidRow(f"a number of {value.bit_length()} bits")
         return int(value)
-    if value != value:  # noqa: PLR0124 - what is not equal to itself is not a number: missing
+    if value != value:  # noqa: PLR0124 - only NaN is not equal to itself; it means missing
         return None
     if abs(value) < _EXACT and value == int(value):
         return int(value)
-    # The text of a decimal that no float is equal to: what a CSV of the same table would say.
+    # A decimal that is not exactly a float stays text, as in a CSV of the same table.
     return float(value) if isinstance(value, float) or Decimal(repr(float(value))) == value else str(value)
 
 
 def unique_columns(table: str, names: Iterable[Any]) -> list[str]:
-    """The column names without spaces around them. Raises InvalidTable if one is there twice."""
+    """The column names without surrounding spaces. Raises InvalidTable if there is a duplicate."""
     columns = [str(name).strip() for name in names]
     if (twice := find_twice(name for name in columns if name)) is not None:
         raise InvalidTable(f"{table}: column {twice[:100]!r} is there twice: rename or remove one. Nothing was sent")
@@ -105,11 +105,11 @@ def unique_columns(table: str, names: Iterable[Any]) -> list[str]:
 
 
 def find_twice(names: Iterable[str]) -> str | None:
-    """The first name that is there more than once."""
+    """The first name that occurs more than once, or None."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
-def said(error: object) -> str:
-    """What a library's error says: on one line, not too long, without query strings and keys."""
+def error_text(error: object) -> str:
+    """The message of a library's error on one line, cut, without query strings and keys."""
     text = " ".join(redact_text(str(error)).split())
-    return text if len(text) <= _SAID_MAX else text[:_SAID_MAX] + "…"
+    return text if len(text) <= _MAX_ERROR_CHARACTERS else text[:_MAX_ERROR_CHARACTERS] + "…"

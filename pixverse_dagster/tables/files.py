@@ -17,12 +17,12 @@ from urllib.request import url2pathname
 from pixverse_dagster.core.errors import InvalidTable, ReadFailed
 from pixverse_dagster.core.redaction import redact_url
 from pixverse_dagster.core.row import RawRow
-from pixverse_dagster.tables.cells import said
+from pixverse_dagster.tables.cells import error_text
 from pixverse_dagster.tables.formats import FORMATS, READ_AHEAD_BYTES, format_names, read_parquet
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 
 MAX_COPY_BYTES = 512 * 1024**2
-"""Of a table that is copied to this machine to be read."""
+"""Largest table that is copied to a temporary file in order to be read."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
@@ -32,10 +32,10 @@ class FileTable:
     """A prompt table in a file: a path, or a `file://`, `http(s)://` or `s3://` URL.
 
     `.csv` is read as CSV with a header line, `.jsonl` and `.ndjson` as JSON Lines, `.parquet` as Parquet. With
-    `first_rows`, the rest of the table is left unread.
+    `first_rows`, only so many rows are read.
 
-    `rules` limit what is fetched by http(s); `s3` makes a boto3 S3 client, which is closed after use: by default one
-    that finds its region, endpoint and credentials in the environment.
+    `rules` limit what is fetched by http(s). `s3` makes a boto3 S3 client, which is closed after use; the default one
+    finds its region, endpoint and credentials in the environment.
     """
 
     def __init__(
@@ -56,23 +56,24 @@ class FileTable:
 
     @property
     def folder(self) -> str:
-        """Where the images are that its rows name relatively: beside it. For a table in S3, the working directory."""
+        """Where relative image names start: the table's folder or URL; for a table in S3, the working directory."""
         if self._scheme in {"http", "https"}:
             return redact_url(_QUERY.sub("", self._source).rpartition("/")[0] + "/")
         return str(self.path.parent) if self._scheme in {"", "file"} else "."
 
     def describe(self) -> str:
-        """The file's path, or its URL without user, password and query string."""
+        """The path of the file, or its URL without user, password and query string."""
         return redact_url(self._source) if self._scheme not in {"", "file"} else str(self.path)
 
     @property
     def can_be_watched(self) -> bool:
-        """Whether a change of the file can be seen without reading it."""
+        """Whether a change of the file can be detected without reading it."""
         return self._scheme in {"", "file", "s3"}
 
     def fingerprint(self) -> str | None:
-        """What changes when the file does: time and size, or S3's ETag. None where there is no file."""
+        """A text that changes when the file does: its time and size, or S3's ETag. None if there is no file."""
         if self._scheme == "s3":
+            # Imported here: 1 s, which other tables need not pay.
             from botocore.exceptions import ClientError  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
             try:
@@ -87,12 +88,12 @@ class FileTable:
         return f"{found.st_mtime_ns}-{found.st_size}"
 
     def _object(self) -> dict[str, str]:
-        """Which object an `s3://` address means."""
+        """The bucket and key of an `s3://` URL."""
         bucket, _, key = self._source[len("s3://") :].partition("/")
         return {"Bucket": bucket, "Key": key}
 
     def read(self) -> Iterator[RawRow]:
-        """The rows in file order. Raises InvalidTable if the file cannot be read or is of another kind."""
+        """The rows in file order. Raises InvalidTable if the file cannot be read or its format is unknown."""
         web = self._scheme in {"http", "https"}
         suffix = PurePosixPath(_QUERY.sub("", self._source) if web else self._source).suffix
         reader = FORMATS.get(suffix.lower())
@@ -128,7 +129,7 @@ class FileTable:
         except FileNotFoundError:
             raise InvalidTable(f"{self.path}: there is no such file. Nothing was sent") from None
         except (OSError, ValueError) as error:
-            raise InvalidTable(f"{self.path}: cannot be read ({said(error)}). Nothing was sent") from None
+            raise InvalidTable(f"{self.path}: cannot be read ({error_text(error)}). Nothing was sent") from None
 
     @contextmanager
     def _fetch(self) -> Generator[BinaryIO]:
@@ -142,7 +143,7 @@ class FileTable:
 
     @contextmanager
     def _open_s3(self, *, seekable: bool) -> Generator[BinaryIO]:
-        # 1 s that other tables need not pay.
+        # Imported here: 1 s, which other tables need not pay.
         from botocore.exceptions import (  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
             BotoCoreError,
             ClientError,
@@ -163,7 +164,7 @@ class FileTable:
                         yield copy
         except (BotoCoreError, ClientError, ValueError) as error:
             raise InvalidTable(
-                f"{self.describe()}: cannot be read from S3 ({said(error)}): check its name and the "
+                f"{self.describe()}: cannot be read from S3 ({error_text(error)}): check its name and the "
                 "credentials. Nothing was sent"
             ) from None
 
@@ -173,7 +174,8 @@ def _scratch() -> Any:
 
 
 def _environment_client() -> Any:
-    import boto3  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs] - as above
+    # Imported here: 1 s, which other tables need not pay.
+    import boto3  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
-    # The default session is not made for threads.
+    # A session of its own, because boto3's default session is not thread-safe.
     return cast("Any", boto3).session.Session().client("s3")

@@ -1,4 +1,4 @@
-"""The rows in a stream of bytes: CSV, JSON Lines and Parquet, and Arrow batches, a few at a time."""
+"""Readers of CSV, JSON Lines, Parquet and Arrow: they give rows, a few in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, BinaryIO, cast
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.row import RawRow
-from pixverse_dagster.tables.cells import find_twice, raw_row, said, unique_columns
+from pixverse_dagster.tables.cells import error_text, find_twice, raw_row, unique_columns
 
 Reader = Callable[[str, BinaryIO], Iterator[RawRow]]
+"""Takes the name of a table, for messages, and its bytes."""
 
-# In characters: more than any row needs, and what bounds the memory that a row can take. Inline images are in JSON
-# Lines only: the csv module takes no cell above 131,072 characters.
+# The longest lines, in characters: more than any row needs, so that no row can take up all memory. Only JSON Lines can
+# have inline images: the csv module takes no cell above 131,072 characters.
 _MAX_CSV_LINE = 8 * 1024**2
 _MAX_JSON_LINE = 64 * 1024**2
 _MAX_JSON_VALUES = 100_000
@@ -26,7 +27,7 @@ READ_AHEAD_BYTES = 256 * 1024
 
 
 def read_csv(name: str, stream: BinaryIO) -> Iterator[RawRow]:
-    """CSV with a header line."""
+    """CSV with a header line. Raises InvalidTable if it is not CSV, has no column names, or is not UTF-8."""
     reader = csv.reader(_csv_lines(name, stream), strict=True)
     try:
         header = unique_columns(name, next(reader, list[str]()))
@@ -43,7 +44,7 @@ def read_csv(name: str, stream: BinaryIO) -> Iterator[RawRow]:
 
 
 def read_json_lines(name: str, stream: BinaryIO) -> Iterator[RawRow]:
-    """One JSON object per line."""
+    """One JSON object per line. A line that is not one becomes a row with a complaint."""
     for number, line in enumerate(_lines(name, stream, _MAX_JSON_LINE), start=1):
         if line is None:
             yield RawRow(number, {}, f"is longer than {_MAX_JSON_LINE} characters")
@@ -65,17 +66,17 @@ def read_json_lines(name: str, stream: BinaryIO) -> Iterator[RawRow]:
 
 
 def read_parquet(name: str, stream: BinaryIO) -> Iterator[RawRow]:
-    """Parquet, decoded some rows at a time; the stream must be seekable."""
+    """Parquet, decoded some rows at a time. The stream must be seekable. Raises InvalidTable if it is not Parquet."""
     arrow = import_arrow(name)
     try:
-        # Pages are read as they are needed: buffered beforehand, a file of one row group would be in memory whole.
+        # Not pre-buffered: otherwise a file of one row group would be in memory as a whole.
         reading = {"pre_buffer": False, "buffer_size": READ_AHEAD_BYTES}
         file = import_module("pyarrow.parquet").ParquetFile(stream, **reading)
-        # Group by group: a batch over several groups would read beyond the first rows that are asked for.
+        # One row group at a time: a batch over several groups would read beyond the first rows that are wanted.
         groups = (file.iter_batches(_BATCH_ROWS, row_groups=[group]) for group in range(file.num_row_groups))
         yield from arrow_rows(name, file.schema_arrow.names, chain.from_iterable(groups))
     except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InvalidTable(f"{name}: not readable as Parquet ({said(error)}). Nothing was sent") from None
+        raise InvalidTable(f"{name}: not readable as Parquet ({error_text(error)}). Nothing was sent") from None
 
 
 FORMATS: Mapping[str, Reader] = {
@@ -84,17 +85,17 @@ FORMATS: Mapping[str, Reader] = {
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
 }
-"""How a file is read, by the end of its name. Messages, the component's schema and the documents derive from it."""
+"""The reader for each file name ending. Messages, the component's schema and the documents derive from it."""
 
 
 def format_names() -> str:
-    """The endings of table files, for a person: `.csv, .jsonl … or .parquet`."""
+    """The file name endings as text: `.csv, .jsonl … or .parquet`."""
     *known, last = FORMATS
     return f"{', '.join(known)} or {last}"
 
 
 def arrow_rows(name: str, columns: Iterable[str], batches: Iterable[Any]) -> Iterator[RawRow]:
-    """The rows of Arrow record batches, few at a time however large the batches are."""
+    """The rows of Arrow record batches. However large a batch is, few of its rows are converted at a time."""
     unique_columns(name, columns)
     slices = (batch.slice(at, _BATCH_ROWS) for batch in batches for at in range(0, batch.num_rows, _BATCH_ROWS))
     rows = (row for part in slices for row in part.to_pylist())
@@ -120,7 +121,7 @@ def _csv_lines(name: str, stream: BinaryIO) -> Iterator[str]:
 
 
 def _lines(name: str, stream: BinaryIO, limit: int) -> Iterator[str | None]:
-    """The lines of a text; None for one of more than `limit` characters, which is never held whole."""
+    """The lines of a text. A line of more than `limit` characters is given as None, and never held in memory whole."""
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
         for number in count(1):
             try:
@@ -138,6 +139,7 @@ def _lines(name: str, stream: BinaryIO, limit: int) -> Iterator[str | None]:
 
 
 def _ragged(header: list[str], cells: list[str]) -> str:
+    """The complaint about a row that has more or fewer cells than the header; empty if it has not."""
     if len(cells) == len(header) and not any(
         cell.strip() for name, cell in zip(header, cells, strict=True) if not name
     ):
@@ -146,7 +148,7 @@ def _ragged(header: list[str], cells: list[str]) -> str:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object as it was meant: a key that is there twice would silently lose a value."""
+    """A JSON object. Raises ValueError for a duplicate key, of which `json` would silently drop one value."""
     if (twice := find_twice(name.strip() for name, _ in pairs)) is not None:
         raise ValueError(f"key {twice[:100]!r} is there twice")
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""Rows of a prompt table become requests, or problems that say what to change. Pure: nothing is read, sent or spent."""
+"""Turns rows of a prompt table into requests, or into problems that say what to change. Pure."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from pixverse_dagster.providers import MODELS
 
 RESERVED = ("id", "model", "take")
 _MAX_COMPLAINTS = 20
+"""Most complaints of one kind about one row, and most lines that are listed for one id."""
 _MAX_QUOTED = 40
-"""Of one kind about one row, and lines that are named for one id."""
+"""Longest value that a message quotes, in characters."""
 _MAX_NAME = 80
-"""What is compared with known names: a cell may be as long as the table."""
+"""How many characters of a cell are compared with known names: a cell may be as long as the table."""
 
 
 @dataclass(frozen=True)
 class TableRules:
-    """How a pipeline reads its table: values for empty cells, and the columns that describe but do not generate."""
+    """How a pipeline reads its table: values for empty cells, and columns that are kept as labels only."""
 
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     labels: Sequence[str] = ()
 
     def check(self) -> None:
-        """Raise InvalidTable if a default or a label is not what it says it is."""
+        """Raise InvalidTable if a default is not a parameter, or if a label is one."""
         for name in self.defaults:
             if name not in {"model", "take"} and name not in parameter_names():
                 raise InvalidTable(f"default {name!r} is not a parameter of any model{_suggestion(name, None)}")
@@ -52,7 +53,7 @@ class TableRules:
 
 @dataclass(frozen=True)
 class Draft:
-    """A row whose request is valid but whose images have not been looked at."""
+    """A row whose request is valid, but whose images have not been checked yet."""
 
     raw: RawRow
     id: str
@@ -65,7 +66,7 @@ class Draft:
         return Problem(self.raw.line, self.id, column, message)
 
     def complete(self, images: Mapping[str, InputImage]) -> Row:
-        """The row with its images' contents and its digest."""
+        """The row with its checked images, by reference, and its digest."""
         row = Row(self.id, self.raw.line, self.take, self.labels, self.request, images, digest="")
         return retake(row, self.take)
 
@@ -77,7 +78,7 @@ def parameter_names() -> frozenset[str]:
 
 
 def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
-    """A row's request under a table's rules, or the reasons why it has none."""
+    """The draft of a row under a table's rules, or the problems that it has."""
     try:
         return _parse_row(raw, rules)
     except RecursionError:
@@ -106,8 +107,8 @@ def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
         complain("model", _model_complaint(name))
         return problems
     parameters = {n: v for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
-    strange = [column for column in parameters if column not in model.model_fields]
-    problems += [Problem(raw.line, row_id, *bad) for bad in _strange_complaints(strange, model)]
+    unknown = [column for column in parameters if column not in model.model_fields]
+    problems += [Problem(raw.line, row_id, *bad) for bad in _unknown_column_complaints(unknown, model)]
     parameters = {name: value for name, value in parameters.items() if name in model.model_fields}
     applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters)
     defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
@@ -123,7 +124,7 @@ def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
 
 
 def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:
-    """One problem for every row whose id another row has too: which of them is meant cannot be guessed."""
+    """A problem for every row that shares its id with another row: which of them is meant cannot be known."""
     lines: dict[str, list[int]] = {}
     for draft in drafts:
         lines.setdefault(draft.id, []).append(draft.raw.line)
@@ -193,7 +194,7 @@ def _model_complaint(name: str) -> str:
     )
 
 
-def _strange_complaints(columns: list[str], model: type[Request]) -> list[tuple[str, str]]:
+def _unknown_column_complaints(columns: list[str], model: type[Request]) -> list[tuple[str, str]]:
     more = len(columns) - _MAX_COMPLAINTS
     found = [(column, _column_complaint(column, model)) for column in columns[:_MAX_COMPLAINTS]]
     return [*found, ("", f"has {more} more cells that are not parameters of {model.MODEL}")] if more > 0 else found
@@ -210,8 +211,8 @@ def _column_complaint(column: str, model: type[Request]) -> str:
 def _suggestion(column: str, model: type[Request] | None) -> str:
     models = [model] if model else list(MODELS.values())
     column = column[:_MAX_NAME]
-    wire = {wire.lower(): name for m in models for wire, name in m.provider_names().items()}
-    if (ours := wire.get(column.lower())) and ours != column:
+    by_provider_name = {theirs.lower(): ours for m in models for theirs, ours in m.provider_names().items()}
+    if (ours := by_provider_name.get(column.lower())) and ours != column:
         return f"; here it is called {ours!r}"
     names = [*RESERVED, *(name for m in models for name in m.model_fields)]
     near = get_close_matches(column.lower(), names, n=1, cutoff=0.6)
@@ -219,7 +220,7 @@ def _suggestion(column: str, model: type[Request] | None) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A short value that is not what it should be, for its message; a URL may be a permission and is not repeated."""
+    """The end of a message, which quotes a wrong value. Empty for long ones and for URLs, which may be credentials."""
     if not isinstance(value, str | int | float) or len(words := repr(value)) > _MAX_QUOTED or "://" in words:
         return ""
     return f", not {words}"

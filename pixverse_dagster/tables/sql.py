@@ -1,4 +1,4 @@
-"""Prompt tables that a database answers a query with. SQLAlchemy is loaded when one is used."""
+"""Prompt tables from a database query. SQLAlchemy is imported only when one is used."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import RawRow
-from pixverse_dagster.tables.cells import raw_row, said, unique_columns
+from pixverse_dagster.tables.cells import error_text, raw_row, unique_columns
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _BATCH_ROWS = 500
 _QUERY_SHOWN = 60
-# The query stands as it was written: its colons and percent signs are no parameters.
+# The query is sent as it was written: colons and percent signs in it are not parameters.
 _READING: dict[str, Any] = {"yield_per": _BATCH_ROWS, "no_parameters": True, "postgresql_readonly": True}
 
 
@@ -25,7 +25,7 @@ class SqlTable:
     """The rows of a query, in its order, streamed from any database that SQLAlchemy reaches.
 
     The query runs in a transaction that is always rolled back, and is read-only on PostgreSQL and SQLite.
-    `postgresql://` is taken to mean psycopg2. Give the query an ORDER BY if a row's line shall mean something.
+    `postgresql://` is taken to mean psycopg2. Without an ORDER BY, the line of a row may differ between two readings.
     """
 
     def __init__(self, url: str, query: str) -> None:
@@ -36,7 +36,7 @@ class SqlTable:
         return f"SqlTable({self.describe()})"
 
     def describe(self) -> str:
-        """The database without user, password and options, and how the query begins."""
+        """The database without user, password and options, and the beginning of the query."""
         words = redact_text(" ".join(self._query.split()))
         words = words if len(words) <= _QUERY_SHOWN else words[:_QUERY_SHOWN] + "…"
         try:
@@ -58,7 +58,7 @@ class SqlTable:
 
 def _parse(url: str) -> sa.URL:
     from sqlalchemy import make_url  # noqa: PLC0415 - half a second that tables in files need not pay
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - as above
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - for the same reason
 
     try:
         parsed = make_url(url)
@@ -76,12 +76,12 @@ def _public(url: sa.URL) -> str:
 
 @contextmanager
 def _connected(name: str, url: sa.URL) -> Generator[sa.Connection]:
-    from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 - as above
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - as above
+    from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 - half a second that tables in files need not pay
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - for the same reason
 
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
-        # SQLite would make an empty one.
+        # SQLite would create an empty database.
         raise InvalidTable(f"{name}: there is no such file. Nothing was sent")
     try:
         engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
@@ -90,8 +90,8 @@ def _connected(name: str, url: sa.URL) -> Generator[sa.Connection]:
                 connection.exec_driver_sql("PRAGMA query_only=ON")
             yield connection
     except (SQLAlchemyError, ImportError) as error:
-        # The driver's own words: SQLAlchemy's would add the whole query.
-        text = said(getattr(error, "orig", None) or error)
+        # The driver's own message: that of SQLAlchemy contains the whole query.
+        text = error_text(getattr(error, "orig", None) or error)
         text = text.replace(url.password, "…") if url.password else text
         raise InvalidTable(
             f"{name}: cannot be read ({type(error).__name__}: {text}): check the query, the database and that its "

@@ -1,4 +1,4 @@
-"""Prompt tables in memory: what an upstream asset or a function gives. No data frame library is loaded for them."""
+"""Prompt tables in memory, from an upstream asset or a function. No data frame library is imported for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from pixverse_dagster.core.errors import InvalidTable, PixverseError
 from pixverse_dagster.core.row import RawRow
-from pixverse_dagster.tables.cells import raw_row, said, unique_columns
+from pixverse_dagster.tables.cells import error_text, raw_row, unique_columns
 from pixverse_dagster.tables.formats import arrow_rows, import_arrow
 
 
 class ValueTable:
-    """Rows in memory: an iterable of mappings, a pandas or polars frame, or anything that speaks Arrow.
+    """Rows in memory: an iterable of mappings, a pandas or polars frame, or anything with Arrow's C stream interface.
 
-    What gives its rows only once (a generator, an Arrow reader) is never copied: it can be read once.
+    A value that gives its rows only once (a generator, an Arrow reader) is not copied, so it can be read only once.
     """
 
     def __init__(self, value: Any, name: str = "") -> None:
@@ -24,11 +24,11 @@ class ValueTable:
         self._spent = False
 
     def describe(self) -> str:
-        """The name that was given, or the type of the value."""
+        """The given name, or else the type of the value."""
         return self._name
 
     def read(self) -> Iterator[RawRow]:
-        """The rows in order. Raises InvalidTable for a value of another kind, and for a second reading of a stream."""
+        """The rows in order. Raises InvalidTable for any other value, and for an iterator that is read again."""
         if self._spent:
             raise InvalidTable(
                 f"{self._name}: gives its rows only once and was read before: give a list, a frame or a function that "
@@ -55,13 +55,16 @@ class CallableTable:
 
 
 def _guarded(name: str, make: Callable[[], Any]) -> Iterator[RawRow]:
+    """The rows of the value that `make` returns. Any error on the way becomes an InvalidTable."""
     try:
         yield from _rows(name, make())
     except PixverseError:
         raise
     except Exception as error:
-        # The cause goes along: it is the traceback of somebody's own function.
-        raise InvalidTable(f"{name}: failed with {type(error).__name__}: {said(error)}. Nothing was sent") from error
+        # Chained: it may be an error in the user's own function, who then needs the traceback.
+        raise InvalidTable(
+            f"{name}: failed with {type(error).__name__}: {error_text(error)}. Nothing was sent"
+        ) from error
 
 
 def _rows(name: str, value: Any) -> Iterator[RawRow]:
@@ -84,7 +87,7 @@ def _rows(name: str, value: Any) -> Iterator[RawRow]:
 
 
 def _is(value: Any, library: str, name: str) -> bool:
-    """Whether the value is an instance of a library's class; only a loaded library has instances."""
+    """Whether the value is an instance of a library's class. If the library is not imported, it cannot be."""
     kind = getattr(sys.modules.get(library), name, None)
     return kind is not None and isinstance(value, kind)
 
@@ -104,7 +107,7 @@ def _mapping_rows(rows: Iterable[Any]) -> Iterator[RawRow]:
 
 
 class AssetTable:
-    """A prompt table that is the value of an asset: only a run that is handed the value can read it."""
+    """A prompt table that is the value of an asset. Only a run that receives the value can read it."""
 
     def __init__(self, asset: str) -> None:
         self.asset = asset

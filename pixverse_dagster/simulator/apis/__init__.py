@@ -1,4 +1,4 @@
-"""The providers' APIs: one file each, and one line in APIS."""
+"""The simulated APIs. Each is one file and one entry in APIS."""
 
 from pixverse_dagster.simulator.apis.highway import Highway
 from pixverse_dagster.simulator.apis.pixwith import Pixwith

@@ -27,7 +27,7 @@ _V45_PRICE: Final = {"360p": 0.45, "540p": 0.45, "720p": 0.60, "1080p": 1.20}
 _V6_PRICE: Final = {"360p": (0.033, 0.044), "540p": (0.044, 0.058), "720p": (0.059, 0.077), "1080p": (0.115, 0.150)}
 _C1_PRICE: Final = {"360p": (0.030, 0.040), "540p": (0.040, 0.050), "720p": (0.050, 0.065), "1080p": (0.095, 0.120)}
 _ASPECTS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9")
-_UNREAD_ASPECT: Final = (16, 9)  # of an image elsewhere, which is not fetched
+_UNREAD_ASPECT: Final = (16, 9)  # assumed for an image on another server, which is not fetched
 _REF_NAME: Final = re.compile(r"[A-Za-z0-9_ ]{1,30}")
 _MARKER: Final = re.compile(r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])")
 _REASONS: Final = {
@@ -54,7 +54,7 @@ def _key_problem(request: Request) -> Response | None:
 
 @dataclass(frozen=True)
 class _Product:
-    """What one submit call makes of its body."""
+    """What a valid body orders: the shape of the clip, and its price."""
 
     shape: Shape
     price_usd: float
@@ -136,7 +136,7 @@ _CALLS: Final[dict[str, tuple[str, Callable[[Fields, images.Samples], _Product]]
 
 
 class Highway:
-    """The endpoints; each answers with the name of the call and the response."""
+    """The endpoints. Each gives the name of the call and the response."""
 
     NAME: Final = PROVIDER
 
@@ -145,7 +145,7 @@ class Highway:
         self._samples = samples
 
     def routes(self) -> list[ApiRoute]:
-        """What the provider answers, and with which method."""
+        """The paths, with their methods and endpoints."""
         return [
             ("/highway/v3/async/task-result", "GET", self.result),
             ("/highway/v3/async/{call}", "POST", self.submit),
@@ -197,7 +197,7 @@ class Highway:
         output = task.outputs[0]
         state: dict[str, Any] = {
             "task_id": task.order.task_id,
-            "status": "TASK_STATUS_QUEUED" if task.progress < 20 else "TASK_STATUS_PROCESSING",  # noqa: PLR2004
+            "status": "TASK_STATUS_QUEUED" if task.progress < 20 else "TASK_STATUS_PROCESSING",  # noqa: PLR2004 - %
             "task_type": task.order.model.removeprefix("highway/").upper().replace("-", "_").replace(".", "_"),
             "reason": "",
             "eta": 0,

@@ -1,4 +1,4 @@
-"""Pixwith: create, get, get_credits. Refusals are HTTP 200 with code 0, a bad key is code 2.
+"""Pixwith: create, get, get_credits. A refusal is HTTP 200 with code 0, for a bad key with code 2.
 
 Prices are the simulator's own figures: .45/.45/.60/1.20 USD for 5 s by resolution, twice that for 8 s, times the number
 of outputs; one credit is one cent.
@@ -77,7 +77,7 @@ def _order(body: Any, samples: images.Samples) -> Order:
 
 
 class Pixwith:
-    """The endpoints; each answers with the name of the call and the response."""
+    """The endpoints. Each gives the name of the call and the response."""
 
     NAME: Final = PROVIDER
 
@@ -86,7 +86,7 @@ class Pixwith:
         self._samples = samples
 
     def routes(self) -> list[ApiRoute]:
-        """What the provider answers, and with which method."""
+        """The paths, with their methods and endpoints."""
         return [
             ("/pixwith/api/task/create", "POST", self.submit),
             ("/pixwith/api/task/get", "POST", self.result),
@@ -103,7 +103,7 @@ class Pixwith:
         return "credits", await self._guarded(request, self._credit)
 
     async def _guarded(self, request: Request, answer: Callable[[Request, Any], Response]) -> Response:
-        """The answer, unless the key is wrong or the body breaks a rule."""
+        """The answer, or a refusal if the key is wrong or the body breaks a rule."""
         if request.headers.get("api-key") != "simulator":
             return _error("Invalid API KEY", code=2)
         try:
@@ -143,7 +143,7 @@ class Pixwith:
             urls = [self._state.signed_url(base, task, number) for number in good]
         return {"task_id": task.order.task_id, "status": status, "result_urls": urls}
 
-    def _credit(self, request: Request, body: Any) -> Response:  # noqa: ARG002 - of the endpoints' form
+    def _credit(self, request: Request, body: Any) -> Response:  # noqa: ARG002 - called as the others are
         Fields(body).finish()
         used = sum(task.charged_usd for task in self._state.tasks.values() if task.order.provider == PROVIDER)
         return _ok({"credits": _CREDITS_AT_START - round(used * 100)})

@@ -1,7 +1,7 @@
 """Runware: one endpoint, a JSON array of tasks in, `data` and `errors` out.
 
-Prices are the simulator's own figures, from the one public price: .299 USD for 1080p and 5 s, other sizes by PixVerse's
-45:45:60:120, twice that for 8 s or fast, per result. Failed results stay charged.
+Prices are the simulator's own figures, derived from the only published one: .299 USD for 5 s of 1080p. Other sizes
+follow PixVerse's credits, 45:45:60:120; 8 s or fast mode costs twice as much. Every result is charged, failed ones too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _refusal(refused: RefusedError, task: Row | None) -> Row:
 
 
 def _answer(data: list[Row], errors: list[Row]) -> Response:
-    """HTTP 400 if there is nothing but errors about the request, else 200 with both lists."""
+    """HTTP 400 if there are only errors, else 200 with both lists."""
     body: Row = {"data": data, "errors": errors} if errors else {"data": data}
     return JSONResponse(body, status_code=400 if errors and not data else 200)
 
@@ -79,7 +79,7 @@ async def _read_tasks(request: Request) -> list[Row]:
     """The array in the body.
 
     Raises:
-        RefusedError: no JSON, no array, an empty one, or an item that is no object.
+        RefusedError: not JSON, not an array, an empty array, or an item that is not an object.
     """
     body = await validation.read_json(request)
     if not isinstance(body, list) or not body or not all(isinstance(item, dict) for item in cast("list[Any]", body)):
@@ -102,7 +102,7 @@ def _split(tasks: list[Row], kind: str) -> tuple[list[Row], list[Row]]:
 
 
 class Runware:
-    """The endpoint; it answers with the name of the call (submit, poll or other) and the response."""
+    """The endpoint. It gives the name of the call (submit, poll or other) and the response."""
 
     NAME: Final = PROVIDER
 
@@ -111,7 +111,7 @@ class Runware:
         self._samples = samples
 
     def routes(self) -> list[ApiRoute]:
-        """What the provider answers, and with which method."""
+        """The paths, with their methods and endpoints."""
         return [
             ("/runware/v1", "POST", self.post),
             ("/runware", "POST", self.post),
@@ -132,7 +132,7 @@ class Runware:
         return call, _answer(*self._utilities(tasks))
 
     def _submit(self, request: Request, tasks: list[Row]) -> Response:
-        """Takes the valid `videoInference` tasks; each invalid one has an error of its own and costs nothing."""
+        """Accepts the valid `videoInference` tasks. Each invalid one gets its own error and costs nothing."""
         inferences, others = _split(tasks, "videoInference")
         data, errors = self._utilities(others)
         orders: list[Order] = []
@@ -168,7 +168,7 @@ class Runware:
         return row
 
     def _poll(self, request: Request, tasks: list[Row]) -> Response:
-        """Rows and errors of all the tasks asked for, merged."""
+        """The rows and errors of all the requested tasks, in one answer."""
         polls, others = _split(tasks, "getResponse")
         data, refused = self._utilities(others)
         known: list[Task] = []
@@ -192,7 +192,7 @@ class Runware:
         return JSONResponse({"data": data, "errors": errors} if errors else {"data": data})
 
     def _task_rows(self, task: Task, base: str) -> tuple[list[Row], list[Row]]:
-        """Every finished result so far, and one row if some are still on their way."""
+        """Every finished result so far, and one row if others are still processing."""
         order = task.order
         head: Row = {"taskType": "videoInference", "taskUUID": order.client_reference}
         if self._state.faults.strikes("poll.unknown_status"):

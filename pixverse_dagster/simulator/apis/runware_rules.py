@@ -1,4 +1,4 @@
-"""What Runware takes as a `videoInference` task for `pixverse:1@3`: every documented value, limit and combination."""
+"""Runware's rules for a `videoInference` task of `pixverse:1@3`: every documented value, limit and combination."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pixverse_dagster.simulator.validation import Fields, RefusedError
 _PRICE: Final = {"360p": 0.1121, "540p": 0.1121, "720p": 0.1495, "1080p": 0.299}
 _ASPECTS: Final = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
 SIZES: Final = {size_for(name, aspect): name for name in validation.RESOLUTIONS for aspect in _ASPECTS}
-_UNREAD_ASPECT: Final = (16, 9)  # of an image elsewhere, which is not fetched
+_UNREAD_ASPECT: Final = (16, 9)  # assumed for an image on another server, which is not fetched
 _POSITIONS: Final = {"first": "first", "last": "last", 0: "first", -1: "last"}
 _CAMERA: Final = (
     *("horizontal_left", "horizontal_right", "vertical_up", "vertical_down", "zoom_in", "zoom_out", "auto_camera"),
@@ -31,7 +31,7 @@ def read_order(task: dict[str, Any], samples: images.Samples) -> Order:
     """The order in a `videoInference` task.
 
     Raises:
-        RefusedError: the first rule it breaks.
+        RefusedError: it breaks a rule; the error is about the first one.
     """
     fields = Fields(task)
     fields.require("taskUUID", "model", "positivePrompt")
@@ -79,7 +79,7 @@ def _platform_options(fields: Fields) -> Container:
 
 
 def _size(fields: Fields, samples: images.Samples) -> tuple[tuple[int, int], str]:
-    """Width and height and the name of the resolution: from `width` and `height`, or from the first frame."""
+    """Width, height and the name of the resolution: from `width` and `height`, or from the first frame."""
     inputs = fields.inner("inputs")
     frames = None
     if inputs is not None:
@@ -124,7 +124,7 @@ def _frame(item: object, path: str, samples: images.Samples) -> tuple[str | None
 
 
 def _image(text: str, path: str, samples: images.Samples) -> images.Image | None:
-    """The image, where it can be seen from here: not behind a UUID or another host's URL."""
+    """The image, checked; None for a UUID or a URL of another server, which are not read."""
     if validation.is_uuid(text):
         return None
     if "://" in text[:10]:
@@ -153,7 +153,7 @@ def _provider_settings(fields: Fields) -> bool:
 
 def _check_combination(resolution: str, seconds: int, *, fast: bool) -> None:
     full = resolution == "1080p"
-    if full and seconds == 8:  # noqa: PLR2004 - the longer of the two
+    if full and seconds == 8:  # noqa: PLR2004 - 5 s or 8 s
         raise RefusedError("duration", "1080p is made for 5 s only", "conflict")
-    if fast and (full or seconds == 8):  # noqa: PLR2004
+    if fast and (full or seconds == 8):  # noqa: PLR2004 - 5 s or 8 s
         raise RefusedError("providerSettings.pixverse.motionMode", "fast takes 5 s and at most 720p", "conflict")
