@@ -27,16 +27,20 @@ class Task:
     images: Mapping[str, InputImage]
     labels: Mapping[str, str]
     client_reference: str
+    """Our own id of the submit, made before it is sent."""
     state: TaskState
     run_id: str
     claimed_at: float
     account: str = ""
     released: bool = False
+    """Whether a person allowed one more attempt after this one."""
     settled: str | None = None
+    """What a person decided about the task, and when."""
     task_id: str | None = None
     kind: FailureKind | None = None
     reason: str | None = None
     note: str = ""
+    """What the latest poll said besides the state."""
     urls: tuple[str, ...] = ()
     seeds: tuple[int | None, ...] = ()
     estimate_usd: float | None = None

@@ -39,6 +39,6 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def import_name(path: str) -> Any:
-    """The object that `module:name` names. Registries name objects so, to import their modules only when used."""
+    """Import what `module:name` names. Registries hold such names, so that a module is imported only when it is used."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

@@ -11,7 +11,7 @@ from pixverse_dagster.media.probe import open_clip
 from pixverse_dagster.policy.quality import CheckRules, Measurements
 
 MAX_FRAMES = 20_000
-"""As many as 15 s at more than 1000 frames per second: a file with more was made to keep its reader busy."""
+"""More than any real clip has: 15 s at over 1000 frames per second. A file with more would only keep us busy."""
 _COLUMNS, _ROWS = 64, 36
 """The grid of cells whose brightness is compared."""
 

@@ -13,7 +13,7 @@ from pixverse_dagster.core.manifest import ClipFacts
 
 POSTER_WIDTH = 320
 MAX_PIXELS = 64_000_000
-"""Of an image or a video frame. Both are decoded, and a small file may decode to any size."""
+"""Largest image or video frame that is decoded. Without a limit, a small file could decode to any size."""
 # Some formats refer to other files: playlists, session descriptions, lists of files. None of them is ever opened.
 OPEN_OPTIONS = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska"}

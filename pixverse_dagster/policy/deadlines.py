@@ -13,8 +13,8 @@ MISSING_NOTE = "the provider does not show the task"
 def judge_answer(task: Task, fact: PollFact, now: float, pace: Pace) -> PollFact:
     """The poll fact, or the final outcome if the task has passed one of its time limits. Pure.
 
-    A task is lost only if two polls in a row found it missing: a single answer, such as the first one after a long
-    outage on our side, may be an error of the provider.
+    A missing task is lost only if two polls in a row did not find it: a single answer, such as the first one after a
+    long outage on our side, may be an error of the provider.
     """
     age = now - (task.submitted_at or task.claimed_at)
     if isinstance(fact, Running) and fact.so_far and age > pace.partial_seconds:

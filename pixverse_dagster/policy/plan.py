@@ -95,7 +95,7 @@ class Plan:
 def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], inputs: PlanInputs) -> Plan:
     """The plan for rows in table order, given every task that the pipeline ever had, oldest first.
 
-    A submission makes the same plan, so that it does what was shown. The budget is used up in table order; a row that
+    A submission makes the same plan, so that it does what was shown. The budget is spent in table order; a row that
     does not fit is left out, and a later, cheaper row may still fit.
     """
     attempts: dict[tuple[str, str], list[Task]] = {}

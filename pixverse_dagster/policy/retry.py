@@ -1,4 +1,4 @@
-"""When a request may be attempted again: one that may cost money, only if a person allowed it. Pure."""
+"""Whether a request may be attempted again. What may cost money again needs a person's permission. Pure."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class SimulatorState:
 
 def _audited(task: Task, base: str) -> dict[str, Any]:
     order = task.order
-    status = task.status  # before the clips: if it is succeeded, they are there
+    status = task.status  # read before the clips, so that a task that has succeeded has them
     clips = [(number, output, output.clip) for number, output in enumerate(task.outputs, 1)]
     return {
         "provider": order.provider,

@@ -139,7 +139,7 @@ def _lines(name: str, stream: BinaryIO, limit: int) -> Iterator[str | None]:
 
 
 def _ragged(header: list[str], cells: list[str]) -> str:
-    """The complaint about a row that has more or fewer cells than the header; empty if it has not."""
+    """The complaint about a row whose cells do not match the header; empty if they do."""
     if len(cells) == len(header) and not any(
         cell.strip() for name, cell in zip(header, cells, strict=True) if not name
     ):

@@ -1,1 +1,1 @@
-"""HTTP: the only code that sends provider calls and downloads. May import: core, providers."""
+"""HTTP: every provider call and every download is made here. May import: core, providers."""

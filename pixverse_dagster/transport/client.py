@@ -33,7 +33,7 @@ class ProviderClient:
         return httpx.URL(self.provider.base_url).host not in _THIS_MACHINE
 
     def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
-        """Submit a task: the paid call. Not idempotent, unless the provider is REPLAYABLE.
+        """Submit a task: the paid call. Idempotent only with the same `reference` at a provider that is REPLAYABLE.
 
         If it returns, the task is billed once. Raises NotSent or Refused (not billed), or OutcomeUnknown (perhaps
         billed).

@@ -23,7 +23,7 @@ from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 
 _GONE = {401, 403, 404, 410}
-"""How stores answer for a link that has expired or was withdrawn."""
+"""The HTTP statuses of a link that has expired or was withdrawn."""
 _CHUNK_BYTES = 256 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -56,7 +56,7 @@ class Downloader:
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             headers={"Accept-Encoding": "identity"},
             transport=DeadlineTransport(httpx.Limits(max_connections=rules.max_concurrency)),
-            # No cookies: the hosts of these URLs are not to be trusted with any.
+            # No cookie is stored, so that no host receives one that it or another host has set.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._proxied = bool(urllib.request.getproxies())

@@ -90,7 +90,7 @@ class HttpSender:
         )
 
     def stop(self) -> None:
-        """Send no further submit: those that wait raise NotSent. Calls that were sent go on to their end."""
+        """Send no further submit: those that wait raise NotSent. Calls already sent are completed."""
         self._stopped.set()
 
     def close(self) -> None:

@@ -197,7 +197,7 @@ class Highway:
         output = task.outputs[0]
         state: dict[str, Any] = {
             "task_id": task.order.task_id,
-            "status": "TASK_STATUS_QUEUED" if task.progress < 20 else "TASK_STATUS_PROCESSING",  # noqa: PLR2004 - %
+            "status": "TASK_STATUS_QUEUED" if task.progress < 20 else "TASK_STATUS_PROCESSING",  # noqa: PLR2004 - percent
             "task_type": task.order.model.removeprefix("highway/").upper().replace("-", "_").replace(".", "_"),
             "reason": "",
             "eta": 0,
