@@ -39,6 +39,6 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def import_name(path: str) -> Any:
-    """Import what `module:name` names. Registries hold such names, so that a module is imported only when it is used."""
+    """Import what `module:name` names. Registries hold such names, so that modules are imported only when used."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

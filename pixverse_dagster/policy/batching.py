@@ -23,9 +23,9 @@ def choose_submit_batch(
 ) -> list[str]:
     """Which queued rows to submit now, in the order of the queue. Pure.
 
-    `room` is the number of free slots by account, infinite without a limit; `since_last_seconds` is the time since the last run was requested.
-    Slots become free one by one, and starting a run takes seconds. So a run is requested at most every
-    `collect_after_seconds`, unless there is a slot for every queued row.
+    `room` is the number of free slots by account, infinite without a limit. `since_last_seconds` is the time since the
+    last run was requested. Slots become free one by one, and starting a run takes seconds. So a run is requested at
+    most every `collect_after_seconds`, unless there is a slot for every queued row.
     """
     free = dict(room)
     chosen: list[str] = []

@@ -69,5 +69,5 @@ class Provider(ABC):
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """Read the answer to a poll: one fact per task, by task id.
 
-        A task about which the answer is not clear is Running. Raises ReadFailed if the answer says nothing about any task.
+        A task about which the answer is not clear is Running. Raises ReadFailed if it says nothing about any task.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
 
@@ -116,7 +117,9 @@ class Pixwith:
         return answer_submit(
             self._state,
             [_order(body, self._samples(request))],
-            refuse=lambda status: _error("Too many requests" if status == 429 else "Service busy", status=status),  # noqa: PLR2004
+            refuse=lambda status: _error(
+                "Too many requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "Service busy", status=status
+            ),
             receipt=lambda tasks: _ok({"task_id": tasks[0].order.task_id, "estimated_time": estimate}),
         )
 
