@@ -27,8 +27,8 @@ class Priced(Protocol):
 class Price(FrozenModel):
     """One line of a price book: the price of one output of a model, or of one second of it.
 
-    A field that is left out fits every request, so `Price(model="highway/pixverse-v6-i2v", usd=0.06, per="second")` is
-    the price of a whole model. If several lines fit, the first one counts.
+    A field that is left out fits every request, so a line of nothing but `model`, `usd` and `per` is the price of a
+    whole model. If several lines fit, the first one counts.
     """
 
     model: str

@@ -1,4 +1,7 @@
-"""Estimates of what a task will cost, from the user's prices or the published ones."""
+"""Estimates of what a task will cost, from the user's prices or those that the provider publishes (`Request.PRICES`).
+
+The final figure is the provider's, where its answer has one: `Succeeded.cost_usd`, kept with the task.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Whether a request may be attempted again. What may cost money again needs a person's permission. Pure."""
+"""Whether a request may be paid for again: only where nothing was paid, or where a policy or a person allows it. Pure.
+
+Repeats that cannot cost anything are decided elsewhere: of a submit that never left in `transport.sender`, of one
+without an answer, under its own id, in `stages.resolve`. A changed row or a higher take is another request, with a
+digest of its own.
+"""
 
 from __future__ import annotations
 

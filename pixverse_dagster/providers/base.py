@@ -27,6 +27,7 @@ class Provider(ABC):
     """The protocol of one provider, with the API key of one account. Builds requests, reads answers, sends nothing."""
 
     NAME: ClassVar[str]
+    """The part before the slash in the names of its models."""
     BASE_URL: ClassVar[str]
     MODELS: ClassVar[tuple[type[Request], ...]]
     POLL_BATCH: ClassVar[int] = 1

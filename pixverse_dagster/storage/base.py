@@ -1,4 +1,7 @@
-"""The interface of a store. Keys are relative paths with `/`; objects are written once and never changed."""
+"""The interface of a store. Keys are relative paths with `/`; objects are written once and never changed.
+
+What is written in which order is in `stages.collect`, under which keys in `core.layout`.
+"""
 
 from __future__ import annotations
 

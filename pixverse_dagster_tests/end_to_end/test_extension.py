@@ -87,7 +87,7 @@ def extended(tmp_path: Path) -> dict[str, str]:
     shutil.copy(parts / "acme.py", library / "pixverse_dagster" / "providers")
     shutil.copy(parts / "database.py", library / "pixverse_dagster" / "storage")
     package = library / "pixverse_dagster"
-    insert(package / "providers" / "__init__.py", ")", '    "pixverse_dagster.providers.acme:Acme",')
+    insert(package / "providers" / "__init__.py", "    )", '        "pixverse_dagster.providers.acme:Acme",')
     database = "pixverse_dagster.storage.database:DatabaseSettings"
     insert(package / "storage" / "__init__.py", "}", f'    "database": "{database}",')
     home = tmp_path / "home"

@@ -106,6 +106,12 @@ def test_a_base_url_replaces_the_providers_host():
         assert KEY not in repr(provider)
 
 
+def test_a_model_is_named_after_its_provider():
+    """The part before the slash finds the account that a row is sent with."""
+    for provider in PROVIDERS:
+        assert {model.provider() for model in provider.MODELS} == {provider.NAME}
+
+
 @pytest.mark.parametrize("key", ["schlüssel-s3cret", "s3cret\n", "s3\x00cret", "s3cret\u2028"])
 def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str):
     """Otherwise an HTTP library would refuse it later, with the key in its message."""

@@ -1,4 +1,4 @@
-"""The simulated APIs. Each is one file and one entry in APIS."""
+"""The simulated APIs. Each is one file, with an import and an entry in APIS here."""
 
 from pixverse_dagster.simulator.apis.highway import Highway
 from pixverse_dagster.simulator.apis.pixwith import Pixwith
