@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.schema import meta
 
 BUSY_TIMEOUT_SECONDS = 60
+_WAL_RETRY_SECONDS = 0.02
 
 CHUNK = 500
 """How many keys or rows one statement carries."""
@@ -64,7 +68,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         # Transactions are begun by on_begin; the driver's own implicit ones would begin too late.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         # FULL: the intent to pay must survive a power cut, not only a crash of this process.
         cursor.execute("PRAGMA synchronous=FULL")
         # Result URLs are permissions: deleted ones leave no bytes behind.
@@ -79,6 +83,24 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
     return engine
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch the file to a write-ahead log, as often as it takes.
+
+    SQLite waits for other connections in every statement but this one: where several processes open a new ledger at
+    once, it fails immediately.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            threading.Event().wait(_WAL_RETRY_SECONDS)
+        else:
+            return
 
 
 def _migrate(engine: sa.Engine) -> None:

@@ -5,6 +5,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -603,6 +605,21 @@ def test_four_processes_may_open_a_new_ledger_at_once(database_url: str):
     engine = open_engine(database_url)
     assert Ledger(engine).id == ids[0]
     engine.dispose()
+
+
+def test_a_new_file_that_another_process_is_about_to_fill_is_waited_for(tmp_path: Path):
+    """SQLite itself does not wait where a file gets its write-ahead log."""
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # A transaction that has read and is about to write: the switch fails at once, whatever the time-out.
+    other.execute("BEGIN IMMEDIATE")
+    released = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    released.start()
+    engine = open_engine(sqlite_url(path))
+    assert Ledger(engine).id
+    engine.dispose()
+    released.join()
+    other.close()
 
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(ledger: Ledger, engine: sa.Engine, database_url: str):
