@@ -37,7 +37,13 @@ _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="all 944 prompts of VBench where CI takes the first 200")
+    parser.addoption("--full", action="store_true", help="more rows, where CI takes fewer")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Modules read it when they are collected."""
+    if config.getoption("--full"):
+        os.environ["PIXVERSE_TEST_FULL"] = "1"
 
 
 def pytest_report_header() -> str:

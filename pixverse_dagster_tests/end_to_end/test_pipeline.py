@@ -31,6 +31,7 @@ from pixverse_dagster_tests.harness.commands import (
     wait_until,
     write_table,
 )
+from pixverse_dagster_tests.harness.fixtures import FULL
 from pixverse_dagster_tests.harness.servers import S3Server
 
 DATA = Path(__file__).parents[1] / "data"
@@ -61,11 +62,9 @@ def test_the_demo_stores_every_sample_row_and_a_second_run_charges_nothing(tmp_p
 
 
 @pytest.mark.timeout(900)
-def test_a_table_is_as_many_charges_clips_and_partitions_in_few_runs(
-    tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
+def test_a_table_is_as_many_charges_clips_and_partitions_in_few_runs(tmp_path: Path) -> None:
     """Hundreds of rows cost a handful of runs, and every count agrees; with `--full`, all 944 of VBench."""
-    rows = 944 if pytestconfig.getoption("--full") else 200
+    rows = 944 if FULL else 200
     home = tmp_path / "demo"
     report = demo(
         home, "--rows", str(rows), "--prompts", str(DATA / "vbench.csv"), "--model", "runware/pixverse-v4.5",

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from pixverse_dagster_tests.harness.commands import pixverse, wait_until, write_table
-from pixverse_dagster_tests.harness.fixtures import Tell
+from pixverse_dagster_tests.harness.fixtures import FULL, Tell
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, StartSimulator, drop_database, new_database
 from pixverse_dagster_tests.harness.topology import PRODUCTION, Topology, documented, started
 
-ROWS = 120
+ROWS = 300 if FULL else 120
 # Short waits, and submits slow enough that two workers are at it at the same time for a while.
 PACE = {
     "first_poll_seconds": 0.5,
@@ -29,7 +29,7 @@ PACE = {
     "collect_request_seconds": 30,
     "collect_lease_seconds": 10,
 }
-ACCOUNTS = {"runware": {"submits_per_minute": 240}}
+ACCOUNTS = {"runware": {"submits_per_minute": 2 * ROWS}}
 
 
 @pytest.fixture
@@ -64,10 +64,10 @@ def settings(
 
 
 @pytest.mark.timeout(600)
-def test_120_rows_pass_through_with_one_worker_killed_on_the_way(
+def test_every_row_passes_through_with_one_worker_killed_on_the_way(
     tmp_path: Path, settings: tuple[Simulator, dict[str, str]], s3_bucket: tuple[S3Server, str], tell: Tell
 ) -> None:
-    """Two workers submit, one is killed; Dagster notices, runs it again, and every count is 120."""
+    """Two workers submit, one is killed; Dagster notices, runs it again, and every count is that of the rows."""
     running, values = settings
     began = time.monotonic()
     with started(tmp_path / "home", values) as topology:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster_tests.harness.fixtures import Tell
+from pixverse_dagster_tests.harness.fixtures import FULL, Tell
 from pixverse_dagster_tests.harness.soak.soak import random_seed, soak
 from pixverse_dagster_tests.harness.soak.stage import Options
 
@@ -17,7 +17,7 @@ SEED = int(os.environ.get("PIXVERSE_SOAK_SEED") or random_seed())
 def test_after_faults_and_kills_no_row_is_charged_twice_and_nothing_is_unaccounted_for(
     tmp_path: Path, tell: Tell
 ) -> None:
-    """120 rows over all models, every fault, workers, code servers and daemons killed at random; then all is named."""
-    outcome = soak(Options(SEED, seconds=50, rows=120), tmp_path)
+    """Rows over all models, every fault, workers, code servers and daemons killed at random; then all is named."""
+    outcome = soak(Options(SEED, seconds=180, rows=500) if FULL else Options(SEED, seconds=50, rows=120), tmp_path)
     tell("soak", outcome.line)
     assert not outcome.failed, outcome.report

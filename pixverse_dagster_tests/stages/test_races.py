@@ -26,11 +26,11 @@ from pixverse_dagster_tests.harness.factories import (
     make_session,
     record_rows,
 )
-from pixverse_dagster_tests.harness.fixtures import Tell
+from pixverse_dagster_tests.harness.fixtures import FULL, Tell
 from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import Simulator
 
-ROWS = 60
+ROWS = 200 if FULL else 60
 MODELS = (HIGHWAY, RUNWARE, PIXWITH)
 
 
