@@ -7,12 +7,12 @@ import re
 import shutil
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, TimeoutError, expect, sync_playwright  # noqa: A004 - its own
 
 from pixverse_dagster_tests.harness.commands import wait_until
 
@@ -21,6 +21,7 @@ EXAMPLE = ROOT / "examples" / "reel"
 SIZE = (1400, 900)
 PAGE_SECONDS = 30.0
 RUN_SECONDS = 90.0
+_STEP_MS = 3000
 _CHROMIUM = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -92,31 +93,35 @@ class Browser:
             asked.get_by_role("textbox").fill(new)
             asked.get_by_role("button", name="Save").click()
             self.sees("1 partition")
-            self.page.get_by_role("dialog").last.get_by_role("img", name="expand_more").click()
-        else:
-            chooser.click()
         for partition in partitions:
             self.tick(partition)
         self.sees("Launch runs to materialize").click()  # closes the list
         self.sees(f"{len(partitions) + bool(new)} partitions")
 
     def tick(self, partition: str) -> None:
-        """Tick a partition in the open list.
+        """Tick a partition in the list of the dialog, which is opened where it is closed.
 
-        The list makes its lines anew whenever it draws itself, also because the mouse comes near. On a busy machine the
-        line that a click is aimed at is therefore gone when it arrives: the click is given to the line that is there,
-        again if need be, until the tick is seen.
+        The list makes its lines anew whenever it draws itself, also because the mouse comes near, and closes when the
+        dialog does. On a busy machine what a step is aimed at is therefore gone when it arrives: opening, filtering and
+        clicking are done again until the tick is seen.
         """
-        self.page.get_by_placeholder("Filter partitions").fill(partition)
+        dialog, search = self.page.get_by_role("dialog").last, self.page.get_by_placeholder("Filter partitions")
+        chooser = dialog.get_by_text("Select a partition or create one")
         line = self.page.get_by_role("menuitem").filter(has_text=partition)
         ticked = line.get_by_role("checkbox")
 
-        def click() -> bool:
-            if not ticked.is_checked():
-                line.dispatch_event("click")
-            return ticked.is_checked()
+        def ticks() -> bool:
+            with suppress(TimeoutError):
+                if not search.is_visible():
+                    opener = chooser if chooser.is_visible() else dialog.get_by_role("img", name="expand_more")
+                    opener.click(timeout=_STEP_MS)
+                search.fill(partition, timeout=_STEP_MS)
+                if not ticked.is_checked(timeout=_STEP_MS):
+                    line.dispatch_event("click", timeout=_STEP_MS)
+                return ticked.is_checked(timeout=_STEP_MS)
+            return False
 
-        wait_until(click, PAGE_SECONDS, f"{partition} is ticked")
+        wait_until(ticks, 4 * PAGE_SECONDS, f"{partition} is ticked")
 
     def toggle_navigation(self) -> None:
         """Fold the list of pages to its icons, or unfold it; the page then lays itself out again."""
