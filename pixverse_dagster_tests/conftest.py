@@ -65,8 +65,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The long tests first, some for each worker, so that none is left alone with one at the end."""
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    long = [item for item in items if item.get_closest_marker("timeout")]
-    short = [item for item in items if not item.get_closest_marker("timeout")]
+    long = [item for item in items if item.get_closest_marker("timeout") or item.get_closest_marker("end_to_end")]
+    first = set(long)
+    short = [item for item in items if item not in first]
     share = -(-len(short) // workers)
     # xdist gives each worker a stretch of the list, and lets those who are done take from the ends of the others.
     items[:] = [item for n in range(workers) for item in (*long[n::workers], *short[n * share : (n + 1) * share])]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 from pydantic.fields import FieldInfo
 
 from pixverse_dagster.core.errors import InvalidTable
@@ -136,6 +136,13 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
             _as_it_is, model_field_type=PipelineOptions, description="Defaults, labels, budget, prices, retry, pace …"
         ),
     ] = Field(default_factory=PipelineOptions)
+
+    @field_validator("providers")
+    @classmethod
+    def _are_known(cls, providers: dict[str, Any]) -> dict[str, Any]:
+        if unknown := providers.keys() - RESOURCES.keys():
+            raise ValueError(f"{min(unknown)!r} is no provider; there are {', '.join(RESOURCES)}")
+        return providers
 
     def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         """The spec of one of the assets; override it to add owners, tags, conditions or kinds. Keep the key."""

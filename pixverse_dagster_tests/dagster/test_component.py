@@ -27,6 +27,7 @@ from pixverse_dagster import (
 )
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import open_ledger
+from pixverse_dagster.orchestration.component import PromptSource
 from pixverse_dagster.orchestration.resources import default_ledger_url
 from pixverse_dagster_tests.harness.servers import Simulator
 
@@ -172,6 +173,17 @@ def build(name: str, prompts: Any, url: str, folder: Path, **options: Any) -> dg
         ),
         options=PipelineOptions.model_validate({"pace": QUICK, "download": {"allow_private_network": True}, **options}),
     )
+
+
+def test_a_provider_that_is_not_there_is_named_with_those_that_are() -> None:
+    """Also where the component is made in Python, before any table is read."""
+    with pytest.raises(ValueError, match="'sora' is no provider; there are highway, runware, pixwith"):
+        PixverseClipsComponent(
+            name="films",
+            prompts=PromptSource(path="rows.csv"),
+            providers={"sora": None},
+            store={"local": {"base_dir": "clips"}},
+        )
 
 
 def test_several_pipelines_stand_side_by_side(server: Simulator, tmp_path: Path) -> None:
