@@ -1,16 +1,14 @@
 """`PixverseClipsComponent`: a pipeline in YAML. It builds what `build_clips_definitions` builds, and nothing else."""
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field, create_model, field_validator
-from pydantic.fields import FieldInfo
 
 from pixverse_dagster.core.errors import InvalidTable
-from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.core.values import FrozenModel, import_name
 from pixverse_dagster.orchestration.environment import SIMULATOR_URL
 from pixverse_dagster.orchestration.factory import build_clips_definitions
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
@@ -60,8 +58,7 @@ def _store_choice() -> type[FrozenModel]:
     kinds: dict[str, Any] = {}
     for store in STORES:
         settings = load_settings(store)
-        client: dict[str, FieldInfo] = settings.CLIENT_SETTINGS.model_fields if settings.CLIENT_SETTINGS else {}
-        fields: dict[str, Any] = {n: (f.annotation, f) for n, f in [*settings.model_fields.items(), *client.items()]}
+        fields: dict[str, Any] = {name: (info.annotation, info) for name, info in settings.all_fields().items()}
         kinds[store] = (create_model(settings.__name__, __base__=FrozenModel, **fields) | None, None)
     return create_model("StoreChoice", __base__=FrozenModel, **kinds)
 
@@ -174,8 +171,7 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         if source.asset:
             return dg.AssetKey.from_user_string(source.asset)
         if source.function:
-            module, _, name = source.function.partition(":")
-            return getattr(import_module(module), name)
+            return import_name(source.function)
         path = source.path or ""
         return FileTable(path if "://" in path else folder / path, rules=rules)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
+from pydantic.fields import FieldInfo
+
 from pixverse_dagster.core.values import FrozenModel
 
 
@@ -65,6 +67,12 @@ class StoreSettings(FrozenModel):
     """The Dagster resource that makes the store's client, as `module:class`; empty if the store needs no client."""
     CLIENT_SETTINGS: ClassVar[type[FrozenModel] | None] = None
     """The configuration of that resource."""
+
+    @classmethod
+    def all_fields(cls) -> dict[str, FieldInfo]:
+        """The settings of the store and of its client, by name: what a person sets."""
+        client = cls.CLIENT_SETTINGS
+        return {**cls.model_fields, **(client.model_fields if client else {})}
 
     @abstractmethod
     def open_store(self, client: Any = None) -> ClipStore:

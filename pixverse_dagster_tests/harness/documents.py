@@ -42,9 +42,7 @@ def configuration() -> str:
     lines = [f"| `{v.name}` | {v.meaning} | {f'`{v.default}`' if v.default else ''} |\n" for v in variables()]
     stores: list[str] = []
     for store in STORES:
-        settings = load_settings(store)
-        client = settings.CLIENT_SETTINGS
-        fields = {**settings.model_fields, **(client.model_fields if client else {})}
+        fields = load_settings(store).all_fields()
         stores += [f"| `{store}` | `{name}` | {info.description or ''} |\n" for name, info in fields.items()]
     return CONFIGURATION.format(formats=format_names()) + "".join(lines) + STORES_HEAD + "".join(stores)
 

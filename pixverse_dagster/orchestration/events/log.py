@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.values import import_name
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, DATA_VERSION_TAG
 
 _log = logging.getLogger("pixverse_dagster")
@@ -100,7 +100,7 @@ def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: 
 def internal(module: str, name: str) -> Any:
     """A name that Dagster does not make public, or None where this release of Dagster does not have it."""
     try:
-        return getattr(import_module(module), name)
+        return import_name(f"{module}:{name}")
     except (ImportError, AttributeError):
         _log.warning("this release of Dagster has no %s.%s; going on without it", module, name)
         return None
