@@ -1,5 +1,6 @@
 """Clips through Dagster's io managers and resources."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
+from pixverse_dagster import build_clips_definitions
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.orchestration.io_managers.base import ClipBatch
 from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
-from pixverse_dagster.orchestration.resources import LedgerResource
+from pixverse_dagster.orchestration.io_managers.s3 import S3ClipIOManager
+from pixverse_dagster.orchestration.resources import LEDGER_FILE, LedgerResource
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.factories import NAME, make_row, make_rows, session_in, succeeded_tasks
@@ -37,6 +40,35 @@ def test_a_clip_is_stored_in_s3_as_on_disk(server: Simulator, s3_bucket: tuple[S
     check_manifest(server, store, manifest, tmp_path)
     assert again == manifest
     client.close()
+
+
+MANAGERS: dict[str, Callable[[], Any]] = {
+    "local": lambda: LocalClipIOManager(base_dir="clips"),
+    "s3": lambda: S3ClipIOManager(s3=S3Resource(), bucket="media"),
+    "ledger is None": lambda: LocalClipIOManager.model_validate({"base_dir": "clips", "ledger": None}),
+    "configured at launch": lambda: LocalClipIOManager.configure_at_launch(base_dir="clips"),  # pyright: ignore[reportUnknownMemberType]
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own
+@pytest.mark.parametrize("kind", MANAGERS)
+def test_a_ledger_that_is_left_out_is_the_instances_own(kind: str, tmp_path: Path):
+    """Wired by hand, as any io manager: the SQLite file in Dagster's storage, and not the name of an attribute."""
+    with (
+        dg.instance_for_test(temp_dir=str(tmp_path)) as instance,
+        dg.build_resources({"clips": MANAGERS[kind]()}, instance=instance) as built,
+    ):
+        ledger = built.clips.ledger.get_ledger()
+        assert ledger.tasks.find(NAME) == []
+        assert (Path(instance.storage_directory()) / LEDGER_FILE).exists()
+
+
+def test_a_pipeline_has_the_ledger_that_its_io_manager_left_out():
+    """And two io managers do not share one by accident."""
+    clips = LocalClipIOManager(base_dir="clips")
+    definitions = build_clips_definitions("films", [{"id": "a"}], providers=[], clips=clips)
+    assert isinstance((definitions.resources or {})["films_ledger"], LedgerResource)
+    assert clips.ledger is not LocalClipIOManager(base_dir="clips").ledger
 
 
 @pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own

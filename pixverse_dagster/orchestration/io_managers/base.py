@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 import dagster as dg
+from pydantic import Field
 
 from pixverse_dagster.core.clip import Clip
 from pixverse_dagster.core.errors import NotReady, TaskFailed
@@ -41,7 +42,14 @@ class ClipIOManager(dg.ConfigurableIOManager):
     A subclass says where: it has a store rather than being one.
     """
 
-    ledger: dg.ResourceDependency[LedgerResource]
+    ledger: dg.ResourceDependency[LedgerResource] = Field(default_factory=LedgerResource)  # pyright: ignore[reportAssignmentType]
+    """SQLite in the Dagster instance's storage, if not given."""
+
+    if not TYPE_CHECKING:  # type checkers know the fields, and that the ledger may be left out
+
+        def __init__(self, **data: Any) -> None:
+            # Dagster sets up the resources that it is handed here, and no field's default.
+            super().__init__(**{**data, "ledger": data.get("ledger") or LedgerResource()})
 
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
