@@ -19,11 +19,11 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.cli.project import Project, open_project, prepare_home
+from pixverse_dagster.cli.homes import prepare_home
+from pixverse_dagster.cli.project import OWN_MODULE, Project, ProjectChoice
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.policy.timing import Pace
 
-_MODULE = "pixverse_dagster.definitions"
 _TICK_SECONDS = 1.0
 _DEADLINE_SECONDS = 1800
 _OPEN = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
@@ -61,7 +61,7 @@ class Processes:
         self._dagster("job", "execute", "-j", job, "-c", str(path))
 
     def _dagster(self, *arguments: str) -> None:
-        subprocess.run([sys.executable, "-m", "dagster", *arguments, "-m", _MODULE], check=True)
+        subprocess.run([sys.executable, "-m", "dagster", *arguments, "-m", OWN_MODULE], check=True)
 
 
 def prompts_key(project: Project) -> dg.AssetKey:
@@ -92,10 +92,9 @@ def tick(definitions: dg.Definitions, project: Project) -> Sequence[dg.RunReques
 
 
 def main() -> None:
-    prepare_home(Path(os.environ["DAGSTER_HOME"]), settings())
-    with open_project(_MODULE, None) as project:
-        from pixverse_dagster.definitions import defs  # noqa: PLC0415 - read from the environment that was just set
-
+    home = prepare_home(Path(os.environ["DAGSTER_HOME"]), settings())
+    with ProjectChoice(home, OWN_MODULE).open() as project:
+        defs = project.definitions
         runs = Processes(project) if "--processes" in sys.argv else Inside(defs, project)
         name, ledger = project.name, project.ledger
         runs.prompts()

@@ -14,10 +14,12 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from pixverse_dagster.cli.homes import prepare_home
 from pixverse_dagster.cli.output import print_json, print_table
 from pixverse_dagster.cli.plan import describe_plan
-from pixverse_dagster.cli.project import Project, open_project, prepare_home
+from pixverse_dagster.cli.project import OWN_MODULE, Project, ProjectChoice
 from pixverse_dagster.cli.simulator import need_demo_extra, running_simulator, simulator_arguments, simulator_options
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.task import Task
@@ -74,7 +76,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
     with ExitStack() as stack:
         address = stack.enter_context(running_simulator(0, simulator_arguments(generation_seconds, faults, seed)))
         prepare_home(home, _settings(address, prompts, model, rows, generation_seconds))
-        project = stack.enter_context(open_project("pixverse_dagster.definitions", None))
+        project = stack.enter_context(ProjectChoice(home, OWN_MODULE).open())
         show = Console(stderr=True)
         show.print(f"Simulator at {address}, Dagster home at {home.resolve()}")
         run = DemoRun(project, show)
@@ -82,7 +84,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
         run.submit()
         run.wait(deadline_seconds)
         charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
-        failed = _report(run, charged, home, as_json=as_json)
+        failed = _report(run, charged, as_json=as_json)
     sys.exit(1 if failed else 0)
 
 
@@ -115,9 +117,7 @@ class DemoRun:
     """Does what Dagster's daemon does: launches the runs, and ticks the poll sensor until all is settled."""
 
     def __init__(self, project: Project, show: Console) -> None:
-        from pixverse_dagster.definitions import defs  # noqa: PLC0415 - reads the environment set just now
-
-        self._definitions: dg.Definitions = defs
+        self._definitions = project.definitions
         self.project = project
         self._show = show
         self.runs = 0
@@ -197,7 +197,7 @@ class DemoRun:
             self._show.print(text, style="yellow", markup=False)
 
 
-def _report(run: DemoRun, charged: list[dict[str, Any]], home: Path, *, as_json: bool) -> int:
+def _report(run: DemoRun, charged: list[dict[str, Any]], *, as_json: bool) -> int:
     project = run.project
     store = project.store
     tasks = project.ledger.tasks.current(project.name)
@@ -230,8 +230,10 @@ def _report(run: DemoRun, charged: list[dict[str, Any]], home: Path, *, as_json:
             else "nothing was charged"
         )
         click.echo(f"{run.runs} Dagster runs; {money}.")
-        click.echo(f"Look at it in Dagster:  pixverse-dagster dev --home {home}")
-        click.echo(f"Check it:               pixverse-dagster verify --home {home}")
+        commands = project.commands
+        only_home = CommandLine(home=commands.home, program=commands.program)
+        click.echo(f"Look at it in Dagster:  {only_home.render('dev')}")
+        click.echo(f"Check it:               {commands.render('verify')}")
     return len(records) - stored
 
 

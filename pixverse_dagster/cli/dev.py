@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pixverse_dagster.cli.project import prepare_home
+from pixverse_dagster.cli.homes import prepare_home
 from pixverse_dagster.cli.simulator import (
     SIMULATOR_NEEDS,
     STOP_SECONDS,
@@ -29,7 +29,7 @@ def dev(
     """The simulator and Dagster's UI together, on this project's definitions. Stop with Ctrl-C."""
     need_demo_extra((*SIMULATOR_NEEDS, "dagster_webserver"))
     url = f"http://127.0.0.1:{simulator_port}"
-    prepare_home(home, {"PIXVERSE_SIMULATOR_URL": url})
+    folder = prepare_home(home, {"PIXVERSE_SIMULATOR_URL": url})
     with running_simulator(simulator_port, simulator_arguments(generation_seconds, faults, seed)) as address:
         click.echo(
             f"Simulator: {address}\nDagster:   http://127.0.0.1:{port}\n"
@@ -37,7 +37,8 @@ def dev(
         )
         module = ["-m", "pixverse_dagster.definitions"]
         command = [sys.executable, "-m", "dagster", "dev", *module, "-h", "127.0.0.1", "-p", str(port)]
-        process = subprocess.Popen(command)  # noqa: S603 - dagster's own program, no shell
+        # In the home: Dagster would take a `.env` of the working folder for more than the home's settings.
+        process = subprocess.Popen(command, cwd=folder)  # noqa: S603 - dagster's own program, no shell
         try:
             sys.exit(process.wait())
         except KeyboardInterrupt:

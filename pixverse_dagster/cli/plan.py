@@ -1,13 +1,12 @@
 """`plan`: what a submission would do and cost."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
-from pixverse_dagster.cli.project import enter_home, open_project, project_options
+from pixverse_dagster.cli.project import ProjectChoice, project_options
 from pixverse_dagster.policy.plan import Plan, Verdict
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.read import read_table
@@ -17,13 +16,12 @@ from pixverse_dagster.tables import AssetTable
 @click.command()
 @project_options
 @json_option
-def plan(home: Path | None, module: str, pipeline: str | None, *, as_json: bool) -> None:
+def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     """What a submission would do, per row and in sum, and what it would cost. Sends nothing.
 
     Exits with 1 if some rows are invalid.
     """
-    enter_home(home)
-    with open_project(module, pipeline) as project, project.open() as session:
+    with choice.open() as project, project.open() as session:
         if isinstance(session.pipeline.table, AssetTable):
             # Only a run is handed the asset's value: the plan is for the rows as they were last read.
             made = plan_rows(

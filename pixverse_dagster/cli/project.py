@@ -1,16 +1,23 @@
-"""Finding the project that a command is about: its Dagster home, its definitions, its pipeline."""
+"""The project that a command is about: what its options choose, or else that of the working folder."""
 
 import os
-from collections.abc import Generator
+import shutil
+import sys
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 import dagster as dg
+from dotenv import dotenv_values
 
+from pixverse_dagster.cli.discover import Found, find_locations, locate_file, locate_module
+from pixverse_dagster.cli.homes import enter_home, find_home, is_demo_home
+from pixverse_dagster.cli.load import Loaded, load_location
+from pixverse_dagster.core.commands import PROGRAM, CommandLine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.environment import PREFIX, variables
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
@@ -18,8 +25,7 @@ from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
-ENVIRONMENT_FILE = "pixverse.env"
-_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+OWN_MODULE = "pixverse_dagster.definitions"
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,11 @@ class Project:
     """A pipeline of a code location, with the ledger and the store that its definitions configure."""
 
     spec: PipelineSpec
+    definitions: dg.Definitions
     resources: Any
     instance: dg.DagsterInstance
+    commands: CommandLine
+    """The commands that messages name: they find this project again from any folder."""
 
     @property
     def name(self) -> str:
@@ -48,71 +57,131 @@ class Project:
 
     def open(self) -> Session:
         """A session on the pipeline; close it after use."""
-        return self.spec.open(self.resources, self.instance, run_id="")
+        return self.spec.open(self.resources, self.instance, commands=self.commands)
 
 
-def project_options(command: Any) -> Any:
-    """The options of every command that looks at a project."""
+@dataclass(frozen=True)
+class ProjectChoice:
+    """What the options of a command say about the project; what they leave open is looked for."""
+
+    home: Path | None = None
+    module: str = ""
+    python_file: Path | None = None
+    working_directory: Path | None = None
+    pipeline: str = ""
+
+    @contextmanager
+    def open(self) -> Generator[Project]:
+        """The pipeline that is meant, its resources set up.
+
+        Makes nothing where there is no home. Raises UsageError where it is not clear which pipeline is meant, or where
+        one does not load.
+        """
+        found = self._locate()
+        if not is_demo_home(self.home):
+            # As `dg` and `dagster` do: what a project's `.env` says goes before what the environment says.
+            given = dotenv_values(found.folder / ".env")
+            os.environ.update({name: value for name, value in given.items() if value is not None})
+        home, trouble = find_home(self.home)
+        if home and not trouble:
+            enter_home(home)
+        spec, loaded = _choose(found, self.pipeline)
+        if home is None or trouble:
+            raise click.UsageError(trouble)
+        commands = _with_program(replace(loaded.source, pipeline=spec.name, home=str(home)))
+        wanted = {*spec.resource_keys, spec.clips_key}
+        resources = {key: value for key, value in (loaded.definitions.resources or {}).items() if key in wanted}
+        with dg.DagsterInstance.get() as instance, dg.build_resources(resources, instance=instance) as built:
+            yield Project(spec, loaded.definitions, built, instance, commands)
+
+    def _locate(self) -> Found:
+        """What was chosen; else the project of the working folder; else our own pipeline, where it was asked for."""
+        folder = (self.working_directory or Path.cwd()).resolve()
+        if self.module and self.python_file:
+            raise click.UsageError("give one of -m MODULE and -f FILE")
+        if self.python_file:
+            return locate_file(self.python_file, folder)
+        if self.module:
+            return locate_module(self.module, folder)
+        if is_demo_home(self.home):
+            return locate_module(OWN_MODULE, folder)
+        if found := find_locations(folder):
+            return found
+        home, trouble = find_home(self.home)
+        configured = any(os.environ.get(one.name) for one in variables() if one.name.startswith(PREFIX))
+        if is_demo_home(home) or configured:
+            return locate_module(OWN_MODULE, folder)
+        raise click.UsageError(
+            f"there is no Dagster project in {folder}, nor in a folder above it. Change into the project's folder, or "
+            f"give -m MODULE (-m {OWN_MODULE} is this project's own pipeline)" + (f". And {trouble}" * bool(trouble))
+        )
+
+
+def project_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that looks at a project; they reach it as one `choice`."""
+
+    @wraps(command)
+    def with_choice(
+        *words: Any,
+        home: Path | None,
+        module: str | None,
+        python_file: Path | None,
+        working_directory: Path | None,
+        pipeline: str | None,
+        **options: Any,
+    ) -> None:
+        choice = ProjectChoice(home, module or "", python_file, working_directory, pipeline or "")
+        command(*words, choice=choice, **options)
+
+    folder, file = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
     for option in (
-        click.option("--home", type=click.Path(path_type=Path), help="Dagster home; $DAGSTER_HOME if not given."),
+        click.option("--home", type=folder, help="Dagster home; $DAGSTER_HOME if not given."),
+        click.option("--pipeline", metavar="NAME", help="Pipeline name, where there are several."),
         click.option(
-            "-m", "--module", default="pixverse_dagster.definitions", show_default=True, help="Definitions module."
+            "-d", "--working-directory", type=folder, help="Work as if started in this folder; modules are found there."
         ),
-        click.option("--pipeline", help="Pipeline name, where the module has several."),
+        click.option("-f", "--python-file", type=file, help="Definitions file."),
+        click.option(
+            "-m", "--module", help="Definitions module; the project of the working folder, as dg has it, if not given."
+        ),
     ):
-        command = option(command)
-    return command
+        with_choice = option(with_choice)
+    return with_choice
 
 
-def enter_home(home: Path | None) -> Path:
-    """Make this the Dagster home of the process, with the settings that `demo` or `dev` left there."""
-    path = home or (Path(os.environ["DAGSTER_HOME"]) if os.environ.get("DAGSTER_HOME") else None)
-    if path is None:
-        raise click.UsageError("which Dagster home? Give --home DIR or set DAGSTER_HOME")
-    if not path.is_dir():
-        raise click.UsageError(f"there is no Dagster home at {path}")
-    path = path.resolve()
-    os.environ.update(_read_settings(path) | {"DAGSTER_HOME": str(path)})
-    return path
+def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
+    """The one pipeline that is meant, of all that the locations have."""
+    pairs: list[tuple[PipelineSpec, Loaded]] = []
+    failures: list[click.UsageError] = []
+    for location in found.locations:
+        try:
+            loaded = load_location(location)
+            pairs += [(spec, loaded) for spec in loaded.specs]
+        except click.UsageError as error:
+            failures.append(error)
+    chosen = [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}]
+    if len(chosen) == 1 and (pipeline or not failures):
+        return chosen[0]
+    if failures:
+        raise failures[0]
+    where = ", ".join(location.name for location in found.locations)
+    raise click.UsageError(_describe_choice(where, sorted(spec.name for spec, _ in pairs), pipeline))
 
 
-def prepare_home(home: Path, settings: dict[str, str]) -> Path:
-    """Make a Dagster home for the simulator and leave its settings there for later commands.
-
-    Whatever the environment says of a live project is put aside: nothing here may reach its ledger or its bucket.
-    """
-    home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(_DAGSTER_YAML)
-    own = {variable.name: "" for variable in variables() if variable.name.startswith(PREFIX)}
-    merged = {**own, **_read_settings(home), **settings, "PIXVERSE_MODE": "simulator"}
-    (home / ENVIRONMENT_FILE).write_text("".join(f"{name}={value}\n" for name, value in merged.items()))
-    os.environ.update(merged | {"DAGSTER_HOME": str(home)})
-    return home
+def _describe_choice(where: str, names: Sequence[str], pipeline: str) -> str:
+    has = f"{where} has these pipelines: {', '.join(names) or 'none'}"
+    if not names:
+        return f"{has}. Choose another module with -m, or define one with build_clips_definitions or in YAML"
+    if pipeline and pipeline not in names:
+        return f"there is no pipeline {pipeline!r}: {has}. Choose one with --pipeline NAME"
+    if pipeline:
+        return f"{pipeline!r} is in several code locations: {has}. Choose one with -m MODULE"
+    return f"{has}. Choose one with --pipeline NAME"
 
 
-def _read_settings(home: Path) -> dict[str, str]:
-    path = home / ENVIRONMENT_FILE
-    lines = path.read_text().splitlines() if path.exists() else []
-    pairs = (line.partition("=") for line in lines)
-    return {name: value for name, _, value in pairs if name.startswith(PREFIX)}
-
-
-@contextmanager
-def open_project(module: str, pipeline: str | None) -> Generator[Project]:
-    """The pipeline of a definitions module, its resources set up."""
-    try:
-        loaded = import_module(module)
-    except ModuleNotFoundError as error:
-        raise click.UsageError(f"cannot import {module}: {error}") from error
-    definitions = next((v for v in vars(loaded).values() if isinstance(v, dg.Definitions)), None)
-    specs = [r for r in ((definitions and definitions.resources) or {}).values() if isinstance(r, PipelineSpec)]
-    chosen = [spec for spec in specs if pipeline in {None, spec.name}]
-    if definitions is None or len(chosen) != 1:
-        names = ", ".join(spec.name for spec in specs) or "none"
-        raise click.UsageError(f"{module} has these pipelines: {names}. Choose one with --pipeline")
-    wanted = {*chosen[0].resource_keys, chosen[0].clips_key}
-    resources = {key: resource for key, resource in (definitions.resources or {}).items() if key in wanted}
-    with dg.DagsterInstance.get() as instance, dg.build_resources(resources, instance=instance) as built:
-        yield Project(chosen[0], built, instance)
+def _with_program(commands: CommandLine) -> CommandLine:
+    """With the program's path, where the shell would find none by its name, or another one."""
+    own, found = Path(sys.executable).with_name(PROGRAM), shutil.which(PROGRAM)
+    if not own.exists() or (found and Path(found).resolve() == own.resolve()):
+        return commands
+    return replace(commands, program=str(own))

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Collection
-from pathlib import Path
 
 import click
 
-from pixverse_dagster.cli.project import Project, enter_home, open_project, project_options
+from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.lifecycle import MAY_BE_ABANDONED, MAY_BE_RELEASED, TaskState
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.task import Task
@@ -25,11 +24,9 @@ _GIVEN_UP = "given up by hand; perhaps paid"
 @click.option("--not-accepted", is_flag=True, help="The console shows no such task: nothing was paid, try again.")
 @click.option("--abandon", is_flag=True, help="Leave it: never submitted again, counts as spent.")
 @project_options
-def resolve_task(  # noqa: PLR0913 - one parameter for each option
+def resolve_task(
     row: str,
-    home: Path | None,
-    module: str,
-    pipeline: str | None,
+    choice: ProjectChoice,
     *,
     adopt: str | None,
     not_accepted: bool,
@@ -41,8 +38,7 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
     """
     if (adopt is not None) + not_accepted + abandon != 1:
         raise click.UsageError("give exactly one of --adopt TASK_ID, --not-accepted and --abandon")
-    enter_home(home)
-    with open_project(module, pipeline) as project:
+    with choice.open() as project:
         # A claim may be adopted as well: its process may have died with the id in its log.
         task = _newest(project, row, (TaskState.UNKNOWN, *((TaskState.CLAIMED,) if adopt else ())))
         ledger, now = project.ledger, time.time()
@@ -62,14 +58,13 @@ def resolve_task(  # noqa: PLR0913 - one parameter for each option
 @click.command("abandon")
 @click.argument("row")
 @project_options
-def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None) -> None:
+def abandon_task(row: str, choice: ProjectChoice) -> None:
     """Give up a row that waits for its turn, or a task that is unknown or under way.
 
     A waiting row is not submitted. A task is not polled, collected or submitted again, and what it cost stays spent.
     Exits with 2 if there is neither.
     """
-    enter_home(home)
-    with open_project(module, pipeline) as project:
+    with choice.open() as project:
         if any(entry.row == row for entry in project.ledger.queue.find(project.name)):
             project.ledger.queue.drop(project.name, [row])
             click.echo(f"row {row!r} waits no longer. Nothing was sent for it, and nothing was spent.")
@@ -83,14 +78,13 @@ def abandon_task(row: str, home: Path | None, module: str, pipeline: str | None)
 @click.argument("row")
 @click.option("--take", "another_take", is_flag=True, help="Ask for one more clip, beside the one that is stored.")
 @project_options
-def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *, another_take: bool) -> None:
+def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
     """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
 
     The row is queued: a sensor submits it, or any run that submits the row. The budget holds.
     Exits with 2 if the row has nothing to retry.
     """
-    enter_home(home)
-    with open_project(module, pipeline) as project, project.open() as session:
+    with choice.open() as project, project.open() as session:
         ledger, name, now = project.ledger, project.name, time.time()
         asked = ledger.rows.find(name, [row]).get(row)
         if asked is None:
@@ -105,11 +99,12 @@ def retry_task(row: str, home: Path | None, module: str, pipeline: str | None, *
             if task is None or task.state not in MAY_BE_RELEASED:
                 state = f"its task is {task.state}" if task else "it was never submitted"
                 raise click.UsageError(
-                    f"row {row!r} has nothing to retry: {state}. For another clip from the same words, add --take"
+                    f"row {row!r} has nothing to retry: {state}. For another clip from the same words: "
+                    f"{project.commands.tasks('retry', row, '--take')}"
                 )
             words = f"attempt {task.attempt + 1} was allowed by hand"
             after = ledger.release(task, settled=_by_hand(now, "another attempt allowed")).task
-            project.instance.report_runless_asset_event(ended_event(after, words))
+            project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
         ledger.queue.add(name, [queued_row(session, asked, words)], now)
         price = estimate_usd(asked.request, session.options.prices)
     cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
@@ -125,15 +120,18 @@ def _newest(project: Project, row: str, states: Collection[TaskState]) -> Task:
     found = project.ledger.tasks.find(project.name, states, keys=[row])
     if not found:
         words = " or ".join(sorted(states))
-        raise click.UsageError(f"row {row!r} of {project.name!r} has no task that is {words}; see `tasks show {row}`")
+        raise click.UsageError(
+            f"row {row!r} of {project.name!r} has no task that is {words}; see: {project.commands.tasks('show', row)}"
+        )
     return found[-1]
 
 
 def _report(project: Project, before: Task, after: Task) -> None:
     if after.state is before.state:
         raise click.ClickException(f"row {after.row!r} is {after.state}: somebody else settled it at the same moment")
-    project.instance.report_runless_asset_event(ended_event(after, f"settled by hand: {before.state} → {after.state}"))
-    judged = judge_unknown(project.name, project.ledger.tasks.unresolved(project.name))
+    words = f"settled by hand: {before.state} → {after.state}"
+    project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
+    judged = judge_unknown(project.name, project.ledger.tasks.unresolved(project.name), project.commands)
     project.instance.report_runless_asset_event(judged)
     following = {
         TaskState.SUBMITTED: "It is polled and collected like any other; nothing is charged.",

@@ -2,13 +2,12 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
-from pixverse_dagster.cli.project import enter_home, open_project, project_options
+from pixverse_dagster.cli.project import ProjectChoice, project_options
 from pixverse_dagster.cli.resolve import abandon_task, resolve_task, retry_task
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
@@ -29,10 +28,9 @@ def tasks() -> None:
     "--state", type=click.Choice([str(state) for state in TaskState]), multiple=True, help="Only these states."
 )
 @json_option
-def list_tasks(home: Path | None, module: str, pipeline: str | None, state: tuple[str, ...], *, as_json: bool) -> None:
+def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, as_json: bool) -> None:
     """Every task of the pipeline, the oldest first."""
-    enter_home(home)
-    with open_project(module, pipeline) as project:
+    with choice.open() as project:
         found = project.ledger.tasks.find(project.name, [TaskState(word) for word in state])
     if as_json:
         print_json([export(task) for task in found])
@@ -48,10 +46,9 @@ def list_tasks(home: Path | None, module: str, pipeline: str | None, state: tupl
 @click.argument("row")
 @project_options
 @json_option
-def show_task(row: str, home: Path | None, module: str, pipeline: str | None, *, as_json: bool) -> None:
+def show_task(row: str, choice: ProjectChoice, *, as_json: bool) -> None:
     """Everything the ledger knows about a row's tasks. Exits with 1 if it has none."""
-    enter_home(home)
-    with open_project(module, pipeline) as project:
+    with choice.open() as project:
         found = project.ledger.tasks.find(project.name, keys=[row])
     if as_json:
         print_json([export(task) for task in found])
@@ -61,7 +58,7 @@ def show_task(row: str, home: Path | None, module: str, pipeline: str | None, *,
         records = [[name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)]
                    for name, value in export(task).items() if value not in (None, "", [], {})]  # fmt: skip
         print_table(f"{row}, take {task.take}, attempt {task.attempt}", ["field", "value"], records)
-        if trouble := describe_trouble(task):
+        if trouble := describe_trouble(task, project.commands):
             click.echo(redact_text(trouble))
     sys.exit(0 if found else 1)
 

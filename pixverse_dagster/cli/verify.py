@@ -1,14 +1,13 @@
 """`verify`: the store, the ledger and the manifests compared."""
 
 import sys
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
 from pixverse_dagster.cli.output import json_option, print_json, print_table
-from pixverse_dagster.cli.project import enter_home, open_project, project_options
+from pixverse_dagster.cli.project import ProjectChoice, project_options
 from pixverse_dagster.reports.verify import verify as verify_store
 
 
@@ -16,10 +15,9 @@ from pixverse_dagster.reports.verify import verify as verify_store
 @project_options
 @click.option("--quick", is_flag=True, help="Compare sizes only; do not read the clips.")
 @json_option
-def verify(home: Path | None, module: str, pipeline: str | None, *, quick: bool, as_json: bool) -> None:
+def verify(choice: ProjectChoice, *, quick: bool, as_json: bool) -> None:
     """Read the store, the ledger and the manifests, and name every disagreement. Exits with 1 if there is one."""
-    enter_home(home)
-    with open_project(module, pipeline) as project, Progress(console=Console(stderr=True), transient=True) as bars:
+    with choice.open() as project, Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("clips compared", total=None)
         result = verify_store(
             project.ledger,

@@ -34,7 +34,7 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
         ],
     )
     def prompts(context: dg.AssetExecutionContext, **upstream: Any) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
-        with spec.open(context.resources, context.instance, context.run.run_id) as session:
+        with spec.open(context.resources, context.instance, context.run) as session:
             given = [ValueTable(value, spec.pipeline.table.describe()) for value in upstream.values()]
             reading = read_table(session, *given)
             change = record_table(session, reading)

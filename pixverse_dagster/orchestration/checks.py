@@ -36,7 +36,8 @@ def build_unknown_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
     def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         resource: LedgerResource = getattr(context.resources, spec.ledger_key)
         ledger = resource.get_ledger(context.instance)
-        judged = judge_unknown(spec.name, ledger.tasks.unresolved(spec.name))
+        commands = spec.commands(context.instance, context.run)
+        judged = judge_unknown(spec.name, ledger.tasks.unresolved(spec.name), commands)
         return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
 
     return outcomes_known

@@ -9,6 +9,7 @@ import dagster as dg
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.orchestration.assets import build_clip_assets, build_prompts_asset
 from pixverse_dagster.orchestration.checks import build_clip_check, build_unknown_check
+from pixverse_dagster.orchestration.commands import loaded_from
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.jobs import build_collect_job, build_submit_job
 from pixverse_dagster.orchestration.resources import ProviderResource
@@ -63,6 +64,7 @@ def build_clips_definitions(
         pipeline,
         providers=tuple(resource.PROVIDER.NAME for resource in providers),
         table_asset=table_asset,
+        loaded_from=loaded_from(),
     )
     sensors, schedules = _table_triggers(spec, table, options)
     submit_job, collect_job = build_submit_job(spec), build_collect_job(spec)

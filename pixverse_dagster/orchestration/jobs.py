@@ -47,7 +47,7 @@ def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
         out=dg.Out(io_manager_key=spec.clips_key),
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
-        session = spec.open(context.resources, context.instance, context.run.run_id)
+        session = spec.open(context.resources, context.instance, context.run)
         return ClipBatch(session, session.ledger.tasks.collectable(spec.name, context.op_config["rows"]), context)
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]

@@ -29,7 +29,7 @@ def submit_reported(
                 if submission.sent or adopted:
                     report(task_event(task, sent=submission.sent))
             elif task and task.state is not TaskState.CLAIMED:
-                report(ended_event(task))
+                report(ended_event(task, session.commands))
             yield submission
 
 
@@ -55,7 +55,7 @@ def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str
 def report_unknown(session: Session, report: Callable[[Any], None]) -> None:
     """Evaluate the check on unknown outcomes as they are now."""
     name = session.pipeline.name
-    report(judge_unknown(name, session.ledger.tasks.unresolved(name)))
+    report(judge_unknown(name, session.ledger.tasks.unresolved(name), session.commands))
 
 
 def generate_clips(
@@ -74,7 +74,7 @@ def generate_clips(
                 if problem := report_clip(context, session, store, collected):
                     withheld[collected.task.row] = problem
             else:
-                context.log_event(ended_event(collected.task, collected.problem))
+                context.log_event(ended_event(collected.task, session.commands, collected.problem))
     report_unknown(session, context.log_event)
     for event in problem_events(spec.name, "clips", generation.problems):
         context.log_event(event)

@@ -37,7 +37,9 @@ def build_poll_sensor(spec: PipelineSpec, collect_job: dg.JobDefinition) -> dg.S
             report = poll_due(session, TICK_SECONDS)
             request, words = _collect_request(session)
             events: list[Any] = [
-                ended_event(task, asset=asset) for task in report.ended for asset in ("tasks", "clips")
+                ended_event(task, session.commands, asset=asset)
+                for task in report.ended
+                for asset in ("tasks", "clips")
             ]
             if any(task.state is TaskState.UNKNOWN for task in report.ended):
                 report_unknown(session, events.append)

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.errors import NotSent
 from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_stop
+from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.resources import LedgerResource, ProviderResource
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.transport.download import Downloader
@@ -26,6 +28,8 @@ class PipelineSpec:
     providers: tuple[str, ...]
     table_asset: dg.AssetKey | None = None
     """The asset whose value is the prompt table, where it is one."""
+    loaded_from: CommandLine = field(default_factory=CommandLine)
+    """Where the definitions are loaded from, as far as that is known while they are."""
 
     @property
     def name(self) -> str:
@@ -61,8 +65,17 @@ class PipelineSpec:
         """What an op or a sensor of this pipeline needs."""
         return {self.ledger_key, *map(self.provider_key, self.providers)}
 
+    def commands(self, instance: dg.DagsterInstance, run: dg.DagsterRun | None = None) -> CommandLine:
+        """The commands that messages name, as this pipeline is found again."""
+        return find_command_line(self.name, self.loaded_from, instance, run)
+
     def open(
-        self, resources: Any, instance: dg.DagsterInstance, run_id: str = "", stopped: Callable[[], bool] = bool
+        self,
+        resources: Any,
+        instance: dg.DagsterInstance,
+        run: dg.DagsterRun | None = None,
+        stopped: Callable[[], bool] = bool,
+        commands: CommandLine | None = None,
     ) -> Session:
         """A session on this pipeline; close it after use."""
         ledger: LedgerResource = getattr(resources, self.ledger_key)
@@ -74,9 +87,10 @@ class PipelineSpec:
             ledger=ledger.get_ledger(instance),
             clients={name: resource.get_client() for name, resource in clients.items()},
             downloader=Downloader(self.pipeline.options.download),
-            run_id=run_id,
+            run_id=run.run_id if run else "",
             clock=time.time,
             stopped=stopped,
+            commands=commands or self.commands(instance, run),
         )
 
     @contextmanager
@@ -87,7 +101,7 @@ class PipelineSpec:
         """
         watch = RunWatch(context.instance, context.run.run_id)
         with (
-            self.open(context.resources, context.instance, context.run.run_id, watch) as session,
+            self.open(context.resources, context.instance, context.run, watch) as session,
             reporting_stop(session, watch, context.log),
         ):
             ledger: LedgerResource = getattr(context.resources, self.ledger_key)

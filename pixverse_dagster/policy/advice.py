@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 
+OTHERWISE = "(if it is not there: --not-accepted in the place of --adopt TASK_ID; to give it up: --abandon)"
+"""The other two ways to resolve it."""
 
-def describe_trouble(task: Task) -> str:
+
+def describe_trouble(task: Task, commands: CommandLine) -> str:
     """Why a person should look at this task, whether it may have been charged, and what to do. Empty if all is well."""
     who = f"row {task.row!r} ({task.request.MODEL}, attempt {task.attempt})"
     stake = "a price that nobody publishes" if task.estimate_usd is None else f"about {task.estimate_usd:.3f} USD"
@@ -19,13 +21,13 @@ def describe_trouble(task: Task) -> str:
             return (
                 f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id} may have been "
                 f"charged ({stake}). It is not submitted again by itself; to pay for another attempt: "
-                f"pixverse-dagster tasks retry {shlex.quote(task.row)}"
+                f"{commands.tasks('retry', task.row)}"
             )
         case TaskState.UNKNOWN:
             return (
                 f"{who} has an unknown outcome: {task.reason}. At stake: {stake}; "
-                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then: "
-                f"{resolve_command(task)}"
+                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then, with its "
+                f"id for TASK_ID: {resolve_command(task, commands)} {OTHERWISE}"
             )
         case TaskState.CLAIMED:
             return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"
@@ -35,6 +37,6 @@ def describe_trouble(task: Task) -> str:
             return ""
 
 
-def resolve_command(task: Task) -> str:
-    """The command that resolves a submit of unknown outcome, after a look at the provider's console."""
-    return f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt TASK_ID | --not-accepted | --abandon"
+def resolve_command(task: Task, commands: CommandLine) -> str:
+    """The command that resolves a submit of unknown outcome: its task is at the provider."""
+    return commands.tasks("resolve", task.row, "--adopt", "TASK_ID")

@@ -83,7 +83,7 @@ class GenerateRun:
         found = self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()])
         yield from self._store_what_is_here([task for task in found if task.state in HAS_RESULT])
         for task in found:
-            if (trouble := describe_trouble(task)) and not task.resolves_itself:
+            if (trouble := describe_trouble(task, self._session.commands)) and not task.resolves_itself:
                 del self._tasks[task.row]
                 if may_attempt(self._session.ledger.tasks.attempts(task), self._session.options.retry):
                     self._waits[task.row] = trouble

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import threading
 
 from pixverse_dagster.core.errors import InvalidRow, NotSent, OutcomeUnknown, PixverseError, ReadFailed, Refused
@@ -78,7 +77,7 @@ def accept(session: Session, task: Task, accepted: Accepted) -> Task:
                 raise PixverseError(
                     f"row {task.row!r} was accepted and paid for as task {accepted.task_id} at {task.provider}, but "
                     f"the ledger cannot be written ({type(error).__name__}). Keep the id; when the ledger is back: "
-                    f"pixverse-dagster tasks resolve {shlex.quote(task.row)} --adopt {shlex.quote(accepted.task_id)}"
+                    f"{session.commands.tasks('resolve', task.row, '--adopt', accepted.task_id)}"
                 ) from error
         threading.Event().wait(wait_seconds)
         waited, wait_seconds = waited + wait_seconds, wait_seconds * 2

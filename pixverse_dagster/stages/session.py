@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.stages.options import PipelineOptions
@@ -46,6 +47,8 @@ class Session:
     clock: Callable[[], float]
     stopped: Callable[[], bool] = bool
     """Whether a person wants no further submits of this run; never, unless told how to find out."""
+    commands: CommandLine = field(default_factory=CommandLine)
+    """The commands that messages name."""
 
     @property
     def options(self) -> PipelineOptions:

@@ -118,7 +118,7 @@ class _AccountSubmitter:
             return self._submit_anew(row, known)
         if known is not None and known.state in OPEN_SUBMIT:
             known = resolve_unknown(self._session, known)
-        return Submission(row.id, known, problem=describe_trouble(known) if known else "")
+        return Submission(row.id, known, problem=describe_trouble(known, self._session.commands) if known else "")
 
     def close(self, *, stop: bool) -> None:
         """Send nothing further; `stop` also wakes those that wait for their turn to send."""
@@ -142,7 +142,7 @@ class _AccountSubmitter:
         except (InvalidRow, OverBudget) as error:
             return Submission(row.id, known, problem=f"row {row.id!r}: {error}")
         if not mine:
-            return Submission(row.id, task, problem=describe_trouble(task))
+            return Submission(row.id, task, problem=describe_trouble(task, session.commands))
         return self._send(client, row, task, body)
 
     def _terms(self, client: ProviderClient, row: Row) -> ClaimTerms:
@@ -184,7 +184,7 @@ class _AccountSubmitter:
             except PixverseError as error:
                 return Submission(row.id, task, sent=True, problem=str(error))
             self._speed_up()
-        return Submission(row.id, task, sent=True, problem=describe_trouble(task))
+        return Submission(row.id, task, sent=True, problem=describe_trouble(task, session.commands))
 
     def _wait(self, row: Row, task: Task | None, why: str) -> Submission:
         with self._lock:

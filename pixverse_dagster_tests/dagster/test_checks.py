@@ -11,8 +11,8 @@ from dagster._core.event_api import PartitionKeyFilter
 
 from pixverse_dagster import CheckRules, LocalClipIOManager, PipelineOptions, RunwareResource, build_clips_definitions
 from pixverse_dagster.core.clip import Clip
-from pixverse_dagster.orchestration.events.log import internal
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
+from pixverse_dagster.orchestration.internal import internal
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.transport.download import DownloadRules

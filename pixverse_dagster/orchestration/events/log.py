@@ -1,23 +1,15 @@
-"""What Dagster's event log says.
-
-Two of the names used here are not public in Dagster. They are looked up when they are needed, and where a release has
-them no more, the pipeline goes on without them and says so once: a paid task does not wait for an upgrade.
-"""
+"""What Dagster's event log says."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import dagster as dg
 
 from pixverse_dagster.core.task import Task
-from pixverse_dagster.core.values import import_name
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, DATA_VERSION_TAG
-
-_log = logging.getLogger("pixverse_dagster")
+from pixverse_dagster.orchestration.internal import internal
 
 _EVENTS_READ = 20
 """Of a row's tasks, the newest first: a row rarely has more takes under way at once."""
@@ -28,7 +20,7 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[s
 
     One query, and one more per failed row.
     """
-    partition_filter = internal("dagster._core.event_api", "PartitionKeyFilter")
+    partition_filter = internal("PartitionKeyFilter")
     if partition_filter is None:
         return _never_materialized(instance, pipeline, stored)
     log, key = instance.event_log_storage, dg.AssetCheckKey(dg.AssetKey([pipeline, "clips"]), CLIP_CHECK)
@@ -86,21 +78,8 @@ def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: 
 
     Without it, Dagster takes a check that a run logs itself for one of an older clip, and shows it as unchecked.
     """
-    target = internal(
-        "dagster._core.definitions.asset_checks.asset_check_evaluation",
-        "AssetCheckEvaluationTargetMaterializationData",
-    )
+    target = internal("AssetCheckEvaluationTargetMaterializationData")
     found = _materializations(instance, key, row, limit=1) if target else ()
     if not found:
         return None
     return target(storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp)
-
-
-@cache
-def internal(module: str, name: str) -> Any:
-    """A name that Dagster does not make public, or None where this release of Dagster does not have it."""
-    try:
-        return import_name(f"{module}:{name}")
-    except (ImportError, AttributeError):
-        _log.warning("this release of Dagster has no %s.%s; going on without it", module, name)
-        return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import iso
@@ -41,17 +42,17 @@ def outdated_event(task: Task, columns: Iterable[str]) -> dg.AssetMaterializatio
     )
 
 
-def ended_event(task: Task, words: str = "", asset: str = "tasks") -> dg.AssetObservation:
+def ended_event(task: Task, commands: CommandLine, words: str = "", asset: str = "tasks") -> dg.AssetObservation:
     """A task that ended without a clip: what to do, or what a person did about it, or on `clips` why there is none."""
     return dg.AssetObservation(
         asset_key=[task.pipeline, asset],
         partition=task.row,
-        description=redact_text(words or describe_trouble(task)),
+        description=redact_text(words or describe_trouble(task, commands)),
         metadata=task_metadata(task),
     )
 
 
-def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvaluation:
+def judge_unknown(pipeline: str, unknown: Sequence[Task], commands: CommandLine) -> dg.AssetCheckEvaluation:
     """The check that no submit's outcome is unknown: which rows, what is at stake, and the commands that resolve it."""
     known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
     unpriced = len(unknown) - len(known)
@@ -64,7 +65,7 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
                 task.provider,
                 iso(task.claimed_at),
                 "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}",
-                resolve_command(task),
+                resolve_command(task, commands),
             )
             for task in unknown[:_UNKNOWN_SHOWN]
         ],
@@ -75,7 +76,7 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task]) -> dg.AssetCheckEvalua
         passed=not unknown,
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
-        f"look for each in its provider's console, then resolve it. The first: {describe_trouble(unknown[0])}"
+        f"look for each in its provider's console, then resolve it. The first: {describe_trouble(unknown[0], commands)}"
         if unknown
         else "Every submit's outcome is known.",
         metadata={

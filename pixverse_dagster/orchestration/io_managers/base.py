@@ -9,10 +9,12 @@ import dagster as dg
 from pydantic import Field
 
 from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.errors import NotReady, TaskFailed
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.log import withheld_rows
@@ -102,7 +104,7 @@ class ClipIOManager(dg.ConfigurableIOManager):
         if wanted[0] not in clips:
             task = ledger.tasks.current(pipeline, wanted).get(wanted[0])
             if task is not None and task.state is TaskState.FAILED:
-                raise TaskFailed(describe_trouble(task))
+                raise TaskFailed(describe_trouble(task, _commands(context, pipeline)))
             if wanted[0] in withheld:
                 raise NotReady(f"row {wanted[0]!r} of {pipeline!r} is stored and withheld: {withheld[wanted[0]]}")
             raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
@@ -118,6 +120,15 @@ class StoreClipIOManager(ClipIOManager, StoreSettings):
     def get_store(self) -> ClipStore:
         """The store. Cheap to call."""
         return self.open_store(getattr(self, self.NAME).get_client() if self.CLIENT else None)
+
+
+def _commands(context: dg.InputContext, pipeline: str) -> CommandLine:
+    """The commands that messages name; outside a run, as in a notebook, without the module."""
+    try:
+        run = context.step_context.dagster_run
+    except dg.DagsterInvariantViolationError:
+        run = None
+    return find_command_line(pipeline, CommandLine(), context.instance, run)
 
 
 def _is_mapping(annotation: Any) -> bool:

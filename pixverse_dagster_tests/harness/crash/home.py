@@ -7,7 +7,6 @@ import csv
 import itertools
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Literal, cast
 
 import dagster as dg
 
-from pixverse_dagster.cli.project import open_project
+from pixverse_dagster.cli.project import ProjectChoice
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
@@ -215,8 +214,8 @@ def _write_table(path: Path, rows: Mapping[str, str]) -> None:
 
 def _tick() -> None:
     """What the code server does for the daemon, until nothing is under way any more."""
-    with open_project(MODULE, None) as project:
-        definitions: dg.Definitions = sys.modules[MODULE].defs
+    with ProjectChoice(module=MODULE).open() as project:
+        definitions = project.definitions
         sensor = definitions.get_sensor_def("demo_poll")
         while set(project.ledger.tasks.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
             context = dg.build_sensor_context(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
@@ -141,7 +142,7 @@ def _ids(charged: list[dict[str, Any]]) -> list[str]:
 
 
 def _check_named(task: Task, log: str) -> Iterator[str]:
-    if f"tasks resolve {task.row}" not in describe_trouble(task) or not task.reason:
+    if f"tasks resolve {task.row}" not in describe_trouble(task, CommandLine()) or not task.reason:
         yield f"row {task.row!r} is unknown, and nothing says what to do: {task.reason!r}"
     if f"row {task.row!r}" not in log or "unknown outcome" not in log:
         yield f"row {task.row!r} is unknown, and the run did not say so"

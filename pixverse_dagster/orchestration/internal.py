@@ -1,0 +1,32 @@
+"""Names that Dagster does not make public.
+
+They are looked up when they are needed, and where a release has one no more, the pipeline goes on without it and says
+so once: a paid task does not wait for an upgrade.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pixverse_dagster.core.values import import_name
+
+_log = logging.getLogger("pixverse_dagster")
+
+INTERNAL: Mapping[str, str] = {
+    "AssetCheckEvaluationTargetMaterializationData": "dagster._core.definitions.asset_checks.asset_check_evaluation",
+    "LoadableTargetOrigin": "dagster._core.types.loadable_target_origin",
+    "PartitionKeyFilter": "dagster._core.event_api",
+}
+"""Every such name that is used, with its module."""
+
+
+@cache
+def internal(name: str) -> Any:
+    """One of the names, or None where this release of Dagster does not have it."""
+    module = INTERNAL[name]
+    try:
+        return import_name(f"{module}:{name}")
+    except (ImportError, AttributeError):
+        _log.warning("this release of Dagster has no %s.%s; going on without it", module, name)
+        return None
