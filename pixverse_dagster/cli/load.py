@@ -3,7 +3,7 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -49,15 +49,20 @@ class Loaded:
                 yield resource
 
 
-def load_location(location: CodeLocation) -> Loaded:
-    """Import a code location and make its definitions. Raises UsageError with the reason if it does not load."""
+def load_location(location: CodeLocation) -> Sequence[Loaded]:
+    """Import a code location and make its definitions: one, or several that stand in one module.
+
+    Raises UsageError with the reason if it does not load.
+    """
     added = [str(folder) for folder in location.folders if folder.is_dir() and str(folder) not in sys.path]
     # They stay: what is imported later, as in a resource, is found in the same places.
     sys.path[:0] = added
     source = location.source
     module = source.module
     if module:
-        source = replace(source, working_directory=next((path for path in added if is_below(path, module)), ""))
+        # Also where it is importable as it is: another shell may have another PYTHONPATH.
+        folder = next((str(folder) for folder in location.folders if is_below(folder, module)), "")
+        source = replace(source, working_directory=folder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Dagster's, about its own beta and deprecated parts
@@ -65,9 +70,9 @@ def load_location(location: CodeLocation) -> Loaded:
                 # No `-m` finds a defs folder: the project is looked for again from its folder.
                 source = CommandLine(working_directory=str(location.project or location.folders[0]))
                 with loading(source):
-                    return Loaded(_load_folder(location), source)
+                    return [Loaded(_load_folder(location), source)]
             with loading(source):
-                return Loaded(_find(_import(location), location), source)
+                return [Loaded(definitions, source) for definitions in _find(_import(location), location)]
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and module and f"{module}.".startswith(f"{error.name}.")
         words = f"cannot import {location.name}" if missing else f"{location.name} does not load"
@@ -110,20 +115,17 @@ def _import(location: CodeLocation) -> ModuleType:
     return module
 
 
-def _find(module: ModuleType, location: CodeLocation) -> dg.Definitions:
-    """The module's definitions. As Dagster has it, lazy ones come first, and there is one of a kind."""
+def _find(module: ModuleType, location: CodeLocation) -> Iterator[dg.Definitions]:
+    """The module's definitions. As Dagster has it, where there are lazy ones, the others do not count.
+
+    Dagster takes one of a kind and wants its name where there are several; here the pipeline's name will do.
+    """
     named: dict[str, Any] = vars(module)
     if location.attribute:
         named = {location.attribute: getattr(module, location.attribute)}
-    kinds: tuple[type, ...] = (_LAZY, dg.Definitions)
-    for kind in kinds:
-        found = {id(value): value for value in named.values() if isinstance(value, kind)}
-        if len(found) > 1:
-            names = ", ".join(sorted(name for name, value in named.items() if id(value) in found))
-            raise click.UsageError(f"{location.name} has several definitions, and Dagster takes one: {names}")
-        for value in found.values():
-            return _call(value, location) if kind is _LAZY else cast("dg.Definitions", value)
-    return dg.Definitions()
+    lazy = {id(value): value for value in named.values() if isinstance(value, _LAZY)}
+    made = {id(value): value for value in named.values() if isinstance(value, dg.Definitions)}
+    yield from (_call(value, location) for value in lazy.values()) if lazy else made.values()
 
 
 def _call(lazy: Any, location: CodeLocation) -> dg.Definitions:

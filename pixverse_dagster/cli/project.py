@@ -155,10 +155,10 @@ def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
     failures: list[click.UsageError] = []
     for location in found.locations:
         try:
-            loaded = load_location(location)
-            pairs += [(spec, loaded) for spec in loaded.specs]
+            pairs += [(spec, loaded) for loaded in load_location(location) for spec in loaded.specs]
         except click.UsageError as error:
             failures.append(error)
+    pairs = list({id(spec): (spec, loaded) for spec, loaded in pairs}.values())  # merged, it is in several
     chosen = [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}]
     if len(chosen) == 1 and (pipeline or not failures):
         return chosen[0]

@@ -105,7 +105,7 @@ def test_lost_answers_elsewhere_are_unknown_named_and_never_sent_again(tmp_path:
     told = pixverse("tasks", "show", lost, home=home).stdout
     assert "unknown outcome" in told
     assert "console" in told
-    assert "--adopt TASK_ID | --not-accepted | --abandon" in told
+    assert "--adopt TASK_ID -m pixverse_dagster.definitions" in told
 
 
 def test_under_every_other_fault_at_once_each_row_is_stored_or_has_a_named_end(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from pixverse_dagster_tests.harness.commands import (
     Home,
+    follow,
     make_home,
     materialize,
     pixverse,
@@ -33,7 +34,7 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         home, environment, _ = made = make_home(folder / "home", table, running)
         materialize(environment, "demo/prompts")
         log = run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
-        assert "tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon" in log
+        assert "tasks resolve r000 --adopt TASK_ID" in log
         assert states(home, environment) == {"unknown": 1}
         assert len(running.tasks()) == 1
         yield made
@@ -76,7 +77,13 @@ def latest_check(home: Path) -> dg.AssetCheckEvaluation:
         return record.event.dagster_event.asset_check_evaluation_data
 
 
-def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(unknown: Home) -> None:
+def command(home: Path) -> str:
+    """What a run's messages say to run: they know the module and the home."""
+    found = f"-m pixverse_dagster.definitions --pipeline demo --home {home}"
+    return f"pixverse-dagster tasks resolve r000 --adopt TASK_ID {found}"
+
+
+def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(lost: Home, unknown: Home) -> None:
     """Whoever looks at the asset sees what is at stake, and what to run."""
     check = latest_check(unknown[0])
     assert not check.passed
@@ -84,19 +91,21 @@ def test_an_unknown_outcome_fails_a_check_that_names_row_money_and_commands(unkn
     table = check.metadata["pixverse/unknown"]
     assert isinstance(table, dg.TableMetadataValue)
     assert table.records[0].data["row"] == "r000"
-    command = "pixverse-dagster tasks resolve r000 --adopt TASK_ID | --not-accepted | --abandon"
-    assert table.records[0].data["resolve"] == command
+    assert table.records[0].data["resolve"] == command(lost[0])
     materialize(unknown[1], "demo/tasks,demo/clips", "--partition", "r000", fails=True)
     again = latest_check(unknown[0])
     assert not again.passed
     assert again.metadata["pixverse/unknown_rows"].value == 1
 
 
-def test_an_adopted_task_is_collected_without_another_charge(unknown: Home, charged: Callable[[], int]) -> None:
-    """The console shows it: its id is all that was missing."""
+def test_an_adopted_task_is_collected_without_another_charge(
+    unknown: Home, charged: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The console shows it: its id is all that was missing from the command, which runs from any folder."""
     home, environment, running = unknown
     task_id = running.tasks()[0]["task_id"]
-    assert "unknown → submitted" in resolve(unknown, "resolve", "r000", "--adopt", task_id)
+    pasted = command(home).replace("TASK_ID", task_id)
+    assert "unknown → submitted" in follow(pasted, tmp_path_factory.mktemp("elsewhere"), environment).output
     materialize(environment, "demo/clips", "--partition", "r000")
     assert states(home, environment) == {"stored": 1}
     assert charged() == 0

@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,13 @@ def pixverse(
     if check:
         assert ran.code == 0, ran.output[-3000:] + ran.errors[-3000:]
     return subprocess.CompletedProcess(words, ran.code, ran.output, ran.errors)
+
+
+def follow(line: str, folder: Path, environment: dict[str, str] | None = None) -> Ran:
+    """Run a command that was printed, as a shell would take it, in some folder, without a cold start."""
+    program, *words = shlex.split(line)
+    assert Path(program).name == "pixverse-dagster"
+    return _run(pixverse_dagster, words, {"DAGSTER_HOME": "", **(environment or {})}, cwd=folder, timeout_seconds=120)
 
 
 def _run(
