@@ -16,6 +16,7 @@ import dagster as dg
 
 from pixverse_dagster.cli.discover import CodeLocation
 from pixverse_dagster.core.commands import CommandLine
+from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.commands import is_below, loading
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -83,6 +84,8 @@ def describe_reason(error: BaseException) -> str:
     """The last lines of what went wrong first: of an error that led to others, and not the tree that Dagster draws."""
     while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):
         error = error.__cause__ or error.__context__ or error
+    if isinstance(error, PixverseError):
+        return redact_text(str(error))
     text = "".join(traceback.format_exception_only(error))
     lines = [line.rstrip() for line in text.splitlines() if line.strip() and _NOISE not in line]
     shown = lines if len(lines) <= _REASON_LINES else [lines[0], *lines[1 - _REASON_LINES :]]

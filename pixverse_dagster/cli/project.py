@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from pixverse_dagster.cli.discover import Found, find_locations, locate_file, locate_module
 from pixverse_dagster.cli.homes import enter_home, find_home, is_demo_home
-from pixverse_dagster.cli.load import Loaded, load_location
+from pixverse_dagster.cli.load import Loaded, describe_reason, load_location
 from pixverse_dagster.core.commands import PROGRAM, CommandLine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.environment import PREFIX, variables
@@ -91,7 +91,12 @@ class ProjectChoice:
         commands = _with_program(replace(loaded.source, pipeline=spec.name, home=str(home)))
         wanted = {*spec.resource_keys, spec.clips_key}
         resources = {key: value for key, value in (loaded.definitions.resources or {}).items() if key in wanted}
-        with dg.DagsterInstance.get() as instance, dg.build_resources(resources, instance=instance) as built:
+        with ExitStack() as stack:
+            try:
+                instance = stack.enter_context(dg.DagsterInstance.get())
+                built = stack.enter_context(dg.build_resources(resources, instance=instance))
+            except Exception as error:
+                raise click.UsageError(f"{spec.name!r} cannot be set up: {describe_reason(error)}") from error
             yield Project(spec, loaded.definitions, built, instance, commands)
 
     def _locate(self) -> Found:

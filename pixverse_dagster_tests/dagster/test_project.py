@@ -12,10 +12,12 @@ import click
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin, enter_loadable_target_origin_load_context
 
 from pixverse_dagster.cli import cli
 from pixverse_dagster.cli.homes import find_home
 from pixverse_dagster.cli.project import ProjectChoice
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.orchestration.commands import find_command_line, loaded_from
 from pixverse_dagster_tests.harness.commands import follow, prepare_instance
 
@@ -273,6 +275,14 @@ def test_what_does_not_load_says_why_in_a_few_lines(
     assert len(said.splitlines()) < 18, said
 
 
+def test_a_key_that_is_not_set_is_named(write: Write, home: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a resource lacks is no traceback either."""
+    keyed = LAZY.replace('api_key="k"', 'api_key=dg.EnvVar("NO_SUCH_KEY")')
+    monkeypatch.chdir(write({"workspace.yaml": SHORT, "{0}.py": keyed}))
+    code, said = run("plan", "--home", home)
+    assert (code, "NO_SUCH_KEY" in said, "Traceback" in said) == (2, True, False), said
+
+
 def test_a_file_of_settings_that_cannot_be_read_is_named(write: Write, home: Path, monkeypatch: pytest.MonkeyPatch):
     """And `-m` goes on without it."""
     root = write({"workspace.yaml": "load_from: [\n", "{0}.py": LAZY})
@@ -376,3 +386,34 @@ def test_definitions_that_were_not_loaded_by_anybody_name_no_module():
     with dg.instance_for_test() as instance:
         commands = find_command_line("films", loaded_from(), instance)
     assert commands.render("plan") == f"pixverse-dagster plan --pipeline films --home {commands.home}"
+
+
+SERVERS: dict[str, tuple[dict[str, str], CommandLine]] = {
+    "a module": ({"module_name": "films", "working_directory": "/elsewhere"}, CommandLine(module="films")),
+    "a module beside": (
+        {"module_name": "films.a", "working_directory": "{0}"}, CommandLine(module="films.a", working_directory="{0}"),
+    ),
+    "a package": ({"package_name": "films", "working_directory": ""}, CommandLine(module="films")),
+    "a file": (
+        {"python_file": "defs.py", "working_directory": "{0}"},
+        CommandLine(python_file="{0}/defs.py", working_directory="{0}"),
+    ),
+    "a defs folder": (
+        {"autoload_defs_module_name": "films.defs", "working_directory": "{0}"}, CommandLine(working_directory="{0}"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_a_code_server_loads_is_what_its_sensors_name(kind: str, tmp_path: Path):
+    """Dagster knows while it loads, and a sensor's context does not."""
+    (tmp_path / "films").mkdir()
+    target, expected = SERVERS[kind]
+    here = {name: value.format(tmp_path) for name, value in target.items()}
+    with enter_loadable_target_origin_load_context(LoadableTargetOrigin(**here)):
+        found = loaded_from()
+    assert found == CommandLine(
+        module=expected.module,
+        python_file=expected.python_file.format(tmp_path),
+        working_directory=expected.working_directory.format(tmp_path),
+    )

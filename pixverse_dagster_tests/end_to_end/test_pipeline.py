@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -22,6 +23,7 @@ from pixverse_dagster_tests.harness.commands import (
     dagster,
     demo,
     finish,
+    follow,
     materialize,
     pixverse,
     run_job,
@@ -56,7 +58,10 @@ def test_the_demo_stores_every_sample_row_and_a_second_run_charges_nothing(tmp_p
     second = demo(home, "--generation-seconds", "1")
     assert second["charged_tasks"] == 0
     assert [clip["where"] for clip in second["clips"]] == [clip["where"] for clip in first["clips"]]
-    assert "0 disagreements" in pixverse("verify", home=home).stdout
+    printed = pixverse("demo", "--generation-seconds", "1", home=home).stdout
+    (verify,) = re.findall(r"^Check it: +(.*)$", printed, re.MULTILINE)
+    assert "0 disagreements" in follow(verify, Path("/")).output
+    assert f"pixverse-dagster dev --home {home}" in printed
     plan = json.loads(pixverse("plan", "--json", home=home, check=False).stdout or "{}")
     assert plan == {} or plan["totals"]["new"] == 0
 
@@ -263,6 +268,7 @@ def test_downstream_assets_receive_clips(tmp_path: Path, project: Any) -> None:
 
 DOWNSTREAM = """
 import json
+import re
 import os
 from pathlib import Path
 
