@@ -16,7 +16,15 @@ class InputImage(FrozenModel):
     """An input image as it was checked: where it came from (without query string) and what its bytes are."""
 
     source: str
-    digest: str = Field(description="sha256:… of the bytes; uuid:… or url:… where the bytes cannot be read")
+    digest: str = Field(description="sha256:… of the bytes as read; uuid:… or url:… where the bytes cannot be read")
+    address: str | None = Field(
+        default=None,
+        description="url:… of an http(s) URL without its signature, file:…, uuid:…; None for an image in the table",
+    )
+    newer: str | None = Field(
+        default=None,
+        description="The digest of other bytes that were seen under the address since: such an image is not sent.",
+    )
     format: str | None = None
     width: int | None = None
     height: int | None = None

@@ -8,25 +8,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, ClassVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from pixverse_dagster.core.price import Price
-from pixverse_dagster.core.redaction import redact_url, redact_value
+from pixverse_dagster.core.redaction import redact_value
+from pixverse_dagster.core.text import normal_text
+
+DIGEST_VERSION = 1
+"""The version of what `request_digest` hashes, and part of it. With another one, every clip is another request."""
+
+
+class Part(Enum):
+    """What a parameter is a part of: the clip, or only how one hears of it and where the provider leaves it."""
+
+    CLIP = "clip"
+    DELIVERY = "delivery"
+
+
+CLIP, DELIVERY = Part.CLIP, Part.DELIVERY
+
+
+class Verbatim:
+    """Marks text that is an address, as in `Annotated[str, VERBATIM]`: it is never put into a normal form."""
+
+
+VERBATIM = Verbatim()
 
 
 @dataclass(frozen=True)
 class At:
-    """A field's place in the provider's body, as a dotted path.
+    """A field's place in the provider's body, as a dotted path, and what it is a part of.
 
-    `image` marks a reference to an image, which is replaced by what the provider takes. `secret_url` marks a URL whose
-    query string is a credential. `encode` converts the field's value into the provider's.
+    Only a part of the CLIP is in the request's digest: a delivery option that changes never pays again. `image` marks a
+    reference to an image, which is replaced by what the provider takes. `secret_url` marks a URL whose query string is
+    a credential. `encode` converts the field's value into the provider's.
     """
 
     path: str
+    part: Part
     image: bool = False
     secret_url: bool = False
     encode: Callable[[Any], Any] | None = None
@@ -61,6 +87,12 @@ class Request(BaseModel):
     PRICES: ClassVar[tuple[Price, ...]] = ()
     """The prices that the provider publishes for this model."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _normal_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Here, so that the request, its digest, what is sent and what is recorded have the same text."""
+        return normal_text(value) if isinstance(value, str) and info.field_name in _text_fields(cls) else value
+
     @classmethod
     def provider(cls) -> str:
         """The provider's name: the part of the model name before the slash."""
@@ -86,19 +118,34 @@ class Request(BaseModel):
         """The references of all input images, in order."""
         return tuple(value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str))
 
-    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+    def body(self, image: Callable[[str], Any]) -> dict[str, Any]:
         """The provider's body: every parameter that is not None, at its place.
 
-        `image` converts image references, and `url` secret URLs, to what the body shall hold.
+        `image` converts image references to what the body shall hold.
         """
         body: dict[str, Any] = {}
         for name, at in self._places():
             value = getattr(self, name)
             if value is None:
                 continue
-            encode = image if at.image else url if at.secret_url else at.encode
+            encode = image if at.image else at.encode
             place(body, at.path, encode(value) if encode else value)
         return body
+
+    @classmethod
+    def delivery_options(cls) -> frozenset[str]:
+        """The parameters that cannot change the clip."""
+        return frozenset(name for name, at in cls._places() if at.part is DELIVERY)
+
+    def uncounted(self) -> list[str]:
+        """The places in the body that are not in the digest: delivery options, and parameters at their default.
+
+        A default is left out so that a parameter which a later version adds leaves the digests of older rows alone.
+        """
+        fields = type(self).model_fields
+        return [
+            at.path for name, at in self._places() if at.part is DELIVERY or getattr(self, name) == fields[name].default
+        ]
 
     def image_column(self, reference: str) -> str:
         """The column that names this image; `image` if none does."""
@@ -156,16 +203,51 @@ def place(body: dict[str, Any], path: str, value: Any) -> None:
     body[last] = value
 
 
+def remove(body: dict[str, Any], path: str) -> None:
+    """Remove what is at a dotted path, if anything is, and the objects that are empty without it."""
+    first, _, rest = path.partition(".")
+    inner = body.get(first)
+    if rest and isinstance(inner, dict):
+        remove(cast("dict[str, Any]", inner), rest)
+    if not rest or inner == {}:
+        body.pop(first, None)
+
+
 def request_digest(request: Request, image_digests: Mapping[str, str], take: int) -> str:
-    """The request digest: sha256, in hex, of model, parameters that reach the provider, image contents and take.
+    """The request digest: sha256, in hex, of model, parameters that can change the clip, image contents and take.
 
     It is taken over the provider's body, not over our field names. So rows that mean the same request have the same
-    digest, and a field renamed here does not lead to a second payment. Query strings of URLs are left out: an upload
-    URL that was signed again is the same request.
+    digest, and a field renamed here does not lead to a second payment. Delivery options are not in it, and nor is a
+    parameter that has its default.
 
     `image_digests` maps the reference of each input image to the digest of its content.
     """
-    body = request.body(lambda reference: image_digests[reference], redact_url)
-    document = {"model": request.MODEL, "provider": request.provider(), "body": body, "take": take}
+    body = request.body(lambda reference: image_digests[reference])
+    for path in request.uncounted():
+        remove(body, path)
+    document = {
+        "version": DIGEST_VERSION,
+        "model": request.MODEL,
+        "provider": request.provider(),
+        "body": body,
+        "take": take,
+    }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _text_fields(model: type[Request]) -> frozenset[str]:
+    """The fields that hold text of a person's, not an address."""
+    return frozenset(name for name, field in model.model_fields.items() if _is_text(field.annotation, field.metadata))
+
+
+def _is_text(annotation: Any, metadata: Iterable[Any]) -> bool:
+    for mark in metadata:
+        if isinstance(mark, Verbatim) or (isinstance(mark, At) and (mark.secret_url or mark.image)):
+            return False
+    if hasattr(annotation, "__metadata__"):
+        return _is_text(annotation.__origin__, annotation.__metadata__)
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return any(_is_text(option, ()) for option in get_args(annotation))
+    return annotation is str

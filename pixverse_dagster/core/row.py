@@ -67,6 +67,11 @@ class Row:
     images: Mapping[str, InputImage]
     digest: str
 
+    @property
+    def address_digest(self) -> str:
+        """What `digest` would be if images counted by their addresses, not by their bytes."""
+        return address_digest(self)
+
 
 class HasRequest(Protocol):
     """What a row and a task have in common."""
@@ -87,18 +92,33 @@ def retake(row: Row, take: int) -> Row:
     return replace(row, take=take, digest=digest)
 
 
+def address_digest(of: HasRequest) -> str:
+    """The digest of a request whose images count by their addresses, take included."""
+    places = {name: image.address or image.digest for name, image in of.images.items()}
+    return request_digest(of.request, places, of.take)
+
+
 def changed_columns(before: HasRequest, after: HasRequest) -> tuple[str, ...]:
-    """The columns in which two requests of a row differ. An image column also differs if only the image's bytes do."""
+    """The columns in which two requests of a row differ, as far as they can change the clip.
+
+    An image column differs if the image does, whatever its address.
+    """
     if before.request.MODEL != after.request.MODEL:
         return ("model",)
     old, new = before.request.model_dump(), after.request.model_dump()
-    names = {name for name in {*old, *new} if old.get(name) != new.get(name)}
-    names |= {
-        after.request.image_column(reference)
-        for reference, image in after.images.items()
-        if reference in before.images and before.images[reference].digest != image.digest
-    }
+    names = {name for name in {*old, *new} if old.get(name) != new.get(name)} - after.request.delivery_options()
+    had, has = _images_by_column(before), _images_by_column(after)
+    names -= {name for name in names & had.keys() & has.keys() if isinstance(new[name], str)}
+    names |= {name for name in had.keys() & has.keys() if had[name] != has[name]}
     return (*sorted(names), *(["take"] if before.take != after.take else []))
+
+
+def _images_by_column(of: HasRequest) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for reference in of.request.images():
+        image = of.images.get(reference)
+        found.setdefault(of.request.image_column(reference), []).append(image.digest if image else reference)
+    return found
 
 
 def legible(text: str, limit: int) -> str:

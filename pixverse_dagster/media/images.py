@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+import posixpath
 import re
 import threading
 import uuid
@@ -14,20 +15,25 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin
 
+from pixverse_dagster.core.addresses import unsigned_url
 from pixverse_dagster.core.errors import InvalidRow, ReadFailed
 from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.redaction import redact_url, redact_value
 from pixverse_dagster.core.request import ImageRules
+from pixverse_dagster.media.kinds import image_kind, is_cut_short, is_turned
 from pixverse_dagster.media.probe import OPEN_OPTIONS
 from pixverse_dagster.transport.download import Downloader, TooLarge
 
+WEB_ADDRESS = "url:"
+"""How the address of an image behind an http(s) URL begins."""
+_MAX_ADDRESS = 1000
 _WEB = re.compile(r"^https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the bytes of an image say: `format` (jpeg, png, webp, gif, tiff …) and sides in pixels."""
+    """What the bytes of an image say: `format` (jpeg, png, webp, svg, heic …) and its sides as shown, in pixels."""
 
     format: str
     width: int
@@ -39,22 +45,27 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
     import av  # noqa: PLC0415 - 160 ms, paid only where an image is read
     import av.error  # noqa: PLC0415 - for the same reason
 
+    data = data if isinstance(data, bytes) else data.read()
+    kind = image_kind(data)
     try:
-        file = io.BytesIO(data) if isinstance(data, bytes) else data
-        with av.open(file, "r", options=OPEN_OPTIONS) as media:
-            if not media.streams.video:
-                return None
-            image = media.streams.video[0].codec_context
-            return ImageFacts({"mjpeg": "jpeg"}.get(image.name, image.name), image.width, image.height)
+        with av.open(io.BytesIO(data), "r", options=OPEN_OPTIONS) as media:
+            # Of a kind without a decoder, such as SVG, there is a stream and no codec.
+            image = media.streams.video[0].codec_context if media.streams.video else None
+            if image is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                named = kind or {"mjpeg": "jpeg"}.get(image.name, image.name)
+                sides = (image.height, image.width) if is_turned(data, named) else (image.width, image.height)
+                return ImageFacts(named, *sides)
     except (av.error.FFmpegError, ValueError):
-        return None
+        pass
+    return ImageFacts(kind, 0, 0) if kind else None
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """Reads the input images that rows name. `base` is the folder or URL to which relative references belong.
 
-    Without `read_urls`, images behind URLs are not read, so not checked, and their digest is that of the URL.
+    Without `read_urls`, images behind URLs are not read, so not checked, and their digest is that of the URL without
+    its signature.
     """
 
     base: str
@@ -76,12 +87,13 @@ class ImageSource:
         Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image cannot be read or breaks a rule.
         """
         target = self.resolve(reference)
+        address = self._address(target)
         if _is_uuid(target):
             if not rules.inline:
                 raise InvalidRow("is a UUID, which this provider does not take: give an http(s) URL")
-            return InputImage(source=target, digest=f"uuid:{target.lower()}")
-        if _WEB.match(target) and not self.read_urls:
-            return InputImage(source=redact_url(target), digest=f"url:{hashlib.sha256(target.encode()).hexdigest()}")
+            return InputImage(source=target, digest=f"uuid:{target.lower()}", address=address)
+        if _WEB.match(target) and not self.read_urls and address:
+            return InputImage(source=redact_url(target), digest=address, address=address)
         if not _WEB.match(target) and not rules.inline:
             raise InvalidRow(
                 f"is not a URL, and this provider takes images by URL only: upload {_shown(target)} and give its "
@@ -92,6 +104,7 @@ class ImageSource:
         return InputImage(
             source=_shown(target),
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
+            address=address,
             format=facts.format,
             width=facts.width,
             height=facts.height,
@@ -101,9 +114,15 @@ class ImageSource:
     def as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> str:
         """The form in which a checked image is sent: its URL or UUID, or the bytes of a local file as a data URI.
 
-        Raises InvalidRow if a local file changed since it was checked.
+        Raises InvalidRow if a local file changed since it was checked, or if the table's last reading saw that the
+        bytes behind a URL are not those that the row is paid for.
         """
         target = self.resolve(reference)
+        if image.newer:
+            raise InvalidRow(
+                f"image changed: {_shown(target)} has other bytes than those that the row was submitted with. Nothing "
+                "was sent: read the table again, so that the new image counts, and submit the row"
+            )
         if not _is_path(target):
             return target
         data = self._read(target, rules)
@@ -112,6 +131,16 @@ class ImageSource:
                 f"image {_shown(target)} changed since the table was read. Nothing was sent: read it again"
             )
         return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
+
+    def _address(self, target: str) -> str | None:
+        """Where an image is, in one spelling and without secrets. None for an image that is in the table itself."""
+        if _is_uuid(target):
+            return f"uuid:{target.lower()}"
+        if _WEB.match(target):
+            return WEB_ADDRESS + hashlib.sha256(unsigned_url(target).encode()).hexdigest()
+        if not _is_path(target):
+            return None
+        return (target if "://" in target else f"file:{posixpath.normpath(target)}")[:_MAX_ADDRESS]
 
     def _read(self, target: str, rules: ImageRules) -> bytes:
         try:
@@ -170,13 +199,17 @@ def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
         raise InvalidRow(_too_large(rules))
     facts = image_facts(data)
     if facts is None or facts.format not in rules.formats:
-        what = "not an image that can be read" if facts is None else f"a {facts.format.upper()} file"
+        what = "not an image that can be read" if facts is None else f"{_article(facts.format)} file"
         allowed = " or ".join(sorted(format_.upper() for format_ in rules.formats))
         raise InvalidRow(f"is {what}: use {allowed} ({rules.source})")
     short, long = sorted((facts.width, facts.height))
     if not short:
         raise InvalidRow(
-            f"is a {facts.format.upper()} file that cannot be decoded: perhaps it was cut short, or is beyond 64 MP"
+            f"is {_article(facts.format)} file that cannot be decoded: perhaps it was cut short, or is beyond 64 MP"
+        )
+    if is_cut_short(data, facts.format):
+        raise InvalidRow(
+            f"is cut short: the end of the {facts.format.upper()} file is missing. Save or upload it again"
         )
     size = f"{facts.width}x{facts.height}"
     if short < rules.min_side:
@@ -186,6 +219,10 @@ def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
     if rules.max_aspect and long > rules.max_aspect * short:
         raise InvalidRow(f"is {size}: the aspect must be within 1:{rules.max_aspect} ({rules.source})")
     return facts
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind in {'avif', 'ico', 'svg'} else 'a'} {kind.upper()}"
 
 
 def _too_large(rules: ImageRules) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from pixverse_dagster.core.request import VERBATIM
+
 _MAX_ITEMS = 100
 
 
@@ -52,4 +54,4 @@ Resolution = Literal["360p", "540p", "720p", "1080p"]
 Style = Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"]
 MotionMode = Literal["normal", "fast"]
 Seed = Annotated[int, Field(ge=0, le=2_147_483_647)]
-ImageReference = Annotated[str, Field(min_length=1)]
+ImageReference = Annotated[str, Field(min_length=1), VERBATIM]

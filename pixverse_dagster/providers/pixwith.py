@@ -19,7 +19,7 @@ from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimite
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.answers import (
     excerpt,
     identifier,
@@ -63,17 +63,17 @@ class PixwithV5(Request):
         source="Pixwith's published skills: jpg/jpeg/png, at most 10 MB",
     )
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt")]
-    image: Annotated[ImageReference | None, At("image_urls", image=True)] = None
-    resolution: Annotated[Resolution, At("options.resolution")] = "720p"
-    duration_seconds: Annotated[int, one_of(5, 8), At("options.duration")] = 5
-    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16"], At("options.aspect_ratio")] = "16:9"
-    outputs: Annotated[int, Field(ge=1, le=4), At("options.num_outputs")] = 1
-    prompt_optimization: Annotated[bool, At("options.prompt_optimization")] = False
+    prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt", CLIP)]
+    image: Annotated[ImageReference | None, At("image_urls", CLIP, image=True)] = None
+    resolution: Annotated[Resolution, At("options.resolution", CLIP)] = "720p"
+    duration_seconds: Annotated[int, one_of(5, 8), At("options.duration", CLIP)] = 5
+    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16"], At("options.aspect_ratio", CLIP)] = "16:9"
+    outputs: Annotated[int, Field(ge=1, le=4), At("options.num_outputs", CLIP)] = 1
+    prompt_optimization: Annotated[bool, At("options.prompt_optimization", CLIP)] = False
 
-    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+    def body(self, image: Callable[[str], Any]) -> dict[str, Any]:
         """The body, with the model id. The single image is sent as a list."""
-        return {"model_id": self.ENDPOINT, **super().body(lambda reference: [image(reference)], url)}
+        return {"model_id": self.ENDPOINT, **super().body(lambda reference: [image(reference)])}
 
 
 class Pixwith(Provider):

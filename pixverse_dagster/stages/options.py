@@ -27,6 +27,11 @@ class PipelineOptions(FrozenModel):
     read_image_urls: bool = Field(
         default=True, description="Read and check images behind URLs before anything is paid."
     )
+    pay_for_changed_images: bool = Field(
+        default=False,
+        description="New bytes under an unchanged http(s) address of an image are a new request, which may be paid "
+        "for. By default they are named, and only `tasks retry ROW --take` pays for them.",
+    )
     deadline_seconds: float = Field(default=1800, gt=0, description="How long a direct materialisation of clips waits.")
     group_name: str | None = Field(
         default=None, description="The group of the assets; the pipeline's name if not given."

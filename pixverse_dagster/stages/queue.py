@@ -22,7 +22,9 @@ def queue_new_rows(session: Session, limit: int) -> tuple[list[str], Plan]:
     rows = session.ledger.rows.find(name, session.ledger.rows.unsubmitted(name, limit))
     lines = plan_rows(session, [*waiting.values(), *rows.values()]).lines
     plan = Plan(tuple(line for line in lines if line.row not in waiting))
-    wanted = [line.row for line in plan.lines if line.verdict in SUBMITTED]
+    # What is not sent before the table is read again would only fail, at every tick.
+    stale = {key for key, row in rows.items() if any(image.newer for image in row.images.values())}
+    wanted = [line.row for line in plan.lines if line.verdict in SUBMITTED and line.row not in stale]
     session.ledger.queue.add(name, [queued_row(session, rows[key], _NEW) for key in wanted], session.clock())
     return wanted, plan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,9 +12,13 @@ from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.row import Problem, Row
 from pixverse_dagster.ledger.rows import SnapshotChange
 from pixverse_dagster.media.images import ImageCache
+from pixverse_dagster.stages.changed_images import keep_paid_images
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import PromptTable
-from pixverse_dagster.tables.parse import Draft, duplicate_problems, parse_row
+from pixverse_dagster.tables.ids import settle_ids
+from pixverse_dagster.tables.parse import Draft, double_problem, duplicate_problems, parse_row
+
+_log = logging.getLogger("pixverse_dagster")
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ def read_table(session: Session, table: PromptTable | None = None) -> TableReadi
     rules.check()
     drafts: list[Draft] = []
     problems: list[Problem] = []
-    for raw in (table or session.pipeline.table).read():
+    settled = settle_ids((table or session.pipeline.table).read())
+    for raw in settled.rows:
         parsed = parse_row(raw, rules)
-        if isinstance(parsed, Draft):
-            drafts.append(parsed)
-        else:
+        if isinstance(parsed, list):
             problems += parsed
+        if raw.line in settled.doubles:
+            problems.append(double_problem(raw, settled.doubles[raw.line]))
+        elif isinstance(parsed, Draft):
+            drafts.append(parsed)
     twice = duplicate_problems(drafts)
     problems += twice
     doubled = {problem.line for problem in twice}
@@ -55,14 +63,32 @@ def read_table(session: Session, table: PromptTable | None = None) -> TableReadi
             else:
                 problems += looked_at
     cautions = [d.problem("", caution) for d in drafts for caution in d.request.cautions()]
-    return TableReading(tuple(rows), tuple(sorted(problems, key=lambda p: p.line)), tuple(cautions))
+    if not session.options.pay_for_changed_images:
+        rows, changed = keep_paid_images(session, rows)
+        cautions += changed
+    return TableReading(tuple(rows), *(tuple(sorted(found, key=lambda p: p.line)) for found in (problems, cautions)))
 
 
 def record_table(session: Session, reading: TableReading) -> SnapshotChange:
-    """Make a reading the pipeline's current rows. Atomic and repeatable."""
-    return session.ledger.rows.record(
-        session.pipeline.name, reading.rows, reading.problems, session.run_id, now=session.clock()
-    )
+    """Make a reading the pipeline's current rows. Repeatable; the rows change in one transaction.
+
+    A row that waits for another take, because a person asked for it, keeps its place if only its images were read anew.
+    """
+    name, ledger = session.pipeline.name, session.ledger
+    waiting = {entry.row: entry for entry in ledger.queue.find(name)}
+    before = ledger.rows.find(name, waiting) if waiting else {}
+    change = ledger.rows.record(name, reading.rows, reading.problems, session.run_id, now=session.clock())
+    takes = ledger.rows.takes(name) if before else {}
+    kept = [
+        replace(waiting[row.id], digest=row.digest)
+        for row in reading.rows
+        if row.id in change.changed
+        and row.id in before
+        and row.take == takes.get(row.id)
+        and row.address_digest == before[row.id].address_digest
+    ]
+    ledger.queue.add(name, kept, session.clock())
+    return change
 
 
 def _look_at_images(cache: ImageCache, draft: Draft) -> Row | list[Problem]:
@@ -73,4 +99,8 @@ def _look_at_images(cache: ImageCache, draft: Draft) -> Row | list[Problem]:
             images[reference] = cache.check(reference, draft.request.IMAGE_RULES)
         except InvalidRow as error:
             problems.append(draft.problem(draft.request.image_column(reference), f"the image {error}"))
+        except Exception as error:  # noqa: BLE001 - an image may be anything at all, and is its own row's problem
+            _log.exception("row %r: an image could not be checked", draft.id)
+            what = f"the image cannot be checked ({type(error).__name__}): save it again as JPEG or PNG"
+            problems.append(draft.problem(draft.request.image_column(reference), what))
     return problems or draft.complete(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -30,6 +31,8 @@ _MAX_COMPLAINTS = 20
 """Most complaints of one kind about one row, and most lines that are listed for one id."""
 _MAX_QUOTED = 40
 """Longest value that a message quotes, in characters."""
+_WHOLE = re.compile(r"0*([0-9]{1,9})(?:\.0*)?")
+"""A whole number, also as spreadsheets write it: `1.0`."""
 _MAX_NAME = 80
 """How many characters of a cell are compared with known names: a cell may be as long as the table."""
 
@@ -136,6 +139,21 @@ def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:
     ]
 
 
+def double_problem(raw: RawRow, first_line: int) -> Problem:
+    """The problem of a row whose id only seems to differ from that of an earlier row, which counts."""
+    return Problem(
+        raw.line,
+        _row_id(raw),
+        "id",
+        f"looks the same as the id on line {first_line}, which counts: they differ only in invisible characters, kinds "
+        "of space or the form of their Unicode text. Give this row an id of its own, or remove it",
+    )
+
+
+def _row_id(raw: RawRow) -> str:
+    return next((_text(value) for name, value in raw.cells.items() if str(name).strip() == "id"), "")
+
+
 def _enumerate(lines: Sequence[int]) -> str:
     more = len(lines) - _MAX_COMPLAINTS
     return ", ".join(map(str, lines[:_MAX_COMPLAINTS])) + (f" and {more} more" if more > 0 else "")
@@ -158,10 +176,8 @@ def _is_unicode(text: str) -> bool:
 
 
 def _take(value: Any) -> int | None:
-    try:
-        take = int(str(value))
-    except ValueError:
-        return None
+    found = _WHOLE.fullmatch(str(value).strip())
+    take = int(found.group(1)) if found else 0
     return take if 1 <= take <= 9999 else None  # noqa: PLR2004 - any bound will do
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
-from pixverse_dagster.core.request import At, Request
+from pixverse_dagster.core.request import DELIVERY, At, Request
 from pixverse_dagster.providers import MODELS
 
 LIMITS = ("ge", "le", "min_length", "max_length")
@@ -15,6 +15,9 @@ HEAD = """# Parameters
 
 Every column that a row may have, model by model: its name here, the provider's own name for it, what it may be,
 and what an empty cell means. `id`, `model` and `take` belong to every row.
+
+A column marked † is about delivery and cannot change the clip: a row in which only such a column changes is the same
+request, and nothing is paid for it again. A cell that says the default is the same as an empty one.
 """
 
 
@@ -32,9 +35,11 @@ def _section(model: type[Request]) -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    at = next((item.path for item in field.metadata if isinstance(item, At)), "")
+    declared = next((item for item in field.metadata if isinstance(item, At)), None)
+    at = declared.path if declared else ""
+    mark = " †" if declared and declared.part is DELIVERY else ""
     default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
-    return f"| `{name}` | {f'`{at}`' if at else ''} | {_kind(field)} | {default} |\n"
+    return f"| `{name}`{mark} | {f'`{at}`' if at else ''} | {_kind(field)} | {default} |\n"
 
 
 def _kind(field: FieldInfo) -> str:

@@ -163,13 +163,15 @@ def test_a_label_that_is_not_text_is_named_before_anything_is_paid():
     assert problems(TableRules(labels=["campaign"]), campaign="go \ud83d")[0][0] == "campaign"
 
 
-@pytest.mark.parametrize(("cell", "take"), [(None, 1), ("", 1), ("1", 1), (2, 2), (" 3 ", 3), ("9999", 9999)])
+@pytest.mark.parametrize(
+    ("cell", "take"), [(None, 1), ("", 1), ("1", 1), (2, 2), (" 3 ", 3), ("9999", 9999), ("1.0", 1), (2.0, 2)]
+)
 def test_a_take_is_a_whole_number_from_1(cell: Any, take: int):
     """Empty means the first take."""
     assert draft(take=cell).take == take
 
 
-@pytest.mark.parametrize("cell", ["0", "-1", "10000", "1.5", "two", True, [2], "9" * 5000])
+@pytest.mark.parametrize("cell", ["0", "-1", "10000", "1.5", "2.5", "0.0", "1e3", "two", True, [2], "9" * 5000])
 def test_any_other_take_is_refused(cell: Any):
     """With the range and what a take is for."""
     assert problems(take=cell)[0] == (

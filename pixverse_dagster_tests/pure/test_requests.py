@@ -292,11 +292,11 @@ def test_frames_are_nested_with_their_positions(cells: Body, frames: list[Body])
     assert not {"width", "height"} & set(sent)
 
 
-def test_images_and_urls_are_encoded_where_they_stand_and_nowhere_else():
-    """What stands for an image or a secret URL in the body is chosen by the caller; other text is left alone."""
+def test_images_are_encoded_where_they_stand_and_nowhere_else():
+    """What stands for an image in the body is chosen by the caller; other text is left alone."""
 
     def sent(model: str, **cells: Any) -> str:
-        found = request(model, **cells).body(lambda image: f"<{image}>", lambda url: f"({url})")
+        found = request(model, **cells).body(lambda image: f"<{image}>")
         return json.dumps(found)
 
     assert f'"image_url": "<{KITE}>"' in sent(C1)
@@ -304,8 +304,8 @@ def test_images_and_urls_are_encoded_where_they_stand_and_nowhere_else():
     assert f'"image": "<{KITE}>"' in sent(V45, negative_prompt=KITE)
     assert f'"negative_prompt": "{KITE}"' in sent(V45, negative_prompt=KITE)
     webhook = sent(RUNWARE, webhook_url=KITE, upload_endpoint=DUNE, image=KITE)
-    assert f'"webhookURL": "({KITE})"' in webhook
-    assert f'"uploadEndpoint": "({DUNE})"' in webhook
+    assert f'"webhookURL": "{KITE}"' in webhook
+    assert f'"uploadEndpoint": "{DUNE}"' in webhook
     assert f'{{"image": "<{KITE}>", "frame": "first"}}' in webhook
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,16 +15,20 @@ from typing import Any
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import open_ledger
-from pixverse_dagster.media.images import ImageCache, ImageSource
+from pixverse_dagster.media.images import ImageCache, ImageSource, check_image
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.read import TableReading, read_table
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.tables import FileTable
 from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster_tests.harness.hostile import examples
 from pixverse_dagster_tests.harness.images import HIGHWAY, PIXWITH, RUNWARE, UUID, png, refusal
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
@@ -182,6 +188,82 @@ CONTENTS: list[tuple[str, Callable[[], bytes], ImageRules, str]] = [
     ("a head and no more", lambda: png(300, 300)[:20], RUNWARE, "is a PNG file that cannot be decoded"),
     ("the first half", lambda: png(300, 300, 1000)[:900], PIXWITH, "perhaps it was cut short"),
 ]
+
+
+def boxes(*brands: bytes) -> bytes:
+    """The beginning of a file of boxes, as phones and browsers write images."""
+    head = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    return struct.pack(">I", len(head) + 4) + head + bytes(200)
+
+
+def exif(orientation: int, order: str = ">") -> bytes:
+    """The header of a JPEG that says how it is to be turned, with a thumbnail that has an end of its own."""
+    tags = struct.pack(f"{order}HHHIHH", 1, 0x0112, 3, 1, orientation, 0) + bytes(4) + b"\xff\xd8\xff\xd9"
+    data = b"Exif\0\0" + (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HI", 42, 8) + tags
+    return b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg(width: int, height: int, header: bytes = b"") -> bytes:
+    data = encoded("mjpeg", "yuvj420p", width, height)
+    return data[:2] + header + data[2:]
+
+
+KINDS: list[tuple[str, Callable[[], bytes], str]] = [
+    ("SVG", lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="480"/>', "is an SVG file: use JPEG"),
+    ("SVG with a declaration", lambda: b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- x -->\n<SVG/>', "is an SVG file"),
+    ("AVIF", lambda: boxes(b"avif", b"mif1"), "is an AVIF file: use JPEG or PNG or WEBP"),
+    ("HEIC", lambda: boxes(b"heic", b"mif1"), "is a HEIC file: use JPEG"),
+    ("HEIC of a phone", lambda: boxes(b"mif1", b"mif1", b"heic"), "is a HEIC file"),
+    ("HEIF", lambda: boxes(b"mif1"), "is a HEIF file"),
+    ("JPEG XL", lambda: b"\xff\x0a" + bytes(99), "is a JXL file"),
+    ("PDF", lambda: b"%PDF-1.7" + bytes(99), "is a PDF file"),
+    ("Photoshop", lambda: b"8BPS" + bytes(99), "is a PSD file"),
+    ("icon", lambda: b"\0\0\1\0" + bytes(99), "is an ICO file"),
+    ("video", lambda: boxes(b"isom", b"mp42"), "is not an image that can be read"),
+    ("JPEG cut in its picture", lambda: jpeg(640, 480)[:-40], "is cut short: the end of the JPEG file is missing"),
+    ("JPEG cut, with a thumbnail", lambda: jpeg(640, 480, exif(1))[:-40], "is cut short"),
+    ("PNG without its end", lambda: png(640, 480)[:-12], "is cut short: the end of the PNG file is missing"),
+    ("WebP cut", lambda: encoded("libwebp", "yuv420p", 640, 480)[:-8], "cut short"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), [case[1:] for case in KINDS], ids=[case[0] for case in KINDS])
+def test_what_a_file_is_is_told_by_its_bytes_with_what_to_use_instead(make: Callable[[], bytes], words: str):
+    """A kind that nobody here decodes is named as well, and so is a file whose end is missing."""
+    with refusal(words):
+        check_image(make(), RUNWARE)
+
+
+@pytest.mark.parametrize(("orientation", "order"), [(1, ">"), (3, "<"), (6, ">"), (8, "<"), (0, ">"), (99, "<")])
+def test_the_sides_of_an_image_are_those_that_are_shown(orientation: int, order: str):
+    """A phone writes a picture as its sensor lies, and says how it is to be turned."""
+    facts = check_image(jpeg(480, 320, exif(orientation, order)), RUNWARE)
+    assert (facts.width, facts.height) == ((320, 480) if orientation in {6, 8} else (480, 320))
+
+
+def test_no_bytes_whatever_they_are_stop_the_reading():
+    """They are an image or a problem of their row: heads of every kind with anything behind them."""
+    heads = [make()[:24] for _, make, _ in KINDS] + [b"\xff\xd8" + exif(6), b"GIF89a", b"BM", b"II*\0", b"RIFF"]
+
+    @examples(150)
+    @given(st.sampled_from(heads), st.binary(max_size=80))
+    def check(head: bytes, rest: bytes) -> None:
+        with suppress(InvalidRow):
+            check_image(head + rest, RUNWARE)
+
+    check()
+
+
+def test_a_row_with_an_image_that_nobody_can_read_leaves_the_others_alone(tmp_path: Path):
+    """All of these at once in one table: one row is good, every other has one problem in its column."""
+    (tmp_path / "good.png").write_bytes(png(300, 300))
+    lines = ["id,model,prompt,image", "good,runware/pixverse-v4.5,a kite,good.png"]
+    for number, (_, make, _) in enumerate(KINDS):
+        (tmp_path / f"{number}.png").write_bytes(make())
+        lines.append(f"r{number},runware/pixverse-v4.5,a kite,{number}.png")
+    reading = read(tmp_path, "\n".join(lines), base=str(tmp_path))
+    assert [row.id for row in reading.rows] == ["good"]
+    assert [(p.row, p.column) for p in reading.problems] == [(f"r{n}", "image") for n in range(len(KINDS))]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.fields import ImageReference, JsonList, Resolution
 from pixverse_dagster.providers.highway.images import IMAGES
 
@@ -32,14 +32,14 @@ class HighwayC1ReferenceToVideo(Request):
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
     # The C1 page states no limit; 2500 characters is the limit of v6, at the same provider.
-    prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt")]
+    prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt", CLIP)]
     references: Annotated[tuple[Reference, ...], JsonList, Field(min_length=1, max_length=7)]
-    resolution: Annotated[Resolution, At("resolution")] = "720p"
-    duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration")] = 5
-    aspect_ratio: Annotated[Literal["16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9"], At("aspect_ratio")] = (
-        "16:9"
-    )
-    audio: Annotated[bool, At("generate_audio_switch")] = False
+    resolution: Annotated[Resolution, At("resolution", CLIP)] = "720p"
+    duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration", CLIP)] = 5
+    aspect_ratio: Annotated[
+        Literal["16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9"], At("aspect_ratio", CLIP)
+    ] = "16:9"
+    audio: Annotated[bool, At("generate_audio_switch", CLIP)] = False
 
     @field_validator("prompt")
     @classmethod
@@ -72,10 +72,10 @@ class HighwayC1ReferenceToVideo(Request):
         """The requested aspect ratio: reference images do not decide the shape of the clip."""
         return self.aspect_ratio
 
-    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+    def body(self, image: Callable[[str], Any]) -> dict[str, Any]:
         """The body with its `images` list."""
         listed = [{"type": r.type, "ref_name": r.name, "image_url": image(r.image)} for r in self.references]
-        return {"images": listed, **super().body(image, url)}
+        return {"images": listed, **super().body(image)}
 
     def cautions(self) -> list[str]:
         """HighwayAPI's page lists 21:9 for C1, PixVerse's own CLI does not."""

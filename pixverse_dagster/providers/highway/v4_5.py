@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.fields import ImageReference, MotionMode, Resolution, Seed, Style, one_of
 from pixverse_dagster.providers.highway.images import IMAGES
 
@@ -18,14 +18,14 @@ class HighwayV45ImageToVideo(Request):
     ENDPOINT: ClassVar[str] = "pixverse-v4.5-i2v"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt")]
-    image: Annotated[ImageReference, At("image", image=True)]
-    resolution: Annotated[Resolution, At("resolution")] = "540p"
+    prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt", CLIP)]
+    image: Annotated[ImageReference, At("image", CLIP, image=True)]
+    resolution: Annotated[Resolution, At("resolution", CLIP)] = "540p"
     duration_seconds: Annotated[int, one_of(5)] = 5
-    negative_prompt: Annotated[str | None, Field(max_length=2048), At("negative_prompt")] = None
-    motion_mode: Annotated[MotionMode, At("fast_mode", encode=lambda mode: mode == "fast")] = "normal"
-    style: Annotated[Style | None, At("style")] = None
-    seed: Annotated[Seed | None, At("seed")] = None
+    negative_prompt: Annotated[str | None, Field(max_length=2048), At("negative_prompt", CLIP)] = None
+    motion_mode: Annotated[MotionMode, At("fast_mode", CLIP, encode=lambda mode: mode == "fast")] = "normal"
+    style: Annotated[Style | None, At("style", CLIP)] = None
+    seed: Annotated[Seed | None, At("seed", CLIP)] = None
 
     @model_validator(mode="after")
     def _fast_has_no_1080p(self) -> HighwayV45ImageToVideo:

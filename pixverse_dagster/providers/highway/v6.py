@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.fields import ImageReference, Resolution, Seed
 from pixverse_dagster.providers.highway.images import IMAGES
 
@@ -18,15 +18,15 @@ class HighwayV6ImageToVideo(Request):
     ENDPOINT: ClassVar[str] = "pixverse-v6-i2v"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt")]
-    image: Annotated[ImageReference, At("image", image=True)]
-    resolution: Annotated[Resolution, At("resolution")] = "720p"
-    duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration")] = 5
-    negative_prompt: Annotated[str | None, Field(max_length=2500), At("negative_prompt")] = None
-    audio: Annotated[bool, At("generate_audio_switch")] = False
-    seed: Annotated[Seed | None, At("seed")] = None
-    cfg_scale: Annotated[float | None, Field(ge=0, le=1), At("cfg_scale")] = None
-    thinking_type: Annotated[Literal["enabled", "disabled", "auto"] | None, At("thinking_type")] = None
+    prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt", CLIP)]
+    image: Annotated[ImageReference, At("image", CLIP, image=True)]
+    resolution: Annotated[Resolution, At("resolution", CLIP)] = "720p"
+    duration_seconds: Annotated[int, Field(ge=1, le=15), At("duration", CLIP)] = 5
+    negative_prompt: Annotated[str | None, Field(max_length=2500), At("negative_prompt", CLIP)] = None
+    audio: Annotated[bool, At("generate_audio_switch", CLIP)] = False
+    seed: Annotated[Seed | None, At("seed", CLIP)] = None
+    cfg_scale: Annotated[float | None, Field(ge=0, le=1), At("cfg_scale", CLIP)] = None
+    thinking_type: Annotated[Literal["enabled", "disabled", "auto"] | None, At("thinking_type", CLIP)] = None
 
     def cautions(self) -> list[str]:
         """PixVerse's own API has no cfg_scale."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator as After
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
 
 from pixverse_dagster.core.price import Price
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, DELIVERY, VERBATIM, At, ImageRules, Request
 from pixverse_dagster.providers.fields import (
     ImageReference,
     JsonList,
@@ -52,7 +52,7 @@ def _frame(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value in {"0", "-1"} else value
 
 
-SecretUrl = Annotated[str, After(_web_url)]
+SecretUrl = Annotated[str, After(_web_url), VERBATIM]
 
 
 class Frame(BaseModel):
@@ -99,7 +99,7 @@ class RunwareV45(Request):
         source="Runware's v4.5 page: PNG, JPG or WEBP, sides of 300 to 4000 px, at most 20 MB",
     )
 
-    prompt: Annotated[str, Field(min_length=2, max_length=2048), At("positivePrompt")]
+    prompt: Annotated[str, Field(min_length=2, max_length=2048), At("positivePrompt", CLIP)]
     image: ImageReference | None = None
     last_image: ImageReference | None = None
     frames: Annotated[Annotated[tuple[Frame, ...], Field(min_length=1, max_length=2)] | None, JsonList] = None
@@ -107,24 +107,24 @@ class RunwareV45(Request):
     aspect_ratio: Literal["16:9", "4:3", "1:1", "3:4", "9:16"] | None = None
     width: int | None = None
     height: int | None = None
-    duration_seconds: Annotated[int, one_of(5, 8), At("duration")] = 5
-    negative_prompt: Annotated[str | None, Field(min_length=2, max_length=2048), At("negativePrompt")] = None
-    motion_mode: Annotated[MotionMode | None, At(f"{_SETTINGS}.motionMode")] = None
-    style: Annotated[Style | None, At(f"{_SETTINGS}.style")] = None
-    camera_movement: Annotated[CameraMovement | None, At(f"{_SETTINGS}.cameraMovement")] = None
-    effect: Annotated[Effect | None, At(f"{_SETTINGS}.effect")] = None
-    seed: Annotated[Seed | None, At("seed")] = None
-    outputs: Annotated[int, Field(ge=1, le=4), At("numberResults")] = 1
-    output_type: Annotated[Literal["URL"], UpperCase, At("outputType")] = "URL"
-    output_format: Annotated[Literal["MP4", "WEBM", "MOV"], UpperCase, At("outputFormat")] = "MP4"
-    output_quality: Annotated[int | None, Field(ge=20, le=99), At("outputQuality")] = None
-    delivery_method: Annotated[Literal["async"], At("deliveryMethod")] = "async"
-    safety_check_content: Annotated[bool | None, At("safety.checkContent")] = None
-    safety_mode: Annotated[Literal["none", "fast", "full"] | None, At("safety.mode")] = None
-    ttl_seconds: Annotated[int | None, Field(ge=60), At("ttl")] = None
-    include_cost: Annotated[bool, At("includeCost")] = True
-    webhook_url: Annotated[SecretUrl | None, At("webhookURL", secret_url=True)] = None
-    upload_endpoint: Annotated[SecretUrl | None, At("uploadEndpoint", secret_url=True)] = None
+    duration_seconds: Annotated[int, one_of(5, 8), At("duration", CLIP)] = 5
+    negative_prompt: Annotated[str | None, Field(min_length=2, max_length=2048), At("negativePrompt", CLIP)] = None
+    motion_mode: Annotated[MotionMode | None, At(f"{_SETTINGS}.motionMode", CLIP)] = None
+    style: Annotated[Style | None, At(f"{_SETTINGS}.style", CLIP)] = None
+    camera_movement: Annotated[CameraMovement | None, At(f"{_SETTINGS}.cameraMovement", CLIP)] = None
+    effect: Annotated[Effect | None, At(f"{_SETTINGS}.effect", CLIP)] = None
+    seed: Annotated[Seed | None, At("seed", CLIP)] = None
+    outputs: Annotated[int, Field(ge=1, le=4), At("numberResults", CLIP)] = 1
+    output_type: Annotated[Literal["URL"], UpperCase, At("outputType", DELIVERY)] = "URL"
+    output_format: Annotated[Literal["MP4", "WEBM", "MOV"], UpperCase, At("outputFormat", CLIP)] = "MP4"
+    output_quality: Annotated[int | None, Field(ge=20, le=99), At("outputQuality", CLIP)] = None
+    delivery_method: Annotated[Literal["async"], At("deliveryMethod", DELIVERY)] = "async"
+    safety_check_content: Annotated[bool | None, At("safety.checkContent", CLIP)] = None
+    safety_mode: Annotated[Literal["none", "fast", "full"] | None, At("safety.mode", CLIP)] = None
+    ttl_seconds: Annotated[int | None, Field(ge=60), At("ttl", DELIVERY)] = None
+    include_cost: Annotated[bool, At("includeCost", DELIVERY)] = True
+    webhook_url: Annotated[SecretUrl | None, At("webhookURL", DELIVERY, secret_url=True)] = None
+    upload_endpoint: Annotated[SecretUrl | None, At("uploadEndpoint", DELIVERY, secret_url=True)] = None
 
     @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
@@ -200,9 +200,9 @@ class RunwareV45(Request):
         """The frame images, in order."""
         return tuple(image for image, _ in self._frames())
 
-    def body(self, image: Callable[[str], Any], url: Callable[[str], str] = str) -> dict[str, Any]:
+    def body(self, image: Callable[[str], Any]) -> dict[str, Any]:
         """The task object, without its UUID."""
-        body = {"taskType": "videoInference", "model": self.ENDPOINT, **super().body(image, url)}
+        body = {"taskType": "videoInference", "model": self.ENDPOINT, **super().body(image)}
         if frames := self._frames():
             listed = [{"image": image(i)} | ({} if frame is None else {"frame": frame}) for i, frame in frames]
             return {**body, "inputs": {"frameImages": listed}, "resolution": self.effective_resolution()}

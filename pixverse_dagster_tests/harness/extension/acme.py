@@ -11,7 +11,7 @@ from pydantic import Field
 from pixverse_dagster.core.errors import OutcomeUnknown
 from pixverse_dagster.core.outcomes import Accepted, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.price import Price
-from pixverse_dagster.core.request import At, ImageRules, Request
+from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.answers import mapping, read_json, unread_poll
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.fields import Resolution, one_of
@@ -33,10 +33,10 @@ class AcmeV9(Request):
         source="Acme takes no images",
     )
 
-    prompt: Annotated[str, Field(min_length=1, max_length=100), At("text")]
-    resolution: Annotated[Resolution, At("size")] = "360p"
-    duration_seconds: Annotated[int, one_of(1), At("seconds")] = 1
-    sparkle: Annotated[bool, At("sparkle")] = False
+    prompt: Annotated[str, Field(min_length=1, max_length=100), At("text", CLIP)]
+    resolution: Annotated[Resolution, At("size", CLIP)] = "360p"
+    duration_seconds: Annotated[int, one_of(1), At("seconds", CLIP)] = 1
+    sparkle: Annotated[bool, At("sparkle", CLIP)] = False
 
 
 class Acme(Provider):
