@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import pixverse_dagster
+from pixverse_dagster_tests.harness.commands import prepare_instance
 from pixverse_dagster_tests.harness.films import Film, film
 
 PACKAGE = Path(pixverse_dagster.__file__).parent
@@ -91,8 +92,7 @@ def extended(tmp_path: Path) -> dict[str, str]:
     database = "pixverse_dagster.storage.database:DatabaseSettings"
     insert(package / "storage" / "__init__.py", "}", f'    "database": "{database}",')
     home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    prepare_instance(home, "telemetry:\n  enabled: false\n")
     (tmp_path / "table.csv").write_text(f"id,model,prompt,sparkle\nkite,{MODEL},a kite,true\nboat,{MODEL},a boat,\n")
     return {**os.environ, "PYTHONPATH": f"{library}{os.pathsep}{ROOT}", "DAGSTER_HOME": str(home)}
 

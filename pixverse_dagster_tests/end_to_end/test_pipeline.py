@@ -17,6 +17,7 @@ import pytest
 
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.simulator import KINDS
+from pixverse_dagster_tests.harness.code_server import write_workspace
 from pixverse_dagster_tests.harness.commands import (
     MODELS,
     charges_per_reference,
@@ -34,6 +35,7 @@ from pixverse_dagster_tests.harness.commands import (
     write_table,
 )
 from pixverse_dagster_tests.harness.fixtures import FULL
+from pixverse_dagster_tests.harness.forked import daemon, start_forked
 from pixverse_dagster_tests.harness.servers import S3Server
 
 DATA = Path(__file__).parents[1] / "data"
@@ -68,8 +70,8 @@ def test_the_demo_stores_every_sample_row_and_a_second_run_charges_nothing(tmp_p
 
 @pytest.mark.timeout(900)
 def test_a_table_is_as_many_charges_clips_and_partitions_in_few_runs(tmp_path: Path) -> None:
-    """Hundreds of rows cost a handful of runs, and every count agrees; with `--full`, all 944 of VBench."""
-    rows = 944 if FULL else 200
+    """A hundred rows cost a handful of runs, and every count agrees; with `--full`, all 944 of VBench."""
+    rows = 944 if FULL else 100
     home = tmp_path / "demo"
     report = demo(
         home, "--rows", str(rows), "--prompts", str(DATA / "vbench.csv"), "--model", "runware/pixverse-v4.5",
@@ -200,19 +202,18 @@ def test_the_daemon_goes_on_with_what_a_submit_run_left(tmp_path: Path, project:
     materialize(environment, "demo/prompts")
     run_rows(environment, "demo_submit", "demo_submit_rows", [f"r{n:03}" for n in range(7)])
     assert len(running.tasks()) == 4
-    workspace = home / "workspace.yaml"
-    workspace.write_text("load_from:\n  - python_module: pixverse_dagster.definitions\n")
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)],
-        env=os.environ | environment, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    workspace = write_workspace(home, "pixverse_dagster.definitions")
+    printed = home / "daemon.log"
+    process = start_forked(
+        daemon, ["run", "-w", str(workspace)], os.environ | environment, (printed, printed), cwd=home
+    )
     clips = home / "clips" / "demo" / "clips"
     try:
         wait_until(lambda: len(list(clips.glob("*/*/manifest.json"))) == 7, 120, "7 clips stored by the daemon")
         wait_until(lambda: states(home, environment)["stored"] == 7, 30, "the ledger says stored")
     finally:
-        daemon.terminate()
-        log = finish(daemon, 30)
+        process.terminate()
+        log = finish(process, 30)
     assert "demo_poll" in log
     assert "Warning" not in log, log
     with dg.DagsterInstance.from_config(str(home)) as instance:

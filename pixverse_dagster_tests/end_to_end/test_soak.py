@@ -1,4 +1,4 @@
-"""The soak as CI runs it: a minute of faults and kills, then every row and every charge is accounted for."""
+"""The soak as CI runs it: half a minute of faults and kills, then every row and every charge is accounted for."""
 
 import os
 from pathlib import Path
@@ -18,6 +18,6 @@ def test_after_faults_and_kills_no_row_is_charged_twice_and_nothing_is_unaccount
     tmp_path: Path, tell: Tell
 ) -> None:
     """Rows over all models, every fault, workers, code servers and daemons killed at random; then all is named."""
-    outcome = soak(Options(SEED, seconds=180, rows=500) if FULL else Options(SEED, seconds=50, rows=120), tmp_path)
+    outcome = soak(Options(SEED, seconds=180, rows=500) if FULL else Options(SEED, seconds=35, rows=60), tmp_path)
     tell("soak", outcome.line)
     assert not outcome.failed, outcome.report

@@ -49,11 +49,11 @@ def thumbnail(context: dg.AssetExecutionContext, clips: dict[str, Clip]) -> None
             context.log.info("row %s: %d bytes", row, len(poster.read()))
 
 
-EVERY_SECONDS = 5
+EVERY_SECONDS = 3
 
 
 def often(sensor: dg.SensorDefinition) -> dg.SensorDefinition:
-    """The same sensor, asked every 5 s: with the 15 s and 30 s of real life the test would wait for nothing else."""
+    """The same sensor, asked every 3 s: with the 15 s and 30 s of real life the test would wait for nothing else."""
 
     def ask(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         said = sensor.evaluate_tick(context)

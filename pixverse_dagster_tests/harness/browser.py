@@ -158,7 +158,9 @@ def open_browser(url: str) -> Generator[Browser]:
     expect.set_options(timeout=PAGE_SECONDS * 1000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_CHROMIUM))
-        context = chromium.new_context(viewport={"width": SIZE[0], "height": SIZE[1]}, timezone_id="UTC")
+        context = chromium.new_context(
+            viewport={"width": SIZE[0], "height": SIZE[1]}, timezone_id="UTC", reduced_motion="reduce"
+        )
         context.set_default_timeout(PAGE_SECONDS * 1000)
         browser = Browser(context.new_page(), url, pictures)
 

@@ -24,7 +24,10 @@ import pytest
 
 from pixverse_dagster_tests.harness import forked
 from pixverse_dagster_tests.harness.forked import Forked, Ran, pixverse_dagster, run_forked, start_forked
+from pixverse_dagster_tests.harness.migrations import read_migrations_once
 from pixverse_dagster_tests.harness.servers import Simulator
+
+read_migrations_once()
 
 T = TypeVar("T")
 Home = tuple[Path, dict[str, str], Simulator]
@@ -205,7 +208,7 @@ def materialize(
 def ask_until(condition: Callable[[], T], seconds: float) -> T:
     """Ask until the answer is true, for a bounded time; returns the last answer.
 
-    It asks for a fifth of the time at most: a webserver that is asked all the time leaves no core to what it is
+    It asks for a tenth of the time at most: a webserver that is asked all the time leaves no core to what it is
     asked about.
     """
     deadline = time.monotonic() + seconds
@@ -215,7 +218,7 @@ def ask_until(condition: Callable[[], T], seconds: float) -> T:
         now = time.monotonic()
         if answer or now >= deadline:
             return answer
-        threading.Event().wait(max(0.1, 4 * (now - asked_at)))
+        threading.Event().wait(max(0.1, 9 * (now - asked_at)))
 
 
 def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:

@@ -21,35 +21,58 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from multiprocessing import connection as connections
+from multiprocessing import forkserver, popen_forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 J = TypeVar("J")
 
 # All but what reads the environment when it is imported: that is each process's own.
-PRELOADED = (
+OF_A_RUN = (
+    "antlr4.LL1Analyzer",
+    "av.subtitles.stream",
     "dagster._cli",
     "dagster._core.definitions.antlr_asset_selection.antlr_asset_selection",
+    "dagster._core.definitions.external_asset",
     "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.execution.plan.active",
     "dagster._core.executor.in_process",
     "dagster._core.instance.factory",
+    "dagster._core.instance.runs.run_domain",
     "dagster._core.storage.sqlite_storage",
-    "dagster_aws.s3",
-    "dagster_postgres",
-    "pixverse_dagster.cli",
+    "dagster._core.system_config.composite_descent",
+    "dagster._core.utility_ops",
+    "dagster._core.workspace.autodiscovery",
+    "encodings.idna",
+    "encodings.utf_8_sig",
     "pixverse_dagster.media.inspect",
     "pixverse_dagster.orchestration.factory",
     "pixverse_dagster.orchestration.io_managers.local",
+    "pixverse_dagster.orchestration.io_managers.stores",
+    "pydantic._internal._dataclasses",
+    "upath.implementations.local",
+)
+"""What every run imports."""
+PRELOADED = (
+    *OF_A_RUN,
+    "dagster._daemon.cli",
+    "dagster._utils.test.definitions",
+    "dagster_aws.s3",
+    "dagster_postgres",
+    "pixverse_dagster.cli",
     "pixverse_dagster.orchestration.io_managers.s3",
     "pixverse_dagster.simulator.__main__",
     "psycopg2",
     "pytest",
-    "upath.implementations.local",
     "pixverse_dagster_tests.harness.crash.killpoints",
 )
-_PR_SET_PDEATHSIG = 1
+FORKS_RUNS = "forks-runs"
+"""The system's name for the process that a code server's runs are forked from, and for theirs."""
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _WORD = struct.Struct("i")
 _ANSWER_SECONDS = 240.0
 
@@ -75,6 +98,19 @@ class Ran:
 def dagster() -> None:
     """The program `dagster`."""
     from dagster._cli import main  # noqa: PLC0415 - preloaded
+
+    main()
+
+
+def code_server() -> None:
+    """The program `dagster` as a code server; each of its runs is forked from what it is now."""
+    fork_what_is_spawned()
+    dagster()
+
+
+def daemon() -> None:
+    """The program `dagster-daemon`."""
+    from dagster._daemon.cli import main  # noqa: PLC0415 - preloaded
 
     main()
 
@@ -327,6 +363,34 @@ def _lives(group: int) -> bool:
 # --- in a process that was forked
 
 
+def fork_what_is_spawned() -> None:
+    """Have multiprocessing fork what it would spawn, from a process that is as this one is now, without its threads.
+
+    It is the standard library's own fork server, which would else begin with an interpreter that knows nothing.
+    """
+    # Linux finds a name that is no path: those of tests' folders are longer than a socket's may be.
+    address: str = "" if sys.platform == "linux" else cast("Any", connections).arbitrary_address("AF_UNIX")
+    alive, keeps_alive = os.pipe()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        address = listener.getsockname()
+        if not (pid := os.fork()):
+            os.close(keeps_alive)
+            name_process(FORKS_RUNS)
+            forkserver.main(listener.detach(), alive, ())
+    os.close(alive)
+    server = cast("Any", forkserver.ensure_running).__self__
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, keeps_alive, pid  # noqa: SLF001 - it has no other way in
+    cast("Any", SpawnProcess)._Popen = staticmethod(popen_forkserver.Popen)  # noqa: SLF001 - nothing else chooses
+
+
+def name_process(name: str) -> None:
+    """Have the system know this process, and those that are forked from it, by this name; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
+
+
 def _run(
     program: Callable[[], None],
     arguments: Sequence[str],
@@ -367,6 +431,9 @@ def main() -> None:
     """Be the server, and then every process that it forks."""
     for name in PRELOADED:
         import_module(name)
+    from pixverse_dagster_tests.harness.migrations import read_migrations_once  # noqa: PLC0415 - Dagster is in it
+
+    read_migrations_once()
     # What is here now is never collected: a process that took it all down would need a second to end.
     gc.freeze()
     server = os.getpid()

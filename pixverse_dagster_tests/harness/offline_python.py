@@ -9,8 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-_NOT_SHARED = ("pixverse_dagster", "_editable_impl_pixverse", "__pycache__", "pip", "setuptools")
-_SCRIPTS = ("create-dagster", "dagster", "dagster-webserver", "dagster-daemon", "dg")
+_NOT_SHARED = ("pixverse_dagster", "_editable_impl_pixverse", "__pycache__")
+_SCRIPTS = ("create-dagster", "dagster", "dagster-webserver", "dagster-daemon", "dg", "pip")
 
 
 def write_python(folder: Path) -> Path:
@@ -24,9 +24,11 @@ def write_python(folder: Path) -> Path:
 
 def main(arguments: list[str]) -> None:
     """Do as python does; a new environment is then filled."""
-    subprocess.run([sys.executable, *arguments], check=True)
     if arguments[:2] != ["-m", "venv"]:
+        subprocess.run([sys.executable, *arguments], check=True)
         return
+    # Its pip is ours too: to unpack one takes longer than all the rest.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", *arguments[2:]], check=True)
     made = Path(arguments[2])
     site = next(made.glob("lib/python*/site-packages"))
     for name in ("purelib", "platlib"):

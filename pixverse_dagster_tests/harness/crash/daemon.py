@@ -7,17 +7,17 @@ import functools
 import itertools
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 import dagster as dg
 
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster_tests.harness.code_server import write_workspace
 from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.crash.home import (
     DATABASES,
@@ -31,7 +31,7 @@ from pixverse_dagster_tests.harness.crash.home import (
     make_home,
 )
 from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, count, total
-from pixverse_dagster_tests.harness.forked import end_with_us
+from pixverse_dagster_tests.harness.forked import Forked, daemon, start_forked
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 _DEATH_SECONDS, _END_SECONDS = 90.0, 120.0
@@ -117,21 +117,12 @@ def run_case(site: Site, case: Case) -> tuple[list[str], Figures]:
 
 
 @contextmanager
-def _daemon(home: Home, name: str, kill: Mapping[str, str]) -> Generator[subprocess.Popen[bytes]]:
+def _daemon(home: Home, name: str, kill: Mapping[str, str]) -> Generator[Forked]:
     """Dagster's daemon with its code server and runs, in a group of their own that ends with it."""
-    workspace = home.folder / "workspace.yaml"
-    workspace.write_text(f"load_from:\n  - python_module: {MODULE}\n")
-    with (home.folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "run", "-w", str(workspace)],
-            env=dict(home.environment) | dict(kill),
-            cwd=home.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    end_with_us(process.pid)
+    workspace = write_workspace(home.folder, MODULE)
+    log = home.folder / f"{name}.log"
+    environment = dict(home.environment) | dict(kill)
+    process = start_forked(_killable_daemon, ["run", "-w", str(workspace)], environment, (log, log), cwd=home.folder)
     try:
         yield process
     finally:
@@ -139,6 +130,11 @@ def _daemon(home: Home, name: str, kill: Mapping[str, str]) -> Generator[subproc
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _killable_daemon() -> None:
+    import_module(MODULE)
+    daemon()
 
 
 def _stored(home: Home) -> int:

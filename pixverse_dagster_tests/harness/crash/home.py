@@ -24,6 +24,7 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.commands import prepare_instance
 from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 
@@ -179,7 +180,7 @@ def make_home(
         clips = S3Store(site.s3.client(), site.bucket, folder.name)
     else:
         clips = LocalStore(folder / "clips")
-    (folder / "dagster.yaml").write_text(settings)
+    prepare_instance(folder, settings)
     try:
         yield Home(folder, environment, simulator, ledger_url, clips, rows)
     finally:

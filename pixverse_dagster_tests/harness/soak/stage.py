@@ -25,9 +25,13 @@ from pixverse_dagster.simulator import KINDS
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.commands import write_table
+from pixverse_dagster_tests.harness.code_server import write_workspace
+from pixverse_dagster_tests.harness.commands import prepare_instance, write_table
 from pixverse_dagster_tests.harness.forked import (
+    FORKS_RUNS,
     Forked,
+    code_server,
+    daemon,
     dagster,
     end_with_us,
     pixverse_dagster,
@@ -60,6 +64,8 @@ _FOREIGN = ("PIXVERSE_", "DAGSTER_", "AWS_", "PG")
 # and keeps its place in the queue, which is therefore without a limit.
 _DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  runs:\n    max_concurrent_runs: -1\n"
 _DAGSTER_ON_POSTGRES = "storage:\n  postgres:\n    postgres_url: {}\n"
+
+_FORKED = {"dagster": dagster, "dagster._daemon": daemon}
 
 Process = subprocess.Popen[bytes] | Forked
 Role = Literal["daemon", "worker", "person", "launcher", "webserver"]
@@ -108,8 +114,9 @@ class Crew:
         log = self.logs / f"{self._count:03}-{role}.log"
         log.write_text(f"{' '.join(arguments)}\n")
         module, *words = arguments
-        if module == "dagster":
-            process: Process = start_forked(dagster, words, environment, (log, log), cwd=self._home)
+        if module in _FORKED:
+            program = code_server if words[:2] == ["api", "grpc"] else _FORKED[module]
+            process: Process = start_forked(program, words, environment, (log, log), cwd=self._home)
         else:
             with log.open("ab") as output:
                 process = subprocess.Popen(
@@ -139,11 +146,11 @@ class Crew:
                 found.append(psutil.Process(process.pid))
         if part == "daemon":
             return found
-        word = "grpc" if part == "code server" else "--multiprocessing-fork"
+        belongs = _is_worker if part == "worker" else _is_code_server
         for group in self._groups:
             for process in group.followers() if group.role == "daemon" else ():
                 with suppress(psutil.Error):
-                    found += [process] if word in process.cmdline() else []
+                    found += [process] if belongs(process) else []
         return found
 
     def end(self) -> None:
@@ -158,6 +165,16 @@ class Crew:
     def _forget_the_gone(self) -> None:
         # An empty group's number may be given to somebody else's process.
         self._groups = [one for one in self._groups if one.process.poll() is None or any(one.followers())]
+
+
+def _is_code_server(process: psutil.Process) -> bool:
+    return "grpc" in process.cmdline()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """Spawned by a code server, or forked in the place of that."""
+    parent = process.parent()
+    return "--multiprocessing-fork" in process.cmdline() or (parent is not None and parent.name() == FORKS_RUNS)
 
 
 @dataclass(frozen=True)
@@ -212,9 +229,7 @@ class Stage:
         return done.output
 
     def _workspace(self) -> str:
-        path = self.home / "workspace.yaml"
-        path.write_text(f"load_from:\n  - python_module: {MODULE}\n")
-        return str(path)
+        return str(write_workspace(self.home, MODULE))
 
 
 @contextmanager
@@ -249,7 +264,7 @@ def open_stage(options: Options, folder: Path) -> Generator[Stage]:
 
 def _open_ledger(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> Ledger:
     home = folder / "home"
-    (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    prepare_instance(home, _DAGSTER_YAML)
     if options.database == "sqlite":
         (home / "storage" / LEDGER_FILE).parent.mkdir(parents=True)
         return open_ledger(sqlite_url(home / "storage" / LEDGER_FILE))
