@@ -63,7 +63,7 @@ def store_all(url: str) -> list[Task]:
     rows = ledger.rows.find(NAME)
     first = next(iter(rows.values()))
     task, _ = ledger.claim(NAME, first, ClaimTerms("bulk", now, 60, 0.1495))
-    template = task_values(task) | {"state": TaskState.STORED, "stored_at": now, "next_poll_at": None}
+    template = task_values(task, None) | {"state": TaskState.STORED, "stored_at": now, "next_poll_at": None}
     engine = open_engine(url)
     made: list[dict[str, Any]] = []
     for n, row in enumerate(rows.values()):

@@ -110,12 +110,48 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def known_secrets() -> Iterator[None]:
+    """What a test gave the process as a secret is forgotten with it: it may be an ordinary word of the next."""
+    from pixverse_dagster.core import secrets
+
+    before = {name: dict(getattr(secrets, name)) for name in ("_keys", "_parts", "_forms", "_lengths")}
+    derived = {name: getattr(secrets, name) for name in ("_sorted", "_short", "_anchors")}
+    yield
+    for name, known in before.items():
+        getattr(secrets, name).clear()
+        getattr(secrets, name).update(known)
+    for name, value in derived.items():
+        setattr(secrets, name, value)
+
+
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
     from pixverse_dagster_tests.harness.servers import drop_database, new_database
 
     url = new_database(postgres_url)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def ledger_template(postgres_url: str) -> str:
+    """The name of a database that is a new ledger: to copy it is cheaper than to bring an empty one up to date."""
+    from pixverse_dagster.ledger.engine import open_engine
+    from pixverse_dagster_tests.harness.servers import new_database
+
+    name = "ledger_template"
+    open_engine(new_database(postgres_url, name)).dispose()
+    return name
+
+
+@pytest.fixture
+def postgres_ledger(postgres_url: str, ledger_template: str) -> Iterator[str]:
+    """The URL of a database of the test's own that is a new ledger already; all have the same `ledger_id`."""
+    from pixverse_dagster_tests.harness.servers import drop_database, new_database
+
+    url = new_database(postgres_url, template=ledger_template)
     yield url
     drop_database(url)
 
@@ -193,7 +229,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "ledger.db")
-    return request.getfixturevalue("postgres_database")
+    return request.getfixturevalue("postgres_ledger")
 
 
 @pytest.fixture

@@ -1,20 +1,35 @@
 """Commands. May import: core, policy, tables, ledger, storage, stages, reports, orchestration, definitions."""
 
 import sys
+from typing import Any
 
 import click
 
 from pixverse_dagster.cli.demo import demo
 from pixverse_dagster.cli.dev import dev
+from pixverse_dagster.cli.ledger import ledger
+from pixverse_dagster.cli.pause import pause, resume
 from pixverse_dagster.cli.plan import plan
 from pixverse_dagster.cli.simulator import simulator
 from pixverse_dagster.cli.tasks import tasks
 from pixverse_dagster.cli.verify import verify
-from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.errors import PixverseError, redacted_errors
 from pixverse_dagster.core.redaction import redact_text
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Commands whose errors are redacted, whoever calls them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with redacted_errors():
+            try:
+                return super().invoke(ctx)
+            except click.ClickException as error:
+                error.message = redact_text(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+                raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="pixverse-dagster")
 def cli() -> None:
     """PixVerse video in Dagster: prompt tables in, stored clips with lineage out, every clip paid for once.
@@ -23,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, dev, simulator, plan, tasks, verify):
+for command in (demo, dev, simulator, plan, tasks, pause, resume, verify, ledger):
     cli.add_command(command)
 
 

@@ -22,6 +22,7 @@ from pixverse_dagster.cli.simulator import need_demo_extra, running_simulator, s
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.plan import SUBMITTED
 from pixverse_dagster.policy.timing import Pace
@@ -128,7 +129,7 @@ class DemoRun:
         self._run(job, {}, asset_selection=[dg.AssetKey([self.project.name, "prompts"])])
         problems = self.project.ledger.rows.problems(self.project.name)
         for problem in problems[:20]:
-            self._show.print(f"not generated: {problem}", style="yellow", markup=False)
+            self._show.print(redact_text(f"not generated: {problem}"), style="yellow", markup=False)
 
     def submit(self) -> None:
         """Submit every row that has no task yet, in one run."""
@@ -194,7 +195,7 @@ class DemoRun:
         for event in result.filter_events(lambda e: e.is_step_failure) if not result.success else ():
             data = event.step_failure_data
             text = (data.user_failure_data and data.user_failure_data.description) or str(data.error)
-            self._show.print(text, style="yellow", markup=False)
+            self._show.print(redact_text(text), style="yellow", markup=False)
 
 
 def _report(run: DemoRun, charged: list[dict[str, Any]], *, as_json: bool) -> int:

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pixverse_dagster.core.redaction import redact_text, redact_value
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def print_json(document: Any) -> None:
     """Print a document for machines."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(redact_value(document), indent=2, ensure_ascii=False))
 
 
 def print_table(title: str, columns: list[str], records: list[list[str]]) -> None:
@@ -23,7 +25,8 @@ def print_table(title: str, columns: list[str], records: list[list[str]]) -> Non
     for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column in {"usd", "seconds", "size"} else "left")
     for record in records:
-        table.add_row(*(escape(cell) for cell in record))
+        # Before the table is laid out: a secret that is broken into lines would not be recognised.
+        table.add_row(*(escape(redact_text(cell)) for cell in record))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
-from pixverse_dagster.cli.project import ProjectChoice, project_options
+from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
+from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.policy.plan import Plan, Verdict
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.read import read_table
+from pixverse_dagster.storage.marker import check_form
 from pixverse_dagster.tables import AssetTable
 
 
@@ -22,6 +25,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     Exits with 1 if some rows are invalid.
     """
     with choice.open() as project, project.open() as session:
+        _check_store(project)
         if isinstance(session.pipeline.table, AssetTable):
             # Only a run is handed the asset's value: the plan is for the rows as they were last read.
             made = plan_rows(
@@ -30,17 +34,43 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
         else:
             reading = read_table(session)
             made = plan_rows(session, reading.rows, reading.problems)
+        accounts = [client.account for client in session.clients.values()]
+        stopped = session.ledger.pauses.applying(project.name, accounts).values()
+        paused = [f"{one}: nothing is submitted until it is resumed." for one in dict.fromkeys(stopped)]
     if as_json:
         lines = [
-            {"row": p.row, "model": p.model, "verdict": str(p.verdict), "cost_usd": p.cost_usd, "note": p.note}
+            {
+                "row": p.row,
+                "model": p.model,
+                "verdict": str(p.verdict),
+                "cost_usd": p.cost_usd,
+                "pixels": str(p.size or ""),
+                "pixels_note": p.size.note if p.size else "",
+                "note": p.note,
+            }
             for p in made.lines
         ]
         print_json({"rows": lines, "totals": _totals(made)})
     else:
-        records = [[p.row, p.model, str(p.verdict), dollars(p.cost_usd), p.note] for p in made.lines]
-        print_table(f"Plan for {project.name}", ["row", "model", "verdict", "usd", "note"], records)
+        records = [[p.row, p.model, str(p.verdict), dollars(p.cost_usd), str(p.size or ""), p.note] for p in made.lines]
+        print_table(f"Plan for {project.name}", ["row", "model", "verdict", "usd", "pixels", "note"], records)
+        for why in dict.fromkeys(p.size.note for p in made.lines if p.size and p.size.note):
+            click.echo(f"Pixels that are not certain: {why}.")
         click.echo(describe_plan(made))
+        for line in paused:
+            click.echo(line)
     sys.exit(1 if made.counts[Verdict.INVALID] else 0)
+
+
+def _check_store(project: Project) -> None:
+    """Raise StoreConflict where a submission would be refused; a store that cannot be asked now is only mentioned."""
+    try:
+        check_form(project.store, project.name)
+    except PixverseError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
+        why = redact_text(f"{type(error).__name__}: {error}")[:300]
+        click.echo(f"The store could not be asked ({why}); the plan does not depend on it.", err=True)
 
 
 def describe_plan(made: Plan) -> str:

@@ -50,6 +50,11 @@ class Project:
         return getattr(self.resources, self.spec.ledger_key).get_ledger(self.instance)
 
     @property
+    def ledger_url(self) -> str:
+        """The URL of the ledger's database; with a password, if it has one."""
+        return getattr(self.resources, self.spec.ledger_key).get_url(self.instance)
+
+    @property
     def store(self) -> ClipStore:
         """The pipeline's store."""
         io_manager: ClipIOManager = getattr(self.resources, self.spec.clips_key)
@@ -77,6 +82,17 @@ class ProjectChoice:
         Makes nothing where there is no home. Raises UsageError where it is not clear which pipeline is meant, or where
         one does not load.
         """
+        with self._opened(lambda found: [_choose(found, self.pipeline)]) as projects:
+            yield projects[0]
+
+    @contextmanager
+    def open_all(self) -> Generator[list[Project]]:
+        """Every pipeline of the project, or the one that is named. Raises UsageError if there is none."""
+        with self._opened(lambda found: _find_all(found, self.pipeline)) as projects:
+            yield projects
+
+    @contextmanager
+    def _opened(self, choose: Callable[[Found], list[tuple[PipelineSpec, Loaded]]]) -> Generator[list[Project]]:
         found = self._locate()
         if not is_demo_home(self.home):
             # As `dg` and `dagster` do: what a project's `.env` says goes before what the environment says.
@@ -85,19 +101,11 @@ class ProjectChoice:
         home, trouble = find_home(self.home)
         if home and not trouble:
             enter_home(home)
-        spec, loaded = _choose(found, self.pipeline)
+        chosen = choose(found)
         if home is None or trouble:
             raise click.UsageError(trouble)
-        commands = _with_program(replace(loaded.source, pipeline=spec.name, home=str(home)))
-        wanted = {*spec.resource_keys, spec.clips_key}
-        resources = {key: value for key, value in (loaded.definitions.resources or {}).items() if key in wanted}
         with ExitStack() as stack:
-            try:
-                instance = stack.enter_context(dg.DagsterInstance.get())
-                built = stack.enter_context(dg.build_resources(resources, instance=instance))
-            except Exception as error:
-                raise click.UsageError(f"{spec.name!r} cannot be set up: {describe_reason(error)}") from error
-            yield Project(spec, loaded.definitions, built, instance, commands)
+            yield [_set_up(spec, loaded, str(home), stack) for spec, loaded in chosen]
 
     def _locate(self) -> Found:
         """What was chosen; else the project of the working folder; else our own pipeline, where it was asked for."""
@@ -152,6 +160,28 @@ def project_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         with_choice = option(with_choice)
     return with_choice
+
+
+def _set_up(spec: PipelineSpec, loaded: Loaded, home: str, stack: ExitStack) -> Project:
+    """A pipeline with its resources, which are torn down with the stack."""
+    commands = _with_program(replace(loaded.source, pipeline=spec.name, home=home))
+    wanted = spec.run_resource_keys
+    resources = {key: value for key, value in (loaded.definitions.resources or {}).items() if key in wanted}
+    try:
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        built = stack.enter_context(dg.build_resources(resources, instance=instance))
+    except Exception as error:
+        raise click.UsageError(f"{spec.name!r} cannot be set up: {describe_reason(error)}") from error
+    return Project(spec, loaded.definitions, built, instance, commands)
+
+
+def _find_all(found: Found, pipeline: str) -> list[tuple[PipelineSpec, Loaded]]:
+    """All pipelines that the locations have, or those of this name. What does not load is an error."""
+    pairs = [
+        (spec, loaded) for location in found.locations for loaded in load_location(location) for spec in loaded.specs
+    ]
+    pairs = list({id(spec): (spec, loaded) for spec, loaded in pairs}.values())
+    return [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}] or [_choose(found, pipeline)]
 
 
 def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:

@@ -1,26 +1,38 @@
-"""`tasks resolve`, `abandon` and `retry`: what only a person can decide. They send nothing to a provider."""
+"""`tasks resolve`, `abandon` and `retry`: what only a person can decide. They send nothing to a provider that costs."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import click
 
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
-from pixverse_dagster.core.lifecycle import MAY_BE_ABANDONED, MAY_BE_RELEASED, TaskState
-from pixverse_dagster.core.outcomes import Accepted
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.lifecycle import (
+    MAY_BE_ABANDONED,
+    MAY_BE_ADOPTED,
+    MAY_BE_RELEASED,
+    UNDER_WAY,
+    FailureKind,
+    TaskState,
+)
+from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.row import Row
+from pixverse_dagster.core.task import Move, MoveRefused, Task
 from pixverse_dagster.core.values import iso
 from pixverse_dagster.orchestration.events.prompts import report_changes
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown
 from pixverse_dagster.policy.prices import estimate_usd
+from pixverse_dagster.stages.adopt import AdoptionRefused, AdoptionUnanswered, adopt
 from pixverse_dagster.stages.queue import queued_row
+from pixverse_dagster.stages.session import Session
 
+_MAX_ID_CHARACTERS = 255
 _GIVEN_UP = "given up by hand; perhaps paid"
 
 
 @click.command("resolve")
 @click.argument("row")
-@click.option("--adopt", metavar="TASK_ID", help="The provider's console shows the task: this is its id.")
+@click.option("--adopt", "task_id", metavar="TASK_ID", help="The provider's console shows the task: this is its id.")
+@click.option("--unchecked", is_flag=True, help="With --adopt: also if the provider cannot be asked about the id.")
 @click.option("--not-accepted", is_flag=True, help="The console shows no such task: nothing was paid, try again.")
 @click.option("--abandon", is_flag=True, help="Leave it: never submitted again, counts as spent.")
 @project_options
@@ -28,50 +40,51 @@ def resolve_task(
     row: str,
     choice: ProjectChoice,
     *,
-    adopt: str | None,
+    task_id: str | None,
+    unchecked: bool,
     not_accepted: bool,
     abandon: bool,
 ) -> None:
     """Resolve a task whose outcome is unknown, by what the provider's console shows.
 
-    Give one of --adopt, --not-accepted and --abandon. Exits with 2 if the row has no task of unknown outcome.
+    Give one of --adopt, --not-accepted and --abandon. --adopt asks the provider about the id, which is free, and also
+    revives a task that was refused, lost, expired or abandoned: what was paid for is paid for.
+    Exits with 2 if the row has no such task, with 1 if it was not resolved.
     """
-    if (adopt is not None) + not_accepted + abandon != 1:
+    if (task_id is not None) + not_accepted + abandon != 1:
         raise click.UsageError("give exactly one of --adopt TASK_ID, --not-accepted and --abandon")
-    with choice.open() as project:
-        # A claim may be adopted as well: its process may have died with the id in its log.
-        task = _newest(project, row, (TaskState.UNKNOWN, *((TaskState.CLAIMED,) if adopt else ())))
+    if task_id is not None and not (task_id.strip() and task_id.isprintable() and len(task_id) <= _MAX_ID_CHARACTERS):
+        raise click.UsageError("--adopt takes the task's id as the provider's console shows it")
+    with choice.open() as project, project.open() as session:
         ledger, now = project.ledger, time.time()
-        if adopt is not None:
-            accepted = Accepted(adopt.strip())
-            after = ledger.accept(
-                task, accepted, now, now, settled=_by_hand(now, f"adopted as {accepted.task_id}")
-            ).task
+        if task_id is not None:
+            task, move = _adopt(project, session, row, task_id.strip(), unchecked=unchecked)
         elif not_accepted:
+            task = _newest(project, row, lambda task: task.state is TaskState.UNKNOWN, (TaskState.UNKNOWN,))
             reason = "a person found that it was not accepted."
-            after = ledger.refuse(task, reason, late=True, settled=_by_hand(now, "not accepted")).task
+            move = ledger.set_not_accepted(task, reason, now, _by_hand(now, "not accepted"))
         else:
-            after = ledger.abandon(task, _GIVEN_UP, settled=_by_hand(now, "abandoned")).task
-        _report(project, task, after)
+            task = _newest(project, row, lambda task: task.state is TaskState.UNKNOWN, (TaskState.UNKNOWN,))
+            move = ledger.abandon(task, _GIVEN_UP, _by_hand(now, "abandoned"))
+        _report(project, task, move)
 
 
 @click.command("abandon")
 @click.argument("row")
 @project_options
 def abandon_task(row: str, choice: ProjectChoice) -> None:
-    """Give up a row that waits for its turn, or a task that is unknown or under way.
+    """Withdraw what was asked for and not sent yet, or give up a task that is unknown or under way.
 
-    A waiting row is not submitted. A task is not polled, collected or submitted again, and what it cost stays spent.
+    A row that waits is not submitted: not by a sensor either, and a take or a further attempt that a person asked for
+    is taken back. A task is not polled, collected or submitted again, and what it cost stays spent.
     Exits with 2 if there is neither.
     """
-    with choice.open() as project:
+    with choice.open() as project, project.open() as session:
         if any(entry.row == row for entry in project.ledger.queue.find(project.name)):
-            project.ledger.queue.drop(project.name, [row])
-            click.echo(f"row {row!r} waits no longer. Nothing was sent for it, and nothing was spent.")
+            _withdraw(project, session, row)
             return
-        task = _newest(project, row, MAY_BE_ABANDONED)
-        settled = _by_hand(time.time(), "abandoned")
-        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, settled=settled).task)
+        task = _newest(project, row, lambda task: task.state in MAY_BE_ABANDONED, MAY_BE_ABANDONED)
+        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, _by_hand(time.time(), "abandoned")))
 
 
 @click.command("retry")
@@ -95,16 +108,7 @@ def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
             instance = project.instance
             report_changes(session, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
         else:
-            task = ledger.tasks.current(name, [row]).get(row)
-            if task is None or task.state not in MAY_BE_RELEASED:
-                state = f"its task is {task.state}" if task else "it was never submitted"
-                raise click.UsageError(
-                    f"row {row!r} has nothing to retry: {state}. For another clip from the same words: "
-                    f"{project.commands.tasks('retry', row, '--take')}"
-                )
-            words = f"attempt {task.attempt + 1} was allowed by hand"
-            after = ledger.release(task, settled=_by_hand(now, "another attempt allowed")).task
-            project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
+            words = _release(project, row, now)
         ledger.queue.add(name, [queued_row(session, asked, words)], now)
         price = estimate_usd(asked.request, session.options.prices)
     cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
@@ -112,23 +116,104 @@ def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
     click.echo(f"row {row!r}: {words}, {cost}. {who}.")
 
 
+def _adopt(project: Project, session: Session, row: str, task_id: str, *, unchecked: bool) -> tuple[Task, Move]:
+    def may(task: Task) -> bool:
+        kinds = (FailureKind.LOST, FailureKind.EXPIRED)
+        return task.state in MAY_BE_ADOPTED and (task.state is not TaskState.FAILED or task.kind in kinds)
+
+    task = _newest(project, row, may, MAY_BE_ADOPTED, task_id)
+    try:
+        move = adopt(session, task, task_id, _by_hand(session.clock(), f"adopted as {task_id}"), unchecked=unchecked)
+    except AdoptionUnanswered as error:
+        anyway = project.commands.tasks("resolve", row, "--adopt", task_id, "--unchecked")
+        raise click.ClickException(
+            f"row {row!r} does not adopt {task_id}: {redact_text(str(error))}. If its console shows this id for this "
+            f"row: {anyway}"
+        ) from None
+    except AdoptionRefused as error:
+        raise click.ClickException(f"row {row!r} does not adopt {task_id}: {redact_text(str(error))}") from None
+    return task, move
+
+
+def _release(project: Project, row: str, now: float) -> str:
+    ledger, name = project.ledger, project.name
+    task = ledger.tasks.current(name, [row]).get(row)
+    if task is None or task.state not in MAY_BE_RELEASED:
+        state = f"its task is {task.state}" if task else "it was never submitted"
+        raise click.UsageError(
+            f"row {row!r} has nothing to retry: {state}. For another clip from the same words: "
+            f"{project.commands.tasks('retry', row, '--take')}"
+        )
+    move = ledger.release(task, _by_hand(now, "another attempt allowed"))
+    if isinstance(move, MoveRefused):
+        raise click.ClickException(f"row {row!r} is not retried: {_as_it_is(move)}")
+    attempts = [claim.attempt or 0 for claim in ledger.tasks.claims(task)]
+    words = f"attempt {max(attempts) + 1} was allowed by hand"
+    project.instance.report_runless_asset_event(ended_event(move.task, project.commands, words))
+    return words
+
+
+def _withdraw(project: Project, session: Session, row: str) -> None:
+    """Take back what was asked for: the row's place, a take that was asked for, a further attempt that was allowed."""
+    ledger, name, now = project.ledger, project.name, time.time()
+    before = ledger.rows.find(name, [row]).get(row)
+    after = ledger.rows.withdraw(name, row, now)
+    task = ledger.tasks.current(name, [row]).get(row)
+    if task is not None and task.state in UNDER_WAY:
+        raise click.ClickException(
+            f"row {row!r} is {task.state}: a run submitted it at this very moment, for {_price(session, after)}. "
+            f"To give that task up: {project.commands.tasks('abandon', row)}"
+        )
+    if task is not None and task.released:
+        ledger.withdraw(task, _by_hand(now, "the further attempt was withdrawn"))
+    take = ""
+    if before and after and after.take < before.take:
+        take = f" Take {before.take} is withdrawn; the row asks for take {after.take}."
+        instance = project.instance
+        report_changes(session, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
+    click.echo(f"row {row!r} waits no longer.{take} Nothing was sent for it, and nothing was spent.")
+
+
+def _price(session: Session, row: Row | None) -> str:
+    price = estimate_usd(row.request, session.options.prices) if row else None
+    return "a price that nobody publishes" if price is None else f"about {price:.3f} USD"
+
+
 def _by_hand(now: float, what: str) -> str:
     return f"by hand, {iso(now)}: {what}"
 
 
-def _newest(project: Project, row: str, states: Collection[TaskState]) -> Task:
-    found = project.ledger.tasks.find(project.name, states, keys=[row])
+def _newest(
+    project: Project,
+    row: str,
+    may: Callable[[Task], bool],
+    states: Collection[TaskState],
+    task_id: str | None = None,
+) -> Task:
+    """The task of the row that a decision is about: the one with the id, else the newest; unknown ones come first."""
+    found = [task for task in project.ledger.tasks.find(project.name, states, keys=[row]) if may(task)]
     if not found:
         words = " or ".join(sorted(states))
         raise click.UsageError(
             f"row {row!r} of {project.name!r} has no task that is {words}; see: {project.commands.tasks('show', row)}"
         )
-    return found[-1]
+    return max(found, key=lambda t: (t.task_id == task_id, t.state is TaskState.UNKNOWN, t.claimed_at, t.claim))
 
 
-def _report(project: Project, before: Task, after: Task) -> None:
-    if after.state is before.state:
-        raise click.ClickException(f"row {after.row!r} is {after.state}: somebody else settled it at the same moment")
+def _as_it_is(move: MoveRefused) -> str:
+    task = move.current
+    if task.resolves_itself:
+        return (
+            f"it is {task.state}, and the provider is being asked: a replay may be under way. Nothing was changed; "
+            "wait until the check on unknown outcomes names the row"
+        )
+    return f"it is {task.state} now: somebody else settled it at the same moment. Nothing was changed"
+
+
+def _report(project: Project, before: Task, move: Move) -> None:
+    if isinstance(move, MoveRefused):
+        raise click.ClickException(f"row {before.row!r} was not resolved: {_as_it_is(move)}")
+    after = move.task
     words = f"settled by hand: {before.state} → {after.state}"
     project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
     judged = judge_unknown(project.name, project.ledger.tasks.unresolved(project.name), project.commands)

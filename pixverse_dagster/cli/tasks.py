@@ -36,7 +36,15 @@ def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, as_json: bool) 
         print_json([export(task) for task in found])
         return
     records = [
-        [t.row, t.request.MODEL, str(t.attempt), str(t.state), t.task_id or "", dollars(task_cost(t).usd), _why(t)]
+        [
+            t.row,
+            t.request.MODEL,
+            str(t.attempt or ""),
+            str(t.state),
+            t.task_id or "",
+            dollars(task_cost(t).usd),
+            _why(t),
+        ]
         for t in found
     ]
     print_table(f"Tasks of {project.name}", ["row", "model", "attempt", "state", "task id", "usd", "note"], records)
@@ -57,7 +65,7 @@ def show_task(row: str, choice: ProjectChoice, *, as_json: bool) -> None:
     for task in () if as_json else found:
         records = [[name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)]
                    for name, value in export(task).items() if value not in (None, "", [], {})]  # fmt: skip
-        print_table(f"{row}, take {task.take}, attempt {task.attempt}", ["field", "value"], records)
+        print_table(f"{row}, take {task.take}, claim {task.claim}", ["field", "value"], records)
         if trouble := describe_trouble(task, project.commands):
             click.echo(redact_text(trouble))
     sys.exit(0 if found else 1)
@@ -83,13 +91,16 @@ def export(task: Task) -> dict[str, Any]:
         "pipeline": task.pipeline,
         "row": task.row,
         "take": task.take,
+        "claim": task.claim,
         "attempt": task.attempt,
+        "account": task.account,
+        "world": task.world,
         "model": task.request.MODEL,
         "state": str(task.state),
         "kind": str(task.kind) if task.kind else None,
         "reason": redact_text(task.reason) if task.reason else None,
         "note": redact_text(task.note),
-        "settled": task.settled,
+        "decision": task.decision,
         "task_id": task.task_id,
         "client_reference": task.client_reference,
         "digest": task.digest,

@@ -5,6 +5,8 @@
     ├── InvalidRow         nothing sent: fix this row
     ├── OverBudget         nothing sent: raise the budget, or leave the row
     ├── NoSlot             nothing sent: the account is busy; the row is queued and submitted later
+    ├── Paused             nothing sent: a person stopped the spending; the row is queued until it is resumed
+    ├── RowChanged         nothing sent: the row asks for something else now; its new words are a request of their own
     ├── NotSent            nothing sent: the provider was not reached; run again
     ├── Refused            sent and declined, not charged: fix the cause, run again
     │   ├── RateLimited    slow down
@@ -19,18 +21,26 @@
     └── StoreConflict      the store holds something else under this key: a person must look
 
 An error takes only positional arguments, so that it can be pickled, as between Dagster's processes.
-The docstring of an error class is its default message.
+The docstring of an error class is its default message. What a message says was redacted before anybody saw it.
 """
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from pixverse_dagster.core.redaction import redact_error, redact_text
+from pixverse_dagster.core.secrets import redact_known
 
 
 class PixverseError(Exception):
     """Something went wrong between a prompt table and its clips."""
 
     def __init__(self, message: str = "", *rest: object) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip(), *rest)
+        super().__init__(redact_text(message) or (type(self).__doc__ or "").strip(), *rest)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return redact_known(str(self.args[0]))
 
 
 class InvalidTable(PixverseError):
@@ -47,6 +57,14 @@ class OverBudget(PixverseError):
 
 class NoSlot(PixverseError):
     """The provider account takes no more tasks at the moment. Nothing was sent and nothing was spent; the row waits."""
+
+
+class Paused(PixverseError):
+    """A person stopped the spending. Nothing was sent and nothing was spent; the row waits."""
+
+
+class RowChanged(PixverseError):
+    """The row changed or left the table while it waited. Nothing was sent and nothing was spent."""
 
 
 class NotSent(PixverseError):
@@ -104,3 +122,24 @@ class ClipInvalid(PixverseError):
 
 class StoreConflict(PixverseError):
     """The store holds other bytes under this key. Nothing was overwritten; a person must look."""
+
+
+@contextmanager
+def redacted_errors() -> Generator[None]:
+    """Redact every error that leaves the block, with all that it was caused by, before Dagster or a terminal has it."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_unsafe(error)
+        raise
+
+
+def raise_if_unsafe(error: BaseException) -> None:
+    """Redact an error with all that it was caused by; raises another in its place if its words cannot be changed."""
+    if redact_error(error):
+        return
+    other = PixverseError(f"{type(error).__name__}: {error}")
+    try:
+        raise other from None
+    finally:
+        other.__context__ = None  # it has nothing of the first one about it

@@ -36,17 +36,33 @@ class Event(StrEnum):
     """What can happen to a task. Each is one public method of the ledger."""
 
     CLAIM = "claim"
+    RENEW = "renew"
     ACCEPT = "accept"
     REFUSE = "refuse"
     REFUSE_LATE = "refuse late"
     MARK_UNKNOWN = "mark unknown"
     KEEP_POLLING = "keep polling"
+    DISPUTE = "dispute"
     SUCCEED = "succeed"
     FAIL = "fail"
+    EXPIRE = "expire"
     RETRY_COLLECT = "retry collect"
     STORE = "store"
+    ADOPT = "adopt"
+    NOT_ACCEPTED = "not accepted"
     ABANDON = "abandon"
     RELEASE = "release"
+    WITHDRAW = "withdraw"
+
+
+class Guard(StrEnum):
+    """What must hold besides the state. The ledger checks it in the transaction that makes the transition."""
+
+    OWN_LEASE = "the sender still has the lease that it knows, or, of an unknown task, nobody has one"
+    STALE_LEASE = "a claim's lease is still the one that the caller knows, and no person is asked to look"
+    POLLED = "a time for the next poll is set: no person is asked to look"
+    NOBODY_SENDS = "no poll is due by itself and no send is under way"
+    NEWEST = "no newer claim of the same request exists"
 
 
 @dataclass(frozen=True)
@@ -61,36 +77,65 @@ class Transition:
     """Who causes the event."""
     money: str
     """What has been paid for the task when it happens."""
+    guard: Guard | None = None
+    kinds: tuple[FailureKind, ...] = tuple(FailureKind)
+    """Of failed tasks, the kinds of failure that the event leaves."""
 
 
 _S = TaskState
 
 TRANSITIONS: Mapping[Event, Transition] = {
-    Event.CLAIM: Transition((), _S.CLAIMED, "a run that submits", "reserved"),
+    Event.CLAIM: Transition((), _S.CLAIMED, "a run that submits, with its permit to send", "reserved"),
+    Event.RENEW: Transition(
+        (_S.CLAIMED, _S.UNKNOWN), None, "whoever is about to send again under the claim", "as before", Guard.OWN_LEASE
+    ),
     Event.ACCEPT: Transition(
-        (_S.CLAIMED, _S.UNKNOWN), _S.SUBMITTED, "the run that claimed it, however late; a replay; a person", "paid"
+        (_S.CLAIMED, _S.UNKNOWN), _S.SUBMITTED, "the run that claimed it, however late; a replay", "paid"
     ),
     Event.REFUSE: Transition((_S.CLAIMED,), _S.REFUSED, "the run that claimed it", "nothing"),
     Event.REFUSE_LATE: Transition(
-        (_S.CLAIMED, _S.UNKNOWN), _S.REFUSED, "the run that claimed it, if no replay is possible; a person", "nothing"
+        (_S.CLAIMED, _S.UNKNOWN), _S.REFUSED, "the run that claimed it, if no replay is possible", "nothing"
     ),
     Event.MARK_UNKNOWN: Transition(
         (_S.CLAIMED, _S.UNKNOWN),
         _S.UNKNOWN,
         "the run that claimed it, without an answer; the poller, after the lease",
         "perhaps paid",
+        Guard.STALE_LEASE,
     ),
-    Event.KEEP_POLLING: Transition((_S.CLAIMED, _S.SUBMITTED, _S.UNKNOWN), None, "the poller", "as before"),
+    Event.KEEP_POLLING: Transition(
+        (_S.CLAIMED, _S.SUBMITTED, _S.UNKNOWN), None, "the poller", "as before", Guard.POLLED
+    ),
+    Event.DISPUTE: Transition(
+        (_S.SUBMITTED, _S.SUCCEEDED), _S.UNKNOWN, "another submit that got the same task id", "perhaps paid"
+    ),
     Event.SUCCEED: Transition(
-        (_S.SUBMITTED, _S.SUCCEEDED), _S.SUCCEEDED, "the poller; the collector, for fresh links", "paid"
+        (_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED),
+        _S.SUCCEEDED,
+        "the poller, also late; the collector, for fresh links",
+        "paid",
     ),
-    Event.FAIL: Transition(
-        (_S.SUBMITTED, _S.SUCCEEDED), _S.FAILED, "the poller; the collector, past the result's lifetime", "perhaps paid"
-    ),
+    Event.FAIL: Transition((_S.SUBMITTED,), _S.FAILED, "the poller", "perhaps paid"),
+    Event.EXPIRE: Transition((_S.SUCCEEDED,), _S.FAILED, "the collector, past the result's lifetime", "paid"),
     Event.RETRY_COLLECT: Transition((_S.SUCCEEDED,), None, "the collector", "paid"),
-    Event.STORE: Transition((_S.SUBMITTED, _S.SUCCEEDED), _S.STORED, "the collector, after the event", "paid"),
+    Event.STORE: Transition(
+        (_S.SUCCEEDED, _S.FAILED, _S.ABANDONED), _S.STORED, "the collector, after manifest and event", "paid"
+    ),
+    Event.ADOPT: Transition(
+        (_S.CLAIMED, _S.UNKNOWN, _S.REFUSED, _S.FAILED, _S.ABANDONED),
+        _S.SUBMITTED,
+        "a person who found the task at the provider",
+        "paid",
+        kinds=(FailureKind.LOST, FailureKind.EXPIRED),
+    ),
+    Event.NOT_ACCEPTED: Transition(
+        (_S.UNKNOWN,), _S.REFUSED, "a person who found no such task at the provider", "nothing", Guard.NOBODY_SENDS
+    ),
     Event.ABANDON: Transition((_S.UNKNOWN, _S.SUBMITTED), _S.ABANDONED, "a person", "paid, or perhaps"),
-    Event.RELEASE: Transition((_S.FAILED, _S.ABANDONED), None, "a person", "one more payment is allowed"),
+    Event.RELEASE: Transition((_S.FAILED, _S.ABANDONED), None, "a person", "one more payment is allowed", Guard.NEWEST),
+    Event.WITHDRAW: Transition(
+        (_S.FAILED, _S.ABANDONED), None, "a person", "the further payment is not allowed any more"
+    ),
 }
 
 # Sets of states that several modules use.
@@ -100,6 +145,8 @@ OCCUPIES_SLOT = frozenset({_S.CLAIMED, _S.SUBMITTED})
 """The task counts as one of the account's open tasks at the provider."""
 OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
 """It is not recorded yet whether the provider accepted the task."""
+MAY_BE_ADOPTED = frozenset(TRANSITIONS[Event.ADOPT].leaves)
+"""A person may say under which id the provider has the task."""
 HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})
 """The provider has made the clips."""
 ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pixverse_dagster.core.lifecycle import FailureKind
+from pixverse_dagster.core.redaction import remember_result
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Succeeded:
     cost_usd: float | None = None
     seeds: tuple[int | None, ...] = ()
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for url in self.urls:
+            remember_result(url)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.redaction import redact_value
+from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.core.text import normal_text
 
 DIGEST_VERSION = 1
@@ -40,6 +41,9 @@ class Verbatim:
 
 
 VERBATIM = Verbatim()
+
+_URL_CHARACTERS = 4096
+"""No URL is longer; an inline image is, and is none."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Request(BaseModel):
     ENDPOINT: ClassVar[str]
     IMAGE_RULES: ClassVar[ImageRules]
     CODE_VERSION: ClassVar[str] = "1"
+    FAMILY: ClassVar[str] = ""
+    """PixVerse's name of the model, such as `v6`, whichever provider sells it. It decides the pixels of a clip."""
     PRICES: ClassVar[tuple[Price, ...]] = ()
     """The prices that the provider publishes for this model."""
 
@@ -92,6 +98,15 @@ class Request(BaseModel):
     def _normal_text(cls, value: Any, info: ValidationInfo) -> Any:
         """Here, so that the request, its digest, what is sent and what is recorded have the same text."""
         return normal_text(value) if isinstance(value, str) and info.field_name in _text_fields(cls) else value
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Tell the redaction of every URL in the request that is a permission."""
+        for name, at in self._places():
+            if at.secret_url and isinstance(value := getattr(self, name), str):
+                remember_url(value, path="webhook" in name)
+        for reference in self.images():
+            if "?" in reference[:_URL_CHARACTERS] or "@" in reference[:_URL_CHARACTERS]:
+                remember_url(reference[:_URL_CHARACTERS])
 
     @classmethod
     def provider(cls) -> str:
@@ -155,6 +170,21 @@ class Request(BaseModel):
             if value == reference or any(item.image == reference for item in listed):
                 return name
         return "image"
+
+    def image_places(self) -> tuple[tuple[str, str, str], ...]:
+        """Where each input image stands: its column, its name in a list there or nothing, and its reference."""
+        references, places = set(self.images()), dict(self._places())
+        found: list[tuple[str, str, str]] = []
+        for column in type(self).model_fields:
+            value = getattr(self, column)
+            # A parameter such as the prompt may read like a reference, and is none.
+            if isinstance(value, str) and value in references and (column not in places or places[column].image):
+                found.append((column, "", value))
+            for item in cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ():
+                name = getattr(item, "name", getattr(item, "frame", None))
+                if getattr(item, "image", None) in references:
+                    found.append((column, "" if name is None else str(name), item.image))
+        return tuple(found)
 
     def effective_resolution(self) -> str | None:
         """The resolution of the clip, from whichever columns decide it, as `720p`; None if the model has none."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.manifest import Difference, InputImage
 from pixverse_dagster.core.request import Request, request_digest
 
 MAX_ID_BYTES = 200
@@ -66,6 +66,8 @@ class Row:
     request: Request
     images: Mapping[str, InputImage]
     digest: str
+    differences: tuple[Difference, ...] = ()
+    """What is not sent as it was asked for."""
 
     @property
     def address_digest(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, Event, FailureKind, TaskState
-from pixverse_dagster.core.manifest import Cost, InputImage
+from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, OPEN_SUBMIT, Event, FailureKind, TaskState
+from pixverse_dagster.core.manifest import Cost, Difference, InputImage, World
 from pixverse_dagster.core.request import Request
 
 
@@ -21,7 +21,8 @@ class Task:
     pipeline: str
     row: str
     digest: str
-    attempt: int
+    claim: int
+    """The number of the claim among those of the same request, from 1."""
     take: int
     request: Request
     images: Mapping[str, InputImage]
@@ -31,10 +32,18 @@ class Task:
     state: TaskState
     run_id: str
     claimed_at: float
+    differences: tuple[Difference, ...] = ()
     account: str = ""
+    world: World = "live"
+    digest_version: int = 1
+    address_digest: str = ""
+    attempt: int | None = None
+    """The number of the paid attempt, from 1; given with the acceptance, so a refused submit has none."""
+    folder: str = ""
+    """The folder of the clips in the store; given with the attempt."""
     released: bool = False
     """Whether a person allowed one more attempt after this one."""
-    settled: str | None = None
+    decision: str | None = None
     """What a person decided about the task, and when."""
     task_id: str | None = None
     kind: FailureKind | None = None
@@ -47,10 +56,14 @@ class Task:
     cost_usd: float | None = None
     polls: int = 0
     collects: int = 0
+    lease_until: float | None = None
+    """Until when the process that sends the submit has the task to itself."""
     submitted_at: float | None = None
     finished_at: float | None = None
     stored_at: float | None = None
     next_poll_at: float | None = None
+    manifest_sha256: str | None = None
+    """The sha256, in hex, of the manifest in the store."""
 
     @property
     def resolves_itself(self) -> bool:
@@ -65,25 +78,30 @@ class Task:
 
 @dataclass(frozen=True)
 class QueuedRow:
-    """A row that waits to be submitted, since when (seconds since the epoch), and why."""
+    """A row that waits to be submitted to a provider, since when (seconds since the epoch), and why.
+
+    `refusals` is how often in a row the provider refused it for itself, and `backfill_id` the backfill that asked.
+    """
 
     row: str
     digest: str
-    account: str
+    provider: str
     run_id: str
     reason: str
     since: float
+    refusals: int = 0
+    backfill_id: str = ""
 
 
 @dataclass(frozen=True)
 class RateLimitHold:
     """A pause in the submits to an account whose provider asked to slow down.
 
-    `until` is in seconds since the epoch; `strikes` is how often in a row the provider asked.
+    `until` is in seconds since the epoch; `refusals` is how often in a row the provider asked.
     """
 
     until: float = 0.0
-    strikes: int = 0
+    refusals: int = 0
     reason: str = ""
 
 
@@ -96,14 +114,41 @@ class Applied:
 
 @dataclass(frozen=True)
 class MoveRefused:
-    """The ledger did not make the transition, because the event is not allowed in the state of `task`."""
+    """The ledger changed nothing, because the event is not allowed for the task as it is now: `current`.
 
-    task: Task
+    It has no `task`, so that no caller takes it for a success by accident.
+    """
+
+    current: Task
     event: Event
 
 
+@dataclass(frozen=True)
+class KeptApart:
+    """An acceptance that could not be recorded on its task, and that is kept all the same: it was paid for.
+
+    `task` holds the provider's id, or says whose id it is, and waits for a person. `reason` says what happened.
+    """
+
+    task: Task
+    reason: str
+
+
 Move = Applied | MoveRefused
-"""The result of a transition. In both cases `.task` is the task as it is now."""
+"""The result of a transition."""
+Acceptance = Applied | KeptApart
+"""The result of recording an acceptance, which is never refused."""
+
+
+def latest(move: Move) -> Task:
+    """The task as it is after a move that was made or refused: for callers that go by the task's state alone."""
+    return move.task if isinstance(move, Applied) else move.current
+
+
+def governing(attempts: Sequence[Task]) -> Task | None:
+    """The task that answers for a request, of all its claims: the newest that may bring a clip, else the newest."""
+    ordered = sorted(attempts, key=lambda task: (task.state in ANSWERS_REQUEST, task.claim))
+    return ordered[-1] if ordered else None
 
 
 def task_cost(task: Task) -> Cost:

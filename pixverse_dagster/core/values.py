@@ -18,6 +18,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class StoredModel(BaseModel):
+    """An immutable Pydantic model of a document in a store. It ignores the keys that later versions add."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 @dataclass(frozen=True)
 class Digest:
     """The sha256 (in hex) and the size of bytes that were read, computed while they streamed."""

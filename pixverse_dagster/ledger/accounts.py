@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, TaskState
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import RateLimitHold
 from pixverse_dagster.ledger.engine import one_at_a_time, reading
-from pixverse_dagster.ledger.schema import accounts, tasks
+from pixverse_dagster.ledger.schema import account_keys, accounts, tasks
 
 _UNKNOWN_OCCUPIES_SECONDS = 600
 """How long a submit of unknown outcome is taken to occupy the provider; its slots were seen to free in ten minutes."""
+
+_OPEN = (
+    sa.select(tasks.c.account, sa.func.count())
+    .where(
+        tasks.c.account.in_(sa.bindparam("of", expanding=True)),
+        # Written so that the index of accounts and states leads to the open tasks alone, however many have ended.
+        tasks.c.state.in_([*sorted(OCCUPIES_SLOT), TaskState.UNKNOWN]),
+        sa.or_(tasks.c.state != TaskState.UNKNOWN, tasks.c.claimed_at > sa.bindparam("since")),
+    )
+    .group_by(tasks.c.account)
+)
 
 
 class Accounts:
@@ -32,7 +46,11 @@ class Accounts:
             one_at_a_time(connection)
             same = accounts.c.account == account
             there = connection.execute(sa.select(accounts.c.held_until).where(same)).scalar()
-            values = {"held_until": max(hold.until, there or 0.0), "strikes": hold.strikes, "reason": hold.reason}
+            values = {
+                "held_until": max(hold.until, there or 0.0),
+                "refusals": hold.refusals,
+                "reason": redact_text(hold.reason),
+            }
             if there is None:
                 connection.execute(sa.insert(accounts).values(account=account, **values))
             else:
@@ -43,18 +61,24 @@ class Accounts:
         with self._engine.begin() as connection:
             connection.execute(sa.delete(accounts).where(accounts.c.account == account))
 
+    def see_key(self, account: str, fingerprint: str, now: float) -> None:
+        """Remember that a key with this fingerprint was used for the account. Repeatable."""
+        same = (account_keys.c.account == account, account_keys.c.fingerprint == fingerprint)
+        with reading(self._engine) as connection:
+            if connection.execute(sa.select(account_keys).where(*same)).first():
+                return
+        values = {"account": account, "fingerprint": fingerprint, "first_seen_at": now}
+        with suppress(IntegrityError), self._engine.begin() as connection:  # another process was as fast
+            connection.execute(sa.insert(account_keys).values(values))
+
     def held(self, account: str) -> RateLimitHold:
         """Whether the account is on hold, and since how many refusals."""
         with reading(self._engine) as connection:
             found = connection.execute(sa.select(accounts).where(accounts.c.account == account)).first()
-        return RateLimitHold(found.held_until, found.strikes, found.reason) if found else RateLimitHold()
+        return RateLimitHold(found.held_until, found.refusals, found.reason) if found else RateLimitHold()
 
 
 def count_open(connection: sa.Connection, accounts: Sequence[str], now: float) -> dict[str, int]:
     """How many tasks occupy each account: under way, or perhaps so because their submit is of unknown outcome."""
-    recently_unknown = sa.and_(tasks.c.state == TaskState.UNKNOWN, tasks.c.claimed_at > now - _UNKNOWN_OCCUPIES_SECONDS)
-    under_way = tasks.c.state.in_(sorted(OCCUPIES_SLOT))
-    query = sa.select(tasks.c.account, sa.func.count()).where(
-        tasks.c.account.in_(accounts), sa.or_(under_way, recently_unknown)
-    )
-    return {record[0]: record[1] for record in connection.execute(query.group_by(tasks.c.account))}
+    found = connection.execute(_OPEN, {"of": list(accounts), "since": now - _UNKNOWN_OCCUPIES_SECONDS})
+    return {record[0]: record[1] for record in found}

@@ -1,34 +1,55 @@
-"""The one transaction that decides who may pay: attempts so far, the budget, the account's slots."""
+"""The one transaction that decides who may pay: the row as it is now, pauses, attempts so far, budgets, slots."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.errors import NoSlot, OverBudget
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.errors import NoSlot, OverBudget, RowChanged
+from pixverse_dagster.core.lifecycle import Event, TaskState
+from pixverse_dagster.core.manifest import World
+from pixverse_dagster.core.request import DIGEST_VERSION
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.ledger.accounts import count_open
 from pixverse_dagster.ledger.codec import task_values
 from pixverse_dagster.ledger.engine import one_at_a_time
-from pixverse_dagster.ledger.queries import find_attempts
-from pixverse_dagster.ledger.schema import tasks, waiting
-from pixverse_dagster.ledger.spending import sum_spent
-from pixverse_dagster.policy.budget import NO_LIMIT, Budget, fits
+from pixverse_dagster.ledger.history import remember
+from pixverse_dagster.ledger.pauses import check_pauses
+from pixverse_dagster.ledger.queries import find_claims
+from pixverse_dagster.ledger.schema import pauses, rows, tasks, waiting, withdrawals
+from pixverse_dagster.ledger.spending import count_spent, sum_account, sum_spent
+from pixverse_dagster.policy.budget import NO_LIMIT, Budget, Spent, fits
 from pixverse_dagster.policy.prices import missing_line
 from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
+
+
+def _of_row(table: sa.Table, column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    same = (table.c.pipeline == sa.bindparam("of_pipeline"), table.c.row == sa.bindparam("of_row"))
+    return sa.select(column).select_from(table).where(*same).scalar_subquery()
+
+
+_LOOK = sa.select(
+    _of_row(rows, rows.c.digest).label("digest"),
+    _of_row(waiting, sa.func.count()).label("waiting"),
+    _of_row(withdrawals, sa.func.count()).label("withdrawals"),
+    sa.select(sa.func.count()).select_from(pauses).scalar_subquery().label("pauses"),
+)
+_INSERT = sa.insert(tasks)
 
 
 @dataclass(frozen=True)
 class ClaimTerms:
     """Who claims a request, when, on which account, and under which limits.
 
-    With a budget, `estimate_usd` is reserved by the claim; with `max_open_tasks`, a slot of the account is.
+    With a budget, `estimate_usd` is reserved by the claim; with `max_open_tasks`, a slot of the account is. `body`
+    makes the submit as it will be sent, for a replay, out of the client reference; None where no replay is possible.
     """
 
     run_id: str
@@ -36,33 +57,71 @@ class ClaimTerms:
     lease_seconds: float
     estimate_usd: float | None = None
     budget: Budget = NO_LIMIT
+    account_budget: Budget = NO_LIMIT
     retry: RetryPolicy = NO_RETRIES
     account: str = ""
+    world: World = "live"
     max_open_tasks: int | None = None
+    body: Callable[[str], str] | None = None
 
 
 def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, terms: ClaimTerms) -> tuple[Task, bool]:
-    """The newest attempt at the row's request, and whether this transaction made it.
+    """The task that answers for the row's request, and whether this transaction made it.
 
-    Raises OverBudget or NoSlot, and then claims nothing. A racing claim of the same attempt ends in IntegrityError.
+    Raises RowChanged, Paused, OverBudget or NoSlot, and then claims nothing. A racing claim of the same number ends in
+    IntegrityError.
     """
-    if terms.budget.limits or terms.max_open_tasks is not None:
+    if terms.budget.limits or terms.account_budget.limits or terms.max_open_tasks is not None:
         one_at_a_time(connection)
-    attempts = find_attempts(connection, pipeline, row.id, row.digest)
-    if not may_attempt(attempts, terms.retry):
-        return attempts[-1], False
-    if terms.budget.limits:
-        _check_budget(connection, pipeline, row, terms)
+    seen = _look(connection, pipeline, row)
+    _check_digest(seen.digest, row.digest)
+    claims = find_claims(connection, pipeline, row.id, row.digest)
+    answer = governing(claims)
+    if answer is not None and not may_attempt(claims, terms.retry):
+        return answer, False
+    if seen.pauses:
+        check_pauses(connection, pipeline, terms.account)
+    _check_budgets(connection, pipeline, row, terms)
     if terms.max_open_tasks is not None:
         _check_slot(connection, row, terms, terms.max_open_tasks)
-    task = _new_task(ledger_id, pipeline, row, len(attempts) + 1, terms)
-    connection.execute(sa.insert(tasks).values(task_values(task)))
-    connection.execute(sa.delete(waiting).where(waiting.c.pipeline == pipeline, waiting.c.row == row.id))
+    task = _new_task(ledger_id, pipeline, row, len(claims) + 1, terms)
+    body = terms.body(task.client_reference) if terms.body else None
+    connection.execute(_INSERT, task_values(task, body))
+    for table, entries in ((waiting, seen.waiting), (withdrawals, seen.withdrawals)):
+        if entries:
+            connection.execute(sa.delete(table).where(table.c.pipeline == pipeline, table.c.row == row.id))
+    count_spent(connection, task)
+    remember(connection, Event.CLAIM, task)
     return task, True
 
 
-def _check_budget(connection: sa.Connection, pipeline: str, row: Row, terms: ClaimTerms) -> None:
-    room = sum_spent(connection, pipeline, terms.run_id, terms.now).room_usd(terms.budget)
+def check_current(connection: sa.Connection, pipeline: str, row: str, digest: str) -> None:
+    """Raise RowChanged unless the row asks for this request now."""
+    query = sa.select(rows.c.digest).where(rows.c.pipeline == pipeline, rows.c.row == row)
+    _check_digest(connection.execute(query).scalar(), digest)
+
+
+def _look(connection: sa.Connection, pipeline: str, row: Row) -> Any:
+    """What else the ledger has about the row, in one statement: its `digest` now, and how many entries of each kind."""
+    return connection.execute(_LOOK, {"of_pipeline": pipeline, "of_row": row.id}).one()
+
+
+def _check_digest(current: str | None, digest: str) -> None:
+    if current != digest:
+        what = "left the table" if current is None else "changed"
+        raise RowChanged(f"it {what} while it waited. Nothing was sent for its earlier words, and nothing was spent")
+
+
+def _check_budgets(connection: sa.Connection, pipeline: str, row: Row, terms: ClaimTerms) -> None:
+    if terms.budget.limits:
+        _check_budget(row, terms, terms.budget, sum_spent(connection, pipeline, terms.run_id, terms.now), "the budget")
+    if terms.account_budget.limits:
+        spent = sum_account(connection, terms.account, terms.now)
+        _check_budget(row, terms, terms.account_budget, spent, f"the budget of account {terms.account}")
+
+
+def _check_budget(row: Row, terms: ClaimTerms, budget: Budget, spent: Spent, whose: str) -> None:
+    room = spent.room_usd(budget)
     if terms.estimate_usd is None:
         raise OverBudget(
             "it has no known price, and a budget is set. Nothing was sent; "
@@ -70,7 +129,7 @@ def _check_budget(connection: sa.Connection, pipeline: str, row: Row, terms: Cla
         )
     if not fits(terms.estimate_usd, room):
         raise OverBudget(
-            f"it costs about {terms.estimate_usd:.3f} USD and {room:.3f} USD are left of the budget. "
+            f"it costs about {terms.estimate_usd:.3f} USD and {room:.3f} USD are left of {whose}. "
             "Nothing was sent; raise the budget, or leave the row for another day"
         )
 
@@ -81,28 +140,33 @@ def _check_slot(connection: sa.Connection, row: Row, terms: ClaimTerms, max_open
         raise NoSlot(f"{taken} of {max_open_tasks} slots at {row.request.provider()} are taken")
 
 
-def _new_task(ledger_id: str, pipeline: str, row: Row, attempt: int, terms: ClaimTerms) -> Task:
+def _new_task(ledger_id: str, pipeline: str, row: Row, number: int, terms: ClaimTerms) -> Task:
     return Task(
         id=uuid.uuid4().hex,
         pipeline=pipeline,
         row=row.id,
         digest=row.digest,
-        attempt=attempt,
+        digest_version=DIGEST_VERSION,
+        address_digest=row.address_digest,
+        claim=number,
         take=row.take,
         request=row.request,
         images=row.images,
         labels=row.labels,
-        client_reference=_client_reference(ledger_id, pipeline, row, attempt),
+        differences=row.differences,
+        client_reference=_client_reference(ledger_id, pipeline, row, number),
         account=terms.account,
+        world=terms.world,
         state=TaskState.CLAIMED,
         run_id=terms.run_id,
         claimed_at=terms.now,
+        lease_until=terms.now + terms.lease_seconds,
         next_poll_at=terms.now + terms.lease_seconds,
         estimate_usd=terms.estimate_usd,
     )
 
 
-def _client_reference(ledger_id: str, pipeline: str, row: Row, attempt: int) -> str:
+def _client_reference(ledger_id: str, pipeline: str, row: Row, number: int) -> str:
     # Derived, so that a replay has the same one; from the ledger's own id, so that two deployments never meet.
-    seed = json.dumps([ledger_id, pipeline, row.id, row.digest, attempt])
+    seed = json.dumps([ledger_id, pipeline, row.id, row.digest, number])
     return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.schema import meta
@@ -37,13 +38,17 @@ def sqlite_url(path: Path) -> str:
 
 def open_engine(url: str) -> sa.Engine:
     """An engine for the ledger, its schema brought up to date. `postgresql://` is taken to mean psycopg2."""
+    remember_url(url)
     parsed = sa.make_url(url)
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
     else:
-        engine = sa.create_engine(parsed, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=60)
+        # Whatever the database's default: a claim must see what was committed while it waited for its turn.
+        engine = sa.create_engine(
+            parsed, **_QUIET, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10, max_overflow=60
+        )
     try:
         _migrate(engine)
     except BaseException:
@@ -104,8 +109,15 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _migrate(engine: sa.Engine) -> None:
-    if _revision(engine) == schema.HEAD:
+    revision = _revision(engine)
+    if revision == schema.HEAD:
         return
+    if revision in schema.UNRELEASED:
+        raise PixverseError(
+            f"the ledger at {engine.url.render_as_string(hide_password=True)} is of a form from before the first "
+            "release, which is not read: nothing was changed, and nothing is paid for. Keep it as a record, and point "
+            "PIXVERSE_LEDGER_URL or the ledger resource at another database, or move the file away to begin a new one"
+        )
     from alembic import command  # noqa: PLC0415 - needed once per ledger, not once per process
     from alembic.config import Config  # noqa: PLC0415 - as above
     from alembic.util import CommandError  # noqa: PLC0415 - as above
@@ -135,6 +147,8 @@ def _revision(engine: sa.Engine) -> str | None:
 
 def one_at_a_time(connection: sa.Connection) -> None:
     """Let no other such transaction in until this one ends; SQLite's writers wait for each other by themselves."""
+    if connection.dialect.name == "sqlite":
+        return
     connection.execute(sa.select(meta.c.key).where(meta.c.key == "ledger_id").with_for_update())
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, TaskState
+from pixverse_dagster.core.lifecycle import Event, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Applied, Move, MoveRefused, Task
+from pixverse_dagster.core.task import Acceptance, Move, Task, governing
 from pixverse_dagster.core.values import chunked
+from pixverse_dagster.ledger.acceptance import adopt_task, record_acceptance
 from pixverse_dagster.ledger.accounts import Accounts
-from pixverse_dagster.ledger.claims import ClaimTerms, claim
-from pixverse_dagster.ledger.codec import plain, read_task
+from pixverse_dagster.ledger.claims import ClaimTerms, check_current, claim
 from pixverse_dagster.ledger.engine import CHUNK, open_engine, reading
-from pixverse_dagster.ledger.queries import TaskQueries, find_attempts
+from pixverse_dagster.ledger.files import Files
+from pixverse_dagster.ledger.history import History
+from pixverse_dagster.ledger.moves import Unless, make_move
+from pixverse_dagster.ledger.pauses import Pauses, check_pauses
+from pixverse_dagster.ledger.queries import TaskQueries, find_claims
 from pixverse_dagster.ledger.queue import SubmitQueue
 from pixverse_dagster.ledger.rows import Rows
 from pixverse_dagster.ledger.schema import meta, tasks
-from pixverse_dagster.ledger.spending import sum_spent
+from pixverse_dagster.ledger.spending import sum_account, sum_spent
 from pixverse_dagster.policy.budget import Spent
 
+T = TypeVar("T")
+_TRIES = 3
 LedgerFault = SQLAlchemyError
 """What any method of the ledger raises when its database fails."""
 
@@ -33,8 +40,8 @@ LedgerFault = SQLAlchemyError
 class Ledger:
     """The moves of tasks, one method for each event of `core.lifecycle`; and the ledger's other parts.
 
-    Every method is one transaction; safe to use from many threads, processes and machines. A move from a state that
-    its event cannot leave changes nothing and is a `MoveRefused`.
+    Every method is one transaction; safe to use from many threads, processes and machines. A move that its event does
+    not allow changes nothing and is a `MoveRefused`.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -43,6 +50,9 @@ class Ledger:
         self.tasks = TaskQueries(engine)
         self.queue = SubmitQueue(engine)
         self.accounts = Accounts(engine)
+        self.pauses = Pauses(engine)
+        self.history = History(engine)
+        self.files = Files(engine)
         with reading(self._engine) as connection:
             self.id = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
 
@@ -50,60 +60,86 @@ class Ledger:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
 
         Not claimed means that the request has a task already: it was paid for, is being paid for, or may have been.
-        A new attempt begins only after a refusal, which costs nothing, or where the retry policy or a person allows
+        A new claim begins only after a refusal, which costs nothing, or where the retry policy or a person allows
         it. Decided by a unique constraint, so that of any number of processes at the same time exactly one may send.
-        With a budget, the estimate is reserved in the same transaction, and with a limit on open tasks a slot, so
-        that all processes together cannot pass it. Raises OverBudget or NoSlot, and then claims nothing.
+        In the same transaction the row is compared with the table as it was last read, pauses are honoured, the
+        estimate is reserved where there is a budget, and a slot where there is a limit on open tasks, so that all
+        processes together cannot pass them. Raises RowChanged, Paused, OverBudget or NoSlot, and then claims nothing.
         """
         try:
             with self._engine.begin() as connection:
                 return claim(connection, self.id, pipeline, row, terms)
         except IntegrityError:
             with reading(self._engine) as connection:
-                attempts = find_attempts(connection, pipeline, row.id, row.digest)
-            if not attempts:
+                answer = governing(find_claims(connection, pipeline, row.id, row.digest))
+            if answer is None:
                 raise
-            return attempts[-1], False
+            return answer, False
 
-    def accept(
-        self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
-    ) -> Move:
-        """The provider has the task. Also from `unknown`: a late answer is the truth."""
-        return self._apply(
-            task,
-            Event.ACCEPT,
-            task_id=accepted.task_id,
-            submitted_at=now,
-            next_poll_at=next_poll_at,
-            reason=None,
-            note="",
-            settled=settled,
-        )
+    def renew(self, task: Task, until: float, *, now: float | None = None, replay: bool = False) -> Move:
+        """Take the lease again before the claim's submit is sent once more. Refused: it must not be sent.
 
-    def refuse(self, task: Task, reason: str, *, late: bool = False, settled: str | None = None) -> Move:
-        """The submit was not sent or was declined: not paid. A later run may make a new attempt.
+        For the owner of a claim it is refused if the claim is no longer the one that `task` shows. With `replay`, for a
+        submit of unknown outcome, it is refused while anybody else is sending. Raises Paused, or RowChanged where the
+        owner's row asks for something else now.
+        """
+        with self._engine.begin() as connection:
+            check_pauses(connection, task.pipeline, task.account)
+            if not replay:
+                check_current(connection, task.pipeline, task.row, task.digest)
+            # The poller looks at a claim when its lease ends; at an unknown task at its own time.
+            values = {"lease_until": until} if replay else {"lease_until": until, "next_poll_at": until}
+            return make_move(connection, task, Event.RENEW, values, now=now, replay=replay)
+
+    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float) -> Acceptance:
+        """The provider has the task, and it is paid for: this is recorded whatever the task's state is.
+
+        The attempt's number and folder are given here. An acceptance that the task cannot take (a person settled it,
+        it has another id, the id is another task's) is kept as a task of its own that waits for a person. Repeatable.
+        """
+        return self._retried(lambda connection: record_acceptance(connection, task, accepted, now, next_poll_at))
+
+    def adopt(self, task: Task, task_id: str, now: float, decision: str) -> Move:
+        """A person says that the provider has the task under this id: it is polled and stored like any other.
+
+        Also after `refused`, `failed` (lost, expired) and `abandoned`: what was paid for is paid for. A further attempt
+        that waits is taken off; one that is under way or stored is kept. Raises IntegrityError if another task has it.
+        """
+        return self._retried(lambda connection: adopt_task(connection, task, task_id, now, decision))
+
+    def refuse(self, task: Task, reason: str, *, late: bool = False) -> Move:
+        """The submit was not sent or was declined: not paid, and no attempt. A later run may claim the request again.
 
         With `late`, also from `unknown`: right only where nobody else can have replayed the submit in the meantime.
         """
         event = Event.REFUSE_LATE if late else Event.REFUSE
-        return self._apply(task, event, reason=reason, next_poll_at=None, settled=settled)
+        return self._apply(task, event, reason=reason, next_poll_at=None, lease_until=None, body=None)
+
+    def set_not_accepted(self, task: Task, reason: str, now: float, decision: str) -> Move:
+        """A person found no such task at the provider: not paid. Refused while a poll or a replay may still tell."""
+        with self._engine.begin() as connection:
+            values = {"reason": reason, "lease_until": None, "body": None, "decision": decision}
+            return make_move(connection, task, Event.NOT_ACCEPTED, values, now=now)
 
     def mark_unknown(self, task: Task, reason: str, next_poll_at: float | None) -> Move:
-        """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent."""
-        return self._apply(
-            task,
-            Event.MARK_UNKNOWN,
-            reason=reason,
-            next_poll_at=next_poll_at,
-        )
+        """Nobody knows whether the submit was accepted. Never sent again blindly; counts as spent.
 
-    def abandon(self, task: Task, reason: str, settled: str | None = None) -> Move:
+        Without a time for the next poll it waits for a person, and only a person or the provider's acceptance ends it.
+        """
+        return self._apply(task, Event.MARK_UNKNOWN, reason=reason, next_poll_at=next_poll_at, lease_until=None)
+
+    def abandon(self, task: Task, reason: str, decision: str) -> Move:
         """A person gives the task up. Not polled, collected or submitted again; what it cost stays spent."""
-        return self._apply(task, Event.ABANDON, reason=reason, next_poll_at=None, settled=settled)
+        values: dict[str, Any] = {"next_poll_at": None, "body": None, "decision": decision}
+        return self._apply(task, Event.ABANDON, reason=reason, **values)
 
-    def release(self, task: Task, settled: str) -> Move:
-        """A person allows one more paid attempt after this one, which ended without a clip."""
-        return self._apply(task, Event.RELEASE, released=True, settled=settled)
+    def release(self, task: Task, decision: str) -> Move:
+        """A person allows one more paid attempt after this one, which ended without a clip and is the newest."""
+        return self._apply(task, Event.RELEASE, released=True, decision=decision)
+
+    def withdraw(self, task: Task, decision: str) -> Move:
+        """A person takes back the further attempt that was allowed after this one."""
+        return self._apply(task, Event.WITHDRAW, released=False, decision=decision)
 
     def keep_polling(self, task: Task, note: str, next_poll_at: float) -> Move:
         """A poll that brought no decision; asked again later."""
@@ -111,33 +147,38 @@ class Ledger:
         return self._apply(task, Event.KEEP_POLLING, **values)
 
     def succeed(self, task: Task, fact: Succeeded, now: float) -> Move:
-        """The provider has the clips. Also renews the URLs of a task that had succeeded before."""
+        """The provider has the clips. Also renews the URLs of a task that had succeeded, and revives a failed one."""
         return self._apply(
             task,
             Event.SUCCEED,
             urls=fact.urls,
             seeds=fact.seeds,
             note=fact.note,
+            kind=None,
+            reason=None,
             cost_usd=task.cost_usd if fact.cost_usd is None else fact.cost_usd,
             finished_at=task.finished_at or now,
             next_poll_at=None,
             # Renewed URLs leave the lease of whoever collects the task as it is.
-            next_collect_at=sa.func.coalesce(tasks.c.next_collect_at, now),
+            next_collect_at=Unless(now),
             polls=task.polls + 1,
         )
 
     def fail(self, task: Task, fact: Failed, now: float) -> Move:
-        """The task ended without a clip. Perhaps paid; `policy.retry` says whether another attempt may follow."""
-        return self._apply(
-            task,
-            Event.FAIL,
-            kind=fact.kind,
-            reason=fact.reason,
-            finished_at=task.finished_at or now,
-            next_poll_at=None,
-            next_collect_at=None,
-            urls=(),
-        )
+        """The task ended without a clip. Perhaps paid; `policy.retry` says whether another attempt may follow.
+
+        Never of a task whose clips are there: a poll that was overtaken says nothing about them.
+        """
+        return self._end(Event.FAIL, task, fact, now)
+
+    def expire(self, task: Task, fact: Failed, now: float) -> Move:
+        """The clips of a succeeded task are gone from the provider before they were stored."""
+        return self._end(Event.EXPIRE, task, fact, now)
+
+    def _end(self, event: Event, task: Task, fact: Failed, now: float) -> Move:
+        values: dict[str, Any] = {"next_poll_at": None, "next_collect_at": None, "urls": ()}
+        ended_at = task.finished_at or now
+        return self._apply(task, event, kind=fact.kind, reason=fact.reason, finished_at=ended_at, **values)
 
     def lease_collect(self, batch: Sequence[Task], until: float) -> None:
         """Leave these succeeded tasks to one collector; after `until` they are ready for another one."""
@@ -151,11 +192,17 @@ class Ledger:
         values: dict[str, Any] = {"note": problem, "next_collect_at": at, "collects": task.collects + 1}
         return self._apply(task, Event.RETRY_COLLECT, **values)
 
-    def store(self, task: Task, now: float) -> Move:
-        """Every byte, the manifest and the event are in place. The result URLs are forgotten."""
+    def store(self, task: Task, now: float, manifest_sha256: str | None = None) -> Move:
+        """Every byte, the manifest and the event are in place: true, whatever another process said of the task since.
+
+        The result URLs are forgotten.
+        """
         return self._apply(
             task,
             Event.STORE,
+            manifest_sha256=manifest_sha256,
+            kind=None,
+            reason=None,
             stored_at=now,
             next_poll_at=None,
             next_collect_at=None,
@@ -167,16 +214,22 @@ class Ledger:
         with reading(self._engine) as connection:
             return sum_spent(connection, pipeline, run_id, now)
 
-    def _apply(self, task: Task, event: Event, **facts: Any) -> Move:
-        """Change the task if it is in a state that the event leaves; whoever came first wins."""
-        move = TRANSITIONS[event]
-        columns = {name: plain(name, value) for name, value in facts.items()}
-        if move.to is not None:
-            columns["state"] = move.to
+    def spent_at(self, account: str, now: float) -> Spent:
+        """What was spent or reserved at an account, by all pipelines: today (UTC), and ever."""
+        with reading(self._engine) as connection:
+            return sum_account(connection, account, now)
+
+    def _apply(self, task: Task, event: Event, **values: Any) -> Move:
         with self._engine.begin() as connection:
-            where = (tasks.c.id == task.id, tasks.c.state.in_(move.leaves))
-            moved = connection.execute(sa.update(tasks).where(*where).values(columns).returning(tasks)).first()
-        return Applied(read_task(moved)) if moved else MoveRefused(self.tasks.refresh(task), event)
+            return make_move(connection, task, event, values)
+
+    def _retried(self, record: Callable[[sa.Connection], T]) -> T:
+        """One transaction, made again if another one gave the same number or id at the same moment."""
+        for _ in range(_TRIES - 1):
+            with suppress(IntegrityError), self._engine.begin() as connection:
+                return record(connection)
+        with self._engine.begin() as connection:
+            return record(connection)
 
 
 @lru_cache(maxsize=8)

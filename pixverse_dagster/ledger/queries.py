@@ -8,10 +8,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import POLLED, TaskState
-from pixverse_dagster.core.task import Task
-from pixverse_dagster.ledger.codec import read_task
+from pixverse_dagster.core.task import Task, governing
+from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task
 from pixverse_dagster.ledger.engine import reading, select_chunked
 from pixverse_dagster.ledger.schema import rows, tasks
+
+# Statements of a claim are made once: putting one together takes longer than its execution.
+_CLAIMS = (
+    sa.select(*TASK_COLUMNS)
+    .where(
+        tasks.c.pipeline == sa.bindparam("of_pipeline"),
+        tasks.c.row == sa.bindparam("of_row"),
+        tasks.c.digest == sa.bindparam("of_digest"),
+    )
+    .order_by(tasks.c.claim)
+)
+_LOCKED_CLAIMS = _CLAIMS.with_for_update()
 
 
 class TaskQueries:
@@ -22,45 +34,58 @@ class TaskQueries:
 
     def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
         """Tasks that are to be asked about now, the longest overdue first, so that none starves."""
-        query = sa.select(tasks).where(
+        query = sa.select(*TASK_COLUMNS).where(
             tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at <= now
         )
         return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
 
     def ready(self, pipeline: str, now: float, limit: int) -> list[Task]:
         """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first."""
-        query = sa.select(tasks).where(
+        query = sa.select(*TASK_COLUMNS).where(
             tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED, tasks.c.next_collect_at <= now
         )
         return self._tasks(query.order_by(tasks.c.finished_at).limit(limit))
 
     def current(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Task]:
-        """The newest attempt at each current row's request, by row id; rows never attempted are absent."""
+        """The task that answers for each current row's request, by row id; rows never claimed are absent."""
         same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
-        query = sa.select(tasks).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.attempt)
-        return {task.row: task for task in self._tasks(query, keys=keys)}
+        query = sa.select(*TASK_COLUMNS).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claim)
+        claims: dict[str, list[Task]] = {}
+        for task in self._tasks(query, keys=keys):
+            claims.setdefault(task.row, []).append(task)
+        return {row: answer for row, of_row in claims.items() if (answer := governing(of_row))}
 
     def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
         """Every succeeded task of these rows, also of requests that left the table: they were paid for."""
-        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
         return self._tasks(query.order_by(tasks.c.finished_at), keys=keys)
 
     def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
         """The stored task of each of these rows that has one: of its current request, else the one stored last."""
         keys = list(keys)
-        query = sa.select(tasks).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
         stored = {task.row: task for task in self._tasks(query.order_by(tasks.c.stored_at), keys=keys)}
         current = self.current(pipeline, keys)
         return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
 
-    def attempts(self, task: Task) -> list[Task]:
-        """Every attempt at the same request, the first one first."""
+    def claims(self, task: Task) -> list[Task]:
+        """Every claim of the same request, the first one first: paid attempts, refused submits and open ones."""
         with reading(self._engine) as connection:
-            return find_attempts(connection, task.pipeline, task.row, task.digest)
+            return find_claims(connection, task.pipeline, task.row, task.digest)
+
+    def with_task_id(self, account: str, task_id: str) -> Task | None:
+        """The task that has this id at this account, of whichever pipeline."""
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.account == account, tasks.c.task_id == task_id)
+        return next(iter(self._tasks(query)), None)
+
+    def body(self, task: Task) -> str | None:
+        """The submit of a task as it was sent; None where its outcome is known, or where it cannot be replayed."""
+        with reading(self._engine) as connection:
+            return connection.execute(sa.select(tasks.c.body).where(tasks.c.id == task.id)).scalar()
 
     def find(self, pipeline: str, states: Collection[TaskState] = (), keys: Iterable[str] | None = None) -> list[Task]:
         """The pipeline's tasks, of these states and rows where given, the oldest first."""
-        query = sa.select(tasks).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claimed_at)
         query = query.where(tasks.c.state.in_(sorted(states))) if states else query
         return self._tasks(query, keys=keys)
 
@@ -76,7 +101,7 @@ class TaskQueries:
 
     def by_id(self, ids: Iterable[str]) -> list[Task]:
         """These tasks as they are now."""
-        return self._tasks(sa.select(tasks), tasks.c.id, ids)
+        return self._tasks(sa.select(*TASK_COLUMNS), tasks.c.id, ids)
 
     def refresh(self, task: Task) -> Task:
         """The task as it is now."""
@@ -88,7 +113,7 @@ class TaskQueries:
         return [read_task(record) for record in select_chunked(self._engine, query, column, keys)]
 
 
-def find_attempts(connection: sa.Connection, pipeline: str, row: str, digest: str) -> list[Task]:
-    """Every attempt at a request, the first one first."""
-    same = (tasks.c.pipeline == pipeline, tasks.c.row == row, tasks.c.digest == digest)
-    return [read_task(r) for r in connection.execute(sa.select(tasks).where(*same).order_by(tasks.c.attempt))]
+def find_claims(connection: sa.Connection, pipeline: str, row: str, digest: str, *, lock: bool = False) -> list[Task]:
+    """Every claim of a request, the first one first. With `lock`, they are this transaction's until it ends."""
+    same = {"of_pipeline": pipeline, "of_row": row, "of_digest": digest}
+    return [read_task(record) for record in connection.execute(_LOCKED_CLAIMS if lock else _CLAIMS, same)]

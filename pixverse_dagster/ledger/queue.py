@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import QueuedRow
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading
 from pixverse_dagster.ledger.schema import rows, tasks, waiting
+
+_FIELDS = tuple(field.name for field in fields(QueuedRow))
 
 
 class SubmitQueue:
@@ -39,6 +42,7 @@ class SubmitQueue:
                 values = [
                     asdict(entry)
                     | {"pipeline": pipeline, "next_submit_at": next_submit_at}
+                    | {"reason": redact_text(entry.reason)}
                     | {"since": there.get((entry.row, entry.digest), entry.since)}
                     for entry in chunk
                 ]
@@ -66,7 +70,7 @@ class SubmitQueue:
         query = sa.select(waiting).join(rows, same).where(waiting.c.pipeline == pipeline, ~has_task, *where)
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(waiting.c.since, rows.c.position))
-            return [QueuedRow(r.row, r.digest, r.account, r.run_id, r.reason, r.since) for r in found]
+            return [QueuedRow(*(getattr(record, name) for name in _FIELDS)) for record in found]
 
     def lease(self, pipeline: str, keys: Iterable[str], until: float) -> None:
         """Leave these rows to one run; after `until` they are due again."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import Problem, Row, changed_columns, retake
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.codec import read_row, row_values
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading, select_chunked
-from pixverse_dagster.ledger.schema import rows, snapshots, takes, tasks, waiting
+from pixverse_dagster.ledger.schema import rows, snapshots, takes, tasks, waiting, withdrawals
 
 MAX_PROBLEMS_KEPT = 1000
 
@@ -49,7 +50,7 @@ class Rows:
             for chunk in chunked(enumerate(table), CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
             digest = hashlib.sha256("\n".join(f"{row.id}\t{row.digest}" for row in table).encode()).hexdigest()
-            kept = [[p.line, p.row, p.column, p.message] for p in problems[:MAX_PROBLEMS_KEPT]]
+            kept = [[p.line, p.row, p.column, redact_text(p.message)] for p in problems[:MAX_PROBLEMS_KEPT]]
             connection.execute(
                 sa.insert(snapshots).values(
                     id=uuid.uuid4().hex,
@@ -77,12 +78,17 @@ class Rows:
         return {row.id: row for row in found}
 
     def unsubmitted(self, pipeline: str, limit: int) -> list[str]:
-        """Current rows, in table order, whose request was never attempted and that do not wait for their turn."""
+        """Current rows, in table order, whose request was never claimed or withdrawn, and that do not wait."""
         attempted = sa.exists().where(
             tasks.c.pipeline == rows.c.pipeline, tasks.c.row == rows.c.row, tasks.c.digest == rows.c.digest
         )
         waits = sa.exists().where(waiting.c.pipeline == rows.c.pipeline, waiting.c.row == rows.c.row)
-        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline, ~attempted, ~waits)
+        withdrawn = sa.exists().where(
+            withdrawals.c.pipeline == rows.c.pipeline,
+            withdrawals.c.row == rows.c.row,
+            withdrawals.c.digest == rows.c.digest,
+        )
+        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline, ~attempted, ~waits, ~withdrawn)
         with reading(self._engine) as connection:
             return list(connection.execute(query.order_by(rows.c.position).limit(limit)).scalars())
 
@@ -97,12 +103,28 @@ class Rows:
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             row = _read_rows(connection, pipeline, [key])[0]
-            row = retake(row, row.take + 1)
+            return _set_take(connection, pipeline, retake(row, row.take + 1))
+
+    def withdraw(self, pipeline: str, key: str, now: float) -> Row | None:
+        """Take back what was asked for and not sent: the row waits no longer, and no sensor asks for it again.
+
+        A take that a person asked for is taken back with it. Returns the row as it is now, None if it left the table.
+        What was claimed before is not touched; a person may ask for the row again.
+        """
+        with self._engine.begin() as connection:
+            one_at_a_time(connection)
+            connection.execute(sa.delete(waiting).where(waiting.c.pipeline == pipeline, waiting.c.row == key))
+            row = next(iter(_read_rows(connection, pipeline, [key])), None)
+            if row is None or _is_claimed(connection, pipeline, row):
+                return row
             same = (takes.c.pipeline == pipeline, takes.c.row == key)
-            connection.execute(sa.delete(takes).where(*same))
-            connection.execute(sa.insert(takes).values(pipeline=pipeline, row=key, take=row.take))
-            same = (rows.c.pipeline == pipeline, rows.c.row == key)
-            connection.execute(sa.update(rows).where(*same).values(take=row.take, digest=row.digest))
+            asked = connection.execute(sa.select(takes.c.take).where(*same)).scalar()
+            if asked == row.take and row.take > 1:
+                return _set_take(connection, pipeline, retake(row, row.take - 1))
+            values = {"pipeline": pipeline, "row": key, "digest": row.digest}
+            same = tuple(withdrawals.c[name] == value for name, value in values.items())
+            connection.execute(sa.delete(withdrawals).where(*same))
+            connection.execute(sa.insert(withdrawals).values(**values, at=now))
             return row
 
     def problems(self, pipeline: str) -> list[Problem]:
@@ -111,6 +133,21 @@ class Rows:
         with reading(self._engine) as connection:
             text = connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar()
         return [Problem(*item) for item in json.loads(text or "[]")]
+
+
+def _set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:
+    same = (takes.c.pipeline == pipeline, takes.c.row == row.id)
+    connection.execute(sa.delete(takes).where(*same))
+    connection.execute(sa.insert(takes).values(pipeline=pipeline, row=row.id, take=row.take))
+    changed = {"take": row.take, "digest": row.digest, "address_digest": row.address_digest}
+    same = (rows.c.pipeline == pipeline, rows.c.row == row.id)
+    connection.execute(sa.update(rows).where(*same).values(changed))
+    return row
+
+
+def _is_claimed(connection: sa.Connection, pipeline: str, row: Row) -> bool:
+    same = (tasks.c.pipeline == pipeline, tasks.c.row == row.id, tasks.c.digest == row.digest)
+    return connection.execute(sa.select(tasks.c.id).where(*same).limit(1)).first() is not None
 
 
 def _read_rows(connection: sa.Connection, pipeline: str, keys: Sequence[str]) -> list[Row]:

@@ -1,13 +1,34 @@
-"""The ledger's tables. Times are seconds since the epoch, UTC; money is US dollars; JSON is stored as text."""
+"""The ledger's tables.
+
+Times are seconds since the epoch, UTC; sums of money are millionths of a US dollar, prices are US dollars; JSON is
+stored as text.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
-HEAD = "0002"
+HEAD = "7c41e9d05b2a"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
+UNRELEASED = frozenset({"0001", "0002"})
+"""Revisions that existed before the schema was final. Ledgers of these are refused."""
 metadata = MetaData()
+
+
+# The ledger's random id.
 meta = Table(
     "pixverse_meta",
     metadata,
@@ -15,6 +36,8 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+
+# --- prompt tables
 
 snapshots = Table(
     "pixverse_snapshots",
@@ -40,11 +63,49 @@ rows = Table(
     Column("model", String(100), nullable=False),
     Column("take", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("digest_version", Integer, nullable=False),
+    Column("address_digest", String(64), nullable=False),
     Column("request", Text, nullable=False),
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
+    Column("differences", Text, nullable=False),
 )
 
+
+# The take that a person asked for, where it is higher than the table's.
+takes = Table(
+    "pixverse_takes",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("row", String(255), primary_key=True),
+    Column("take", Integer, nullable=False),
+)
+
+
+# Requests that a person withdrew before they were sent: no sensor asks for them again.
+withdrawals = Table(
+    "pixverse_withdrawals",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("row", String(255), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+
+# What is known of an input image at an address, so that an unchanged one is not read again.
+image_cache = Table(
+    "pixverse_image_cache",
+    metadata,
+    Column("address", String(64), primary_key=True),  # sha256 of the address, which may be long or a permission
+    Column("mark", Text, nullable=False),  # ETag, or size and time
+    Column("digest", String(80), nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("read_at", Float, nullable=False),
+)
+
+
+# --- tasks
 
 tasks = Table(
     "pixverse_tasks",
@@ -53,17 +114,25 @@ tasks = Table(
     Column("pipeline", String(200), nullable=False),
     Column("row", String(255), nullable=False),
     Column("digest", String(64), nullable=False),
-    Column("attempt", Integer, nullable=False),
+    Column("digest_version", Integer, nullable=False),
+    Column("address_digest", String(64), nullable=False),
+    Column("claim", Integer, nullable=False),
+    Column("attempt", Integer),
+    Column("folder", Text, nullable=False),
     Column("take", Integer, nullable=False),
     Column("model", String(100), nullable=False),
     Column("request", Text, nullable=False),
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
-    Column("client_reference", String(64), nullable=False, unique=True),
-    Column("account", String(64), nullable=False),
+    Column("differences", Text, nullable=False),
+    # The submit as it is sent, for a replay; emptied once its outcome is known. No command and no export shows it.
+    Column("body", Text),
+    Column("client_reference", String(64), nullable=False),
+    Column("account", String(200), nullable=False),
+    Column("world", String(16), nullable=False),
     Column("released", Boolean, nullable=False),
-    Column("settled", Text),
-    Column("task_id", Text),
+    Column("decision", Text),
+    Column("task_id", String(255)),
     Column("state", String(16), nullable=False),
     Column("kind", String(32)),
     Column("reason", Text),
@@ -76,15 +145,69 @@ tasks = Table(
     Column("polls", Integer, nullable=False),
     Column("collects", Integer, nullable=False),
     Column("claimed_at", Float, nullable=False),
+    Column("lease_until", Float),
     Column("submitted_at", Float),
     Column("finished_at", Float),
     Column("stored_at", Float),
     Column("next_poll_at", Float),
     Column("next_collect_at", Float),
-    # The claim: whoever inserts this row owns the attempt, and nobody else can.
-    UniqueConstraint("pipeline", "row", "digest", "attempt", name="pixverse_tasks_claim"),
+    Column("manifest_sha256", String(64)),
+    # The claim: whoever inserts this row may send, and nobody else can.
+    UniqueConstraint("pipeline", "row", "digest", "claim", name="pixverse_tasks_claim"),
+    UniqueConstraint("pipeline", "row", "digest", "attempt", name="pixverse_tasks_attempt"),
+    UniqueConstraint("account", "task_id", name="pixverse_tasks_id"),
     Index("pixverse_tasks_due", "pipeline", "state", "next_poll_at"),
     Index("pixverse_tasks_open", "account", "state"),
+)
+
+
+# Every file of a clip as it landed in the store, before the manifest is written.
+outputs = Table(
+    "pixverse_outputs",
+    metadata,
+    Column("task", String(32), primary_key=True),
+    Column("key", String(700), primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_at", Float, nullable=False),
+)
+
+
+# What the checks of a stored clip found, the latest result of each.
+check_results = Table(
+    "pixverse_check_results",
+    metadata,
+    Column("task", String(32), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("passed", Boolean),  # null: it could not be made yet
+    Column("detail", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+
+# What happened, in order. Append-only; a reader that has seen position n has seen everything up to n.
+history = Table(
+    "pixverse_history",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("pipeline", String(200), nullable=False),
+    Column("row", String(255), nullable=False),
+    Column("task", String(32), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("pixverse_history_row", "pipeline", "row"),
+)
+
+
+# The last position of `history`. Its row is locked until the transaction ends, so that positions have no gaps.
+counters = Table(
+    "pixverse_counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 
@@ -95,29 +218,78 @@ waiting = Table(
     Column("pipeline", String(200), primary_key=True),
     Column("row", String(255), primary_key=True),
     Column("digest", String(64), nullable=False),
-    Column("account", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
     Column("run_id", String(64), nullable=False),
+    Column("backfill_id", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("next_submit_at", Float, nullable=False),  # the end of the lease of the run that has the row
+)
+
+
+# --- money and accounts
+
+# Running totals: of a pipeline, an account or a run, by day (since the epoch, UTC) or, where `day` is -1, in all.
+spending = Table(
+    "pixverse_spending",
+    metadata,
+    Column("scope", String(16), primary_key=True),
+    Column("name", String(300), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("usd_millionths", BigInteger, nullable=False),
+)
+
+
+# Who stopped spending, where, and since when.
+pauses = Table(
+    "pixverse_pauses",
+    metadata,
+    Column("scope", String(16), primary_key=True),  # all, pipeline, account
+    Column("name", String(200), primary_key=True),
     Column("reason", Text, nullable=False),
     Column("since", Float, nullable=False),
-    Column("next_submit_at", Float, nullable=False),
 )
 
 
 accounts = Table(
     "pixverse_accounts",
     metadata,
-    Column("account", String(64), primary_key=True),
+    Column("account", String(200), primary_key=True),
     Column("held_until", Float, nullable=False),
-    Column("strikes", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False),
     Column("reason", Text, nullable=False),
 )
 
 
-# The take that a person asked for, where it is higher than the table's.
-takes = Table(
-    "pixverse_takes",
+# The API keys seen for an account, as salted fingerprints.
+account_keys = Table(
+    "pixverse_account_keys",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("first_seen_at", Float, nullable=False),
+    Column("confirmed_at", Float),
+)
+
+
+# Images that an account has a copy of.
+staged_images = Table(
+    "pixverse_staged_images",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("digest", String(80), primary_key=True),
+    Column("reference", Text, nullable=False),
+    Column("expires_at", Float),
+)
+
+
+# When an option that spends by itself, such as a retry policy, was first seen with its value.
+policies = Table(
+    "pixverse_policies",
     metadata,
     Column("pipeline", String(200), primary_key=True),
-    Column("row", String(255), primary_key=True),
-    Column("take", Integer, nullable=False),
+    Column("name", String(64), primary_key=True),
+    Column("value", String(200), primary_key=True),
+    Column("first_seen_at", Float, nullable=False),
 )

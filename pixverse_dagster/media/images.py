@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 from pixverse_dagster.core.addresses import unsigned_url
 from pixverse_dagster.core.errors import InvalidRow, ReadFailed
 from pixverse_dagster.core.manifest import InputImage
-from pixverse_dagster.core.redaction import redact_url, redact_value
+from pixverse_dagster.core.redaction import redact_value, show_url
 from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.media.kinds import image_kind, is_cut_short, is_turned
 from pixverse_dagster.media.probe import OPEN_OPTIONS
@@ -93,7 +93,7 @@ class ImageSource:
                 raise InvalidRow("is a UUID, which this provider does not take: give an http(s) URL")
             return InputImage(source=target, digest=f"uuid:{target.lower()}", address=address)
         if _WEB.match(target) and not self.read_urls and address:
-            return InputImage(source=redact_url(target), digest=address, address=address)
+            return InputImage(source=show_url(target), digest=address, address=address)
         if not _WEB.match(target) and not rules.inline:
             raise InvalidRow(
                 f"is not a URL, and this provider takes images by URL only: upload {_shown(target)} and give its "
@@ -110,6 +110,11 @@ class ImageSource:
             height=facts.height,
             size_bytes=len(data),
         )
+
+    def is_inline(self, reference: str) -> bool:
+        """Whether the bytes of the image are part of the submit, and not only its address."""
+        target = self.resolve(reference)
+        return not (_WEB.match(target) or _is_uuid(target))
 
     def as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> str:
         """The form in which a checked image is sent: its URL or UUID, or the bytes of a local file as a data URI.

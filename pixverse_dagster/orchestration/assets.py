@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION
 from pixverse_dagster.orchestration.events.prompts import ROWS_SHOWN, problem_table, reading_metadata, report_changes
@@ -42,7 +43,7 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
             _update_partitions(spec, context.instance, session, reading)
             report_changes(session, change.changed, change.new, context.instance, context.log_event)
         for problem in reading.problems[:ROWS_SHOWN]:
-            context.log.warning("not generated: %s", problem)
+            context.log.warning("not generated: %s", redact_text(str(problem)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(TABLE_VERSION),
             metadata=reading_metadata(spec.pipeline, reading, change, plan),
@@ -101,7 +102,7 @@ def build_clip_assets(spec: PipelineSpec) -> dg.AssetsDefinition:
         specs=[tasks_spec, clips_spec],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        required_resource_keys=spec.resource_keys | {spec.clips_key},
+        required_resource_keys=spec.run_resource_keys,
     )
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
@@ -124,7 +125,8 @@ def _rows_valid(reading: TableReading) -> dg.AssetCheckResult:
         check_name="rows_valid",
         passed=not reading.problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{bad} {'row' if bad == 1 else 'rows'} cannot be generated; the first: {reading.problems[0]}"
+        description=f"{bad} {'row' if bad == 1 else 'rows'} cannot be generated; the first: "
+        + redact_text(str(reading.problems[0]))
         if bad
         else "every row can be generated",
         metadata={"pixverse/invalid_rows": bad}

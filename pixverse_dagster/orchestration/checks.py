@@ -7,17 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from pixverse_dagster.core.errors import StoreConflict
+from pixverse_dagster.core.errors import StoreConflict, redacted_errors
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.task import Task
-from pixverse_dagster.orchestration.events.clips import check_event
+from pixverse_dagster.orchestration.events.clips import check_event, unchecked_event
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
 from pixverse_dagster.orchestration.events.tasks import UNKNOWN_CHECK, judge_unknown
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.policy.quality import CheckRules, Finding
-from pixverse_dagster.stages.check import check_clip
+from pixverse_dagster.stages.check import Checked, check_clip, describe_read_error
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import read_manifest
 
@@ -37,7 +37,8 @@ def build_unknown_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         resource: LedgerResource = getattr(context.resources, spec.ledger_key)
         ledger = resource.get_ledger(context.instance)
         commands = spec.commands(context.instance, context.run)
-        judged = judge_unknown(spec.name, ledger.tasks.unresolved(spec.name), commands)
+        with redacted_errors():
+            judged = judge_unknown(spec.name, ledger.tasks.unresolved(spec.name), commands)
         return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
 
     return outcomes_known
@@ -75,18 +76,26 @@ def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
         partitioned = context.has_partition_key or context.has_partition_key_range
         resource: LedgerResource = getattr(context.resources, spec.ledger_key)
         ledger = resource.get_ledger(context.instance)
-        rows = list(context.partition_keys) if partitioned else list(ledger.rows.find(spec.name))
-        log: Any = context.op_execution_context
-        io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
-        store = io_manager.get_store()
-        tasks = ledger.tasks.newest_stored(spec.name, rows)
-        failed = 0
-        for row, findings in _check_rows(store, rows if partitioned else list(tasks), tasks, rules):
-            event = check_event(context.instance, spec.name, row, findings, rules)
-            log.log_event(event)
-            failed += not event.passed
-        if not partitioned:
-            log.log_event(_overall(spec.name, failed, len(tasks)))
+        with redacted_errors():
+            rows = list(context.partition_keys) if partitioned else list(ledger.rows.find(spec.name))
+            log: Any = context.op_execution_context
+            io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
+            store = io_manager.get_store()
+            tasks = ledger.tasks.newest_stored(spec.name, rows)
+            failed = not_made = 0
+            for row, checked in _check_rows(store, rows if partitioned else list(tasks), tasks, rules):
+                if checked.undecided:
+                    log.log_event(unchecked_event(spec.name, row, checked.not_made))
+                else:
+                    log.log_event(check_event(context.instance, spec.name, row, checked.findings, rules))
+                failed += bool(checked.failed)
+                not_made += checked.undecided
+            if not_made:
+                log.log.warning(
+                    "%d of %d checks could not be made; execute them again, which is free", not_made, len(rows)
+                )
+            if not partitioned and (not_made < len(tasks) or not tasks):
+                log.log_event(_overall(spec.name, failed, not_made, len(tasks)))
         yield from ()
 
     return [check_clips]
@@ -94,30 +103,33 @@ def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
 
 def _check_rows(
     store: ClipStore, rows: Sequence[str], tasks: dict[str, Task], rules: CheckRules
-) -> Iterator[tuple[str, Sequence[Finding]]]:
-    def check(row: str) -> Sequence[Finding]:
+) -> Iterator[tuple[str, Checked]]:
+    def check(row: str) -> Checked:
         return _check_row(store, tasks.get(row), rules)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         yield from zip(rows, pool.map(check, rows), strict=True)
 
 
-def _check_row(store: ClipStore, task: Task | None, rules: CheckRules) -> Sequence[Finding]:
+def _check_row(store: ClipStore, task: Task | None, rules: CheckRules) -> Checked:
     if task is None:
-        return [Finding("outputs", passed=False, asked="a stored clip", came="none yet")]
+        return Checked((Finding("outputs", passed=False, asked="a stored clip", came="none yet"),))
     try:
         manifest = read_manifest(store, task_folder(task).manifest)
     except (FileNotFoundError, StoreConflict) as error:
-        return [Finding("intact", passed=False, asked="a manifest", came=f"{type(error).__name__}: {error}")]
-    return check_clip(store, manifest, task.request, rules)
+        return Checked((Finding("intact", passed=False, asked="a manifest", came=describe_read_error(error)),))
+    except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and none is about the clip
+        return Checked(not_made=f"the manifest could not be read: {describe_read_error(error)}")
+    return check_clip(store, manifest, task.request, rules, task.urls)
 
 
-def _overall(pipeline: str, failed: int, clips: int) -> dg.AssetCheckEvaluation:
+def _overall(pipeline: str, failed: int, not_made: int, clips: int) -> dg.AssetCheckEvaluation:
+    unmade = f", and {not_made} could not be checked" if not_made else ""
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey([pipeline, "clips"]),
         check_name=CLIP_CHECK,
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{failed} of {clips} clips fail; see their partitions",
-        metadata={"pixverse/failed_clips": failed, "pixverse/clips": clips},
+        description=f"{failed} of {clips} clips fail{unmade}; see their partitions",
+        metadata={"pixverse/failed_clips": failed, "pixverse/unchecked_clips": not_made, "pixverse/clips": clips},
     )

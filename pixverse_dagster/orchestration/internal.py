@@ -4,14 +4,14 @@ They are looked up when they are needed, and where a release has one no more, th
 so once: a paid task does not wait for an upgrade.
 """
 
-import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from pixverse_dagster.core.values import import_name
+from pixverse_dagster.transport.logs import get_logger
 
-_log = logging.getLogger("pixverse_dagster")
+_log = get_logger()
 
 INTERNAL: Mapping[str, str] = {
     "AssetCheckEvaluationTargetMaterializationData": "dagster._core.definitions.asset_checks.asset_check_evaluation",

@@ -18,7 +18,7 @@ def build_submit_job(spec: PipelineSpec) -> dg.JobDefinition:
     @dg.op(
         name=f"{spec.name}_submit_rows",
         config_schema=_ROWS_CONFIG,
-        required_resource_keys=spec.resource_keys,
+        required_resource_keys=spec.run_resource_keys,
     )
     def submit_op(context: dg.OpExecutionContext) -> None:
         keys: list[str] = context.op_config["rows"]
@@ -43,7 +43,7 @@ def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
     @dg.op(
         name=f"{spec.name}_collect_rows",
         config_schema=_ROWS_CONFIG,
-        required_resource_keys=spec.resource_keys,
+        required_resource_keys=spec.run_resource_keys,
         out=dg.Out(io_manager_key=spec.clips_key),
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from pixverse_dagster.core.errors import Unauthorized
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.providers import PROVIDERS
 from pixverse_dagster.providers.base import Provider
 from pixverse_dagster.providers.highway.protocol import Highway
@@ -36,6 +38,23 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
         description="Tasks under way at the provider at once, over every process and pipeline of the ledger.",
     )
 
+    account: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Your name for the account; it outlives its API keys. `live` or `simulator` if not given.",
+    )
+    max_usd_per_day: float | None = Field(
+        default=None, ge=0, description="What may be spent at the account per UTC day, by every pipeline of the ledger."
+    )
+    max_usd: float | None = Field(default=None, ge=0, description="What may be spent at the account in all.")
+
+    @field_validator("account")
+    @classmethod
+    def _is_no_world(cls, account: str) -> str:
+        if account in get_args(World):
+            raise ValueError(f"{account!r} is what an account without a name is called: give another one")
+        return account
+
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
         return False
@@ -46,7 +65,11 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
             raise Unauthorized(f"the API key for {self.PROVIDER.NAME} is empty. Nothing was sent; set it and run again")
         limits = Limits(**{name: getattr(self, name) for name in Limits.model_fields})
         return ProviderClient(
-            self.PROVIDER(self.api_key.strip(), self.base_url), HttpSender(limits), self.max_open_tasks
+            self.PROVIDER(self.api_key.strip(), self.base_url),
+            HttpSender(limits),
+            self.max_open_tasks,
+            self.account,
+            Budget(per_day_usd=self.max_usd_per_day, total_usd=self.max_usd),
         )
 
 
@@ -110,10 +133,14 @@ class LedgerResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingT
 
     def get_ledger(self, instance: dg.DagsterInstance | None = None) -> Ledger:
         """The ledger; created or migrated on first use. Outside a run, give the instance or configure a URL."""
+        return open_ledger(self.get_url(instance))
+
+    def get_url(self, instance: dg.DagsterInstance | None = None) -> str:
+        """The URL of the ledger's database, as `get_ledger` takes it. It may hold a password: show it to nobody."""
         url = self.url or (default_ledger_url(instance) if instance else self._default_url)
         if not url:
             raise dg.DagsterInvariantViolationError("the ledger has neither a url nor a Dagster instance to live in")
-        return open_ledger(url)
+        return url
 
     def is_temporary(self, instance: dg.DagsterInstance) -> bool:
         """Whether the ledger goes with the process: it lives in an instance that is deleted in the end."""

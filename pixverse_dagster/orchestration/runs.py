@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Any
 
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import problem_events
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown, task_event
@@ -25,10 +26,10 @@ def submit_reported(
     with closing(submit_rows(session, keys)) as submissions:
         for submission in submissions:
             task = submission.task
-            if task and not submission.problem and not submission.waits:
+            if task and not (submission.problem or submission.waits or submission.skipped):
                 if submission.sent or adopted:
                     report(task_event(task, sent=submission.sent))
-            elif task and task.state is not TaskState.CLAIMED:
+            elif task and task.state is not TaskState.CLAIMED and not submission.skipped:
                 report(ended_event(task, session.commands))
             yield submission
 
@@ -38,16 +39,23 @@ def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str
     problems: dict[str, str] = {}
     never_sent: dict[str, str] = {}
     waits: list[str] = []
+    skipped: list[str] = []
     for submission in submit_reported(session, keys, context.log_event):
         if submission.problem:
             problems[submission.row] = submission.problem
             if submission.task is None:
                 never_sent[submission.row] = submission.problem
         waits += [submission.waits] if submission.waits else []
+        skipped += [submission.skipped] if submission.skipped else []
     for event in problem_events(session.pipeline.name, "tasks", never_sent):
         context.log_event(event)
     if waits:
-        context.log.info("%d of %d rows wait for their turn; the sensor goes on: %s", len(waits), len(keys), waits[0])
+        context.log.info(
+            "%d of %d rows wait for their turn; the sensor goes on: %s", len(waits), len(keys), redact_text(waits[0])
+        )
+    if skipped:
+        why = redact_text(skipped[0])
+        context.log.info("%d of %d rows have nothing to submit any more: %s", len(skipped), len(keys), why)
     report_unknown(session, context.log_event)
     return problems
 

@@ -62,12 +62,17 @@ class PipelineSpec:
 
     @property
     def resource_keys(self) -> set[str]:
-        """What an op or a sensor of this pipeline needs."""
+        """What a sensor of this pipeline needs, or an op that neither submits nor stores."""
         return {self.ledger_key, *map(self.provider_key, self.providers)}
 
     def commands(self, instance: dg.DagsterInstance, run: dg.DagsterRun | None = None) -> CommandLine:
         """The commands that messages name, as this pipeline is found again."""
         return find_command_line(self.name, self.loaded_from, instance, run)
+
+    @property
+    def run_resource_keys(self) -> set[str]:
+        """What an op of this pipeline needs that submits or stores: the store, too."""
+        return {*self.resource_keys, self.clips_key}
 
     def open(
         self,
@@ -91,6 +96,8 @@ class PipelineSpec:
             clock=time.time,
             stopped=stopped,
             commands=commands or self.commands(instance, run),
+            # Looked up when it is used: a sensor has no store among its resources, and needs none.
+            open_store=lambda: getattr(resources, self.clips_key).get_store(),
         )
 
     @contextmanager

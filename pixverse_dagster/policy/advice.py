@@ -12,7 +12,8 @@ OTHERWISE = "(if it is not there: --not-accepted in the place of --adopt TASK_ID
 
 def describe_trouble(task: Task, commands: CommandLine) -> str:
     """Why a person should look at this task, whether it may have been charged, and what to do. Empty if all is well."""
-    who = f"row {task.row!r} ({task.request.MODEL}, attempt {task.attempt})"
+    attempt = f", attempt {task.attempt}" if task.attempt else ""
+    who = f"row {task.row!r} ({task.request.MODEL}{attempt})"
     stake = "a price that nobody publishes" if task.estimate_usd is None else f"about {task.estimate_usd:.3f} USD"
     match task.state:
         case TaskState.REFUSED:

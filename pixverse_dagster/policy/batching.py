@@ -30,8 +30,8 @@ def choose_submit_batch(
     free = dict(room)
     chosen: list[str] = []
     for entry in queued:
-        if free.get(entry.account, 0) >= 1:
-            free[entry.account] -= 1
+        if free.get(entry.provider, 0) >= 1:
+            free[entry.provider] -= 1
             chosen.append(entry.row)
     all_fit = len(chosen) == len(queued)
     return chosen[: pace.collect_batch] if all_fit or since_last_seconds >= pace.collect_after_seconds else []

@@ -11,10 +11,11 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import Problem, Row, changed_columns
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.policy.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
 from pixverse_dagster.policy.prices import estimate_usd, missing_line
 from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
+from pixverse_dagster.policy.sizes import ExpectedSize, expected_size
 
 
 class Verdict(StrEnum):
@@ -48,13 +49,18 @@ _BY_STATE = {
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """What a plan depends on besides rows and tasks. `waits` says, by row id, why a row has to wait."""
+    """What a plan depends on besides rows and tasks.
+
+    `waits` says, by row id, why a row has to wait. `account_room_usd` is what is left, by provider, of the budgets that
+    accounts have; providers without one are absent.
+    """
 
     prices: Sequence[Price] = ()
     budget: Budget = NO_LIMIT
     spent: Spent = NOTHING_SPENT
     retry: RetryPolicy = NO_RETRIES
     waits: Mapping[str, str] = field(default_factory=dict[str, str])
+    account_room_usd: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ class PlanLine:
     cost_usd: float | None
     note: str = ""
     task: Task | None = None
-    """The newest attempt at the row's request, if there is one."""
+    """The task that answers for the row's request, if there is one."""
+    size: ExpectedSize | None = None
+    """The pixels that the row's clips will have; None if the row is invalid, or its model has no resolution."""
 
 
 @dataclass(frozen=True)
@@ -98,38 +106,48 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
     A submission makes the same plan, so that it does what was shown. The budget is spent in table order; a row that
     does not fit is left out, and a later, cheaper row may still fit.
     """
-    attempts: dict[tuple[str, str], list[Task]] = {}
+    claims: dict[tuple[str, str], list[Task]] = {}
     newest: dict[str, Task] = {}
     for task in tasks:
-        attempts.setdefault((task.row, task.digest), []).append(task)
+        claims.setdefault((task.row, task.digest), []).append(task)
         newest[task.row] = task
     room = inputs.spent.room_usd(inputs.budget)
+    rooms = dict(inputs.account_room_usd)
     lines: list[PlanLine] = []
     for row in rows:
-        same_request = sorted(attempts.get((row.id, row.digest), []), key=lambda task: task.attempt)
+        same_request = sorted(claims.get((row.id, row.digest), []), key=lambda task: task.claim)
         line = _line(row, same_request, newest.get(row.id), inputs)
-        if line.verdict in SUBMITTED and inputs.budget.limits:
-            line = _within_budget(line, row, room)
+        provider = row.request.provider()
+        if line.verdict in SUBMITTED and (inputs.budget.limits or provider in rooms):
+            line = _within_budget(line, row, min(room, rooms.get(provider, room)))
             room -= line.cost_usd or 0
-        lines.append(line)
+            if provider in rooms:
+                rooms[provider] -= line.cost_usd or 0
+        lines.append(replace(line, size=expected_size(row.request)))
     lines += [PlanLine(p.row or f"line {p.line}", "", Verdict.INVALID, 0.0, str(p)) for p in problems]
     return Plan(tuple(lines))
 
 
-def _line(row: Row, attempts: Sequence[Task], newest: Task | None, inputs: PlanInputs) -> PlanLine:
-    """One row. `attempts` are those at its present request, `newest` is the newest attempt at any of its requests."""
+def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInputs) -> PlanLine:
+    """One row. `claims` are those of its present request, `newest` is the newest one of any of its requests."""
     model, price = row.request.MODEL, estimate_usd(row.request, inputs.prices)
-    if not attempts and newest is None:
-        return PlanLine(row.id, model, Verdict.NEW, price, inputs.waits.get(row.id, ""))
-    if not attempts:
-        changed = ", ".join(changed_columns(newest, row)) if newest else ""
+    answer = governing(claims)
+    if answer is None:
+        if newest is None:
+            return PlanLine(row.id, model, Verdict.NEW, price, inputs.waits.get(row.id, ""))
+        changed = ", ".join(changed_columns(newest, row))
         return PlanLine(row.id, model, Verdict.CHANGED, price, f"changed: {changed}")
-    last = attempts[-1]
-    verdict = _BY_STATE[last.state]
-    if may_attempt(attempts, inputs.retry) and verdict not in SUBMITTED:
-        verdict = Verdict.RETRY
-    note = inputs.waits.get(row.id) or redact_text(last.reason or "")
-    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, last)
+    verdict = _BY_STATE[answer.state]
+    again = may_attempt(claims, inputs.retry)
+    if again != (verdict in SUBMITTED):
+        # A refusal after a failure that nobody allowed to be followed leaves it a failure.
+        verdict = Verdict.RETRY if again else _BY_STATE[_last_paid(claims).state]
+    note = inputs.waits.get(row.id) or redact_text(answer.reason or "")
+    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, answer)
+
+
+def _last_paid(claims: Sequence[Task]) -> Task:
+    return [task for task in claims if task.state is not TaskState.REFUSED][-1]
 
 
 def _within_budget(line: PlanLine, row: Row, room_usd: float) -> PlanLine:

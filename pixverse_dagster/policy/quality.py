@@ -6,7 +6,7 @@ checks from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -16,6 +16,7 @@ from pydantic import Field
 from pixverse_dagster.core.manifest import ClipOutput
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.policy.sizes import expected_size
 
 
 class Judgement(NamedTuple):
@@ -89,22 +90,11 @@ def _duration(judged: JudgedOutput) -> Judgement | None:
 
 
 def _resolution(judged: JudgedOutput) -> Judgement | None:
-    resolution = judged.request.effective_resolution()
-    if resolution is None or not judged.measured.frames:
+    expected = expected_size(judged.request)
+    if expected is None or not judged.measured.frames:
         return None
-    short, percent = int(resolution.removesuffix("p")), judged.rules.size_percent
-    came_width, came_height = judged.measured.width, judged.measured.height
-    came = f"{came_width}x{came_height}"
-    shape = judged.request.shape_asked()
-    if shape is None:
-        return Judgement(
-            _near(min(came_width, came_height), short, percent), f"a short side of {short} ± {percent:g} %", came
-        )
-    across, down = map(int, shape.split(":"))
-    unit = short / min(across, down)
-    width, height = round(across * unit), round(down * unit)
-    passed = _near(came_width, width, percent) and _near(came_height, height, percent)
-    return Judgement(passed, f"{width}x{height} ± {percent:g} %", came)
+    width, height, percent = judged.measured.width, judged.measured.height, judged.rules.size_percent
+    return Judgement(expected.fits(width, height, percent), expected.words(percent), f"{width}x{height}")
 
 
 def _sound(judged: JudgedOutput) -> Judgement | None:
@@ -129,16 +119,37 @@ def _not_frozen(judged: JudgedOutput) -> Judgement | None:
     return Judgement(change >= least, f"a change of {least} in some part", f"{change}")
 
 
-def _near(value: float, asked: float, percent: float) -> bool:
-    return abs(value - asked) <= asked * percent / 100
+@dataclass(frozen=True)
+class JudgedTask:
+    """A task's outputs together. `urls` are the result URLs by output, as far as they are still known."""
+
+    request: Request
+    outputs: Sequence[ClipOutput]
+    urls: Sequence[str] = ()
 
 
-def _outputs(request: Request, outputs: Sequence[ClipOutput]) -> Judgement:
-    asked, came = request.outputs_asked(), len(outputs)
+def _outputs(judged: JudgedTask) -> Judgement:
+    asked, came = judged.request.outputs_asked(), len(judged.outputs)
     return Judgement(came == asked, f"{asked}", f"{came}")
 
 
-TASK_CHECKS: Mapping[str, Callable[[Request, Sequence[ClipOutput]], Judgement]] = {"outputs": _outputs}
+def _distinct(judged: JudgedTask) -> Judgement:
+    same_link = _repeated(enumerate(judged.urls, start=1))
+    same_bytes = _repeated((output.n, output.sha256) for output in judged.outputs)
+    words = [f"outputs {found} have the same result URL" for found in same_link]
+    words += [f"outputs {found} are the same file" for found in same_bytes]
+    return Judgement(not words, "each output its own file", "; ".join(words) or "no file twice")
+
+
+def _repeated(numbered: Iterable[tuple[int, str]]) -> list[str]:
+    """The numbers of the outputs that have something in common: `1 and 3` for each such thing."""
+    numbers: dict[str, list[str]] = {}
+    for number, text in numbered:
+        numbers.setdefault(text, []).append(str(number))
+    return [" and ".join(found) for found in numbers.values() if len(found) > 1]
+
+
+TASK_CHECKS: Mapping[str, Callable[[JudgedTask], Judgement]] = {"outputs": _outputs, "distinct": _distinct}
 """Checks of a task's outputs together."""
 OUTPUT_CHECKS: Mapping[str, Callable[[JudgedOutput], Judgement | None]] = {
     "intact": _intact,
@@ -162,7 +173,8 @@ class CheckRules(FrozenModel):
     """What a stored clip must be like, with which tolerances, and what happens if it is not.
 
     A clip is judged only by what its request says. Where the model has no parameter for sound, sound is not judged;
-    where the clip takes the shape of its image, the shape is not judged.
+    where the clip takes the shape of its image, the shape is not judged. Its size is judged by the pixels that
+    PixVerse's models are known to make; where that is not certain, what may be right passes, and the finding says so.
     """
 
     enabled: bool = Field(
@@ -225,14 +237,20 @@ class Finding:
 
 
 def judge_clip(
-    request: Request, outputs: Sequence[ClipOutput], measured: Mapping[int, Measurements], rules: CheckRules
+    request: Request,
+    outputs: Sequence[ClipOutput],
+    measured: Mapping[int, Measurements],
+    rules: CheckRules,
+    urls: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """One finding for every check that applies, passed or not. Pure.
 
-    `measured` is by output number; an output that is missing there is not judged. If a file could not be read or
-    decoded, that is a finding, and the checks that would need its frames do not apply.
+    `measured` is by output number; an output that is missing there is not judged by itself. If a file is not there or
+    cannot be decoded, that is a finding, and the checks that would need its frames do not apply. `urls` are the result
+    URLs, as far as they are known.
     """
-    of_task = ((name, check(request, outputs), 0) for name, check in TASK_CHECKS.items())
+    task = JudgedTask(request, outputs, urls)
+    of_task = ((name, check(task), 0) for name, check in TASK_CHECKS.items())
     of_outputs = (
         (name, check(JudgedOutput(request, output, measured[output.n], rules)), output.n)
         for output in outputs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pixverse_dagster.core.lifecycle import MAY_BE_RELEASED, FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, FailureKind, TaskState
 from pixverse_dagster.core.values import FrozenModel
 
 if TYPE_CHECKING:
@@ -39,18 +39,21 @@ class RetryPolicy(FrozenModel):
 NO_RETRIES = RetryPolicy()
 
 
-def may_attempt(attempts: Sequence[Task], policy: RetryPolicy = NO_RETRIES) -> bool:
-    """Whether a new paid attempt at a request may begin, given every attempt so far, oldest first.
+def may_attempt(claims: Sequence[Task], policy: RetryPolicy = NO_RETRIES) -> bool:
+    """Whether a new paid attempt at a request may begin, given every claim of it so far, oldest first.
 
-    Yes if nothing was paid: there was no attempt yet, or the last one was refused. After a failure, only as often as
-    the policy says, or if a person released the task. Never while an attempt is open or its outcome is unknown.
+    Yes if nothing was paid: there was no claim yet, or all were refused. After a failure, only as often as the policy
+    says, or if a person released the task. Never while any claim may still bring a clip or its outcome is unknown.
     """
-    if not attempts or attempts[-1].state is TaskState.REFUSED:
+    if any(task.state in ANSWERS_REQUEST for task in claims):
+        return False
+    paid = [task for task in claims if task.state is not TaskState.REFUSED]
+    if not paid:
         return True
-    last = attempts[-1]
+    last = paid[-1]
     if last.released:
-        return last.state in MAY_BE_RELEASED
+        return True
     if last.state is not TaskState.FAILED or last.kind is None:
         return False
-    failures = sum(task.state is TaskState.FAILED and task.kind is last.kind for task in attempts)
+    failures = sum(task.state is TaskState.FAILED and task.kind is last.kind for task in paid)
     return failures <= policy.further_attempts(last.kind)

@@ -61,6 +61,6 @@ class Pace(FrozenModel):
         """The wait after failed collect number `collects`, counted from 0: 60, 120, 240, 480, 900, 900 … by default."""
         return min(self.collect_retry_seconds * 2.0 ** min(collects, 20), _MAX_WAIT_SECONDS)
 
-    def hold_wait(self, strikes: int) -> float:
-        """The pause after refusal number `strikes` in a row, counted from 0: 60, 120, 240, 480, 900 … by default."""
-        return min(self.hold_seconds * 2.0 ** min(strikes, 20), _MAX_WAIT_SECONDS)
+    def hold_wait(self, refusals: int) -> float:
+        """The pause after refusal number `refusals` in a row, counted from 0: 60, 120, 240, 480, 900 … by default."""
+        return min(self.hold_seconds * 2.0 ** min(refusals, 20), _MAX_WAIT_SECONDS)

@@ -14,6 +14,8 @@ from pixverse_dagster.core.redaction import redact_text
 
 _MAX_ID_CHARACTERS = 255
 _MAX_NUMBER = 1e9
+_READ_BYTES = 2048
+"""How much of a body is looked at for an error message."""
 
 
 def read_json(response: httpx.Response) -> Any:
@@ -40,7 +42,9 @@ def code_word(value: Any) -> str:
 
 
 def identifier(value: Any) -> str | None:
-    """The value if it can be a task id: printable text that fits into the ledger. None from anything else."""
+    """The value as a task id: printable text that fits into the ledger, or a whole number. None from anything else."""
+    if not isinstance(value, bool) and isinstance(value, int | float) and value > 0:
+        value = str(value) if isinstance(value, int) else str(int(value)) if value.is_integer() else None
     fits = isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARACTERS and value.isprintable()
     return cast("str", value) if fits else None
 
@@ -86,7 +90,8 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
 
 def excerpt(response: httpx.Response) -> str:
     """The start of a body for an error message, redacted."""
-    return redact_text(response.content[:300].decode("utf-8", "replace")).strip() or "(empty body)"
+    # Cut afterwards: half of a key would not be recognised.
+    return redact_text(response.content[:_READ_BYTES].decode("utf-8", "replace")).strip()[:300] or "(empty body)"
 
 
 def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused | OutcomeUnknown:

@@ -13,6 +13,7 @@ import httpx
 from pixverse_dagster.core.errors import Unauthorized
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.secrets import remember_secret, remember_url
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,34 @@ class Provider(ABC):
             raise Unauthorized(
                 f"the API key for {self.NAME} has a character that no header can carry. Nothing was sent"
             )
+        remember_secret(api_key)
+        remember_url(base_url or "")
         self._api_key = api_key
         self.base_url = (base_url or self.BASE_URL).rstrip("/")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
 
-    def account(self, salt: str) -> str:
-        """The account's name in a ledger: the provider and a salted digest of the key, which does not reveal it."""
-        return f"{self.NAME}:{hashlib.sha256(f'{salt} {self._api_key}'.encode()).hexdigest()[:16]}"
+    def fingerprint(self, salt: str) -> str:
+        """A salted digest of the API key, which does not reveal it: tells keys of an account apart."""
+        return hashlib.sha256(f"{salt} {self._api_key}".encode()).hexdigest()[:16]
+
+    def envelope(self, request: Request, body: dict[str, Any], reference: str) -> Any:
+        """The JSON document of the paid call. `reference` is our own id of the task, for providers that accept one."""
+        del request, reference
+        return body
 
     @abstractmethod
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """Build the paid call. `reference` is our own id of the task, for providers that accept one."""
+    def submit(self, request: Request, content: bytes) -> httpx.Request:
+        """Build the paid call; `content` is its envelope as JSON, byte for byte as it is sent."""
 
     @abstractmethod
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """Read the answer to a submit. Raises Refused (not charged) or OutcomeUnknown (perhaps charged)."""
+
+    def _post_json(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Request:
+        headers = {**headers, "Content-Type": "application/json"}
+        return httpx.Request("POST", self.base_url + path, headers=headers, content=content)
 
     @abstractmethod
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:

@@ -53,6 +53,7 @@ class PixwithV5(Request):
 
     MODEL: ClassVar[str] = "pixwith/pixverse-v5"
     ENDPOINT: ClassVar[str] = "2-27"
+    FAMILY: ClassVar[str] = "v5"
     IMAGE_RULES: ClassVar[ImageRules] = ImageRules(
         formats=frozenset({"jpeg", "png"}),
         min_side=1,
@@ -83,10 +84,10 @@ class Pixwith(Provider):
     BASE_URL = "https://api.pixwith.ai"
     MODELS = (PixwithV5,)
 
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """One POST per task. The service has no field for `reference`."""
-        del request, reference
-        return self._post("/api/task/create", body)
+    def submit(self, request: Request, content: bytes) -> httpx.Request:
+        """One POST per task. The service has no field for an id of ours."""
+        del request
+        return self._post_json("/api/task/create", content, self._headers())
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """`code` 1 with a task_id means accepted, `code` 0 or 2 means refused; anything else is unknown."""
@@ -114,7 +115,8 @@ class Pixwith(Provider):
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One POST per task."""
-        return self._post("/api/task/get", {"task_id": tasks[0].task_id})
+        body = {"task_id": tasks[0].task_id}
+        return httpx.Request("POST", f"{self.base_url}/api/task/get", headers=self._headers(), json=body)
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """`data.status` decides. An error `code` says something about the task only if the text is "not found"."""
@@ -128,8 +130,8 @@ class Pixwith(Provider):
             raise ReadFailed(f"Pixwith answered the poll with: {text or excerpt(response)}")
         return {tasks[0].task_id: _read_task(data, text, tasks[0].outputs)}
 
-    def _post(self, path: str, body: dict[str, Any]) -> httpx.Request:
-        return httpx.Request("POST", self.base_url + path, headers={"Api-Key": self._api_key}, json=body)
+    def _headers(self) -> dict[str, str]:
+        return {"Api-Key": self._api_key}
 
 
 def _text(body: dict[str, Any]) -> str:

@@ -76,14 +76,6 @@ class Clip:
         return CONTENT_TYPES[self.template.shape.container]
 
 
-def size_for(resolution: str, aspect: tuple[int, int]) -> tuple[int, int]:
-    """Width and height: the resolution is the short side, both sides even. 540p at 451:300 gives 812x540."""
-    short = int(resolution.removesuffix("p"))
-    across, down = aspect
-    long = round(short * max(across, down) / min(across, down) / 2) * 2
-    return (long, short) if across >= down else (short, long)
-
-
 def _tail(container: Container, payload: bytes) -> bytes:
     """An element that players skip, with the payload in it."""
     if container == "webm":

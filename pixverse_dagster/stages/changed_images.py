@@ -43,8 +43,10 @@ def keep_paid_images(session: Session, rows: Sequence[Row]) -> tuple[list[Row], 
         paid = None if any(task.digest == row.digest for task in attempts) else _with_paid_images(row, attempts)
         kept.append(paid or row)
         columns = dict.fromkeys(row.request.image_column(r) for r, i in paid.images.items() if i.newer) if paid else ()
-        message = _MESSAGE.format(retry=session.commands.tasks("retry", row.id, "--take"))
-        cautions += [Problem(row.line, row.id, column, message) for column in columns]
+        cautions += [
+            Problem(row.line, row.id, column, _MESSAGE.format(retry=session.commands.tasks("retry", row.id, "--take")))
+            for column in columns
+        ]
     return kept, cautions
 
 

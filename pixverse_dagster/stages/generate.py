@@ -25,7 +25,8 @@ class GenerateRun:
     """Submits rows and waits until each is stored or ended.
 
     What is finished early is stored early, before its link expires, also while others are still being submitted or
-    wait for their turn. `problems` says, by row, why it has no clip in the end.
+    wait for their turn. `problems` says, by row, why it has no clip in the end; `skipped`, why there
+    was nothing to make of it any more.
     """
 
     def __init__(self, session: Session, store: ClipStore, submit: Submit) -> None:
@@ -39,6 +40,7 @@ class GenerateRun:
         self._next_look = 0.0
         self._next_turn = 0.0
         self.problems: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
 
     def run(self, keys: Sequence[str], deadline_seconds: float) -> Generator[Collected]:
         """Yields the rows that are stored, and those whose task ended, as it happens.
@@ -61,7 +63,9 @@ class GenerateRun:
             for submission in submissions:
                 task = submission.task
                 self._waits.pop(submission.row, None)
-                if submission.waits:
+                if submission.skipped:
+                    self.skipped[submission.row] = submission.skipped
+                elif submission.waits:
                     self._waits[submission.row] = submission.waits
                 # An open submit is waited for like any other task; a run that only submits would report it.
                 elif task and (task.resolves_itself or not submission.problem):
@@ -85,7 +89,7 @@ class GenerateRun:
         for task in found:
             if (trouble := describe_trouble(task, self._session.commands)) and not task.resolves_itself:
                 del self._tasks[task.row]
-                if may_attempt(self._session.ledger.tasks.attempts(task), self._session.options.retry):
+                if may_attempt(self._session.ledger.tasks.claims(task), self._session.options.retry):
                     self._waits[task.row] = trouble
                 else:
                     self.problems[task.row] = trouble
@@ -102,7 +106,7 @@ class GenerateRun:
                 wait = self._session.options.pace.collect_wait(task.collects)
                 self._not_before[task.row] = time.monotonic() + wait
                 continue
-            del self._tasks[task.row]
+            self._tasks.pop(task.row, None)
             if collected.manifest is None:
                 self.problems[task.row] = collected.problem
             yield collected

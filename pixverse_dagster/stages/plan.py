@@ -17,9 +17,14 @@ def plan_rows(session: Session, rows: Iterable[Row], problems: Iterable[Problem]
     spent = ledger.spent(name, session.run_id, session.clock()) if options.budget.limits else NOTHING_SPENT
     tasks = ledger.tasks.find(name, keys=[row.id for row in rows])
     waits = {entry.row: entry.reason for entry in ledger.queue.find(name)}
+    rooms = {
+        provider: ledger.spent_at(client.account, session.clock()).room_usd(client.budget)
+        for provider, client in session.clients.items()
+        if client.budget.limits
+    }
     return make_plan(
         rows,
         problems,
         tasks,
-        PlanInputs(options.prices, options.budget, spent, options.retry, waits),
+        PlanInputs(options.prices, options.budget, spent, options.retry, waits, rooms),
     )

@@ -6,14 +6,14 @@ import functools
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pixverse_dagster.core.errors import NotSent, ReadFailed
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.outcomes import Failed, Missing, PollFact, Running, Succeeded
-from pixverse_dagster.core.task import QueuedRow, Task
+from pixverse_dagster.core.task import MoveRefused, QueuedRow, Task, latest
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.policy.deadlines import MISSING_NOTE, judge_answer
 from pixverse_dagster.policy.retry import may_attempt
@@ -21,8 +21,11 @@ from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.stages.resolve import resolve_unknown
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.logs import get_logger
 
 DUE_LIMIT = 2000
+_RETRY = "attempt {} failed ({}): its retry is due"
+_log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ def poll_due(session: Session, within_seconds: float) -> PollReport:
         client = session.clients.get(provider)
         if client is None:
             errors.append(f"no resource for provider {provider!r}")
-            for task in group:
-                # Out of the way of the others, which would never be reached behind them.
-                session.ledger.keep_polling(task, errors[-1], session.clock() + session.options.pace.max_poll_seconds)
+            ended += _set_aside(session, group, errors[-1])
             continue
         batches += [(client, batch) for batch in chunked(group, client.provider.POLL_BATCH)]
     batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
@@ -84,13 +85,27 @@ def poll_due(session: Session, within_seconds: float) -> PollReport:
     )
 
 
+def _set_aside(session: Session, tasks: Iterable[Task], why: str) -> list[Task]:
+    """Put tasks that cannot be asked about out of the way of the others, which would never be reached behind them.
+
+    A lease ends all the same: those whose outcome nobody can tell now, a person has to look at. Returns these.
+    """
+    need_person: list[Task] = []
+    for task in tasks:
+        if task.state is TaskState.SUBMITTED:
+            session.ledger.keep_polling(task, why, session.clock() + session.options.pace.max_poll_seconds)
+        elif _is_lost(after := resolve_unknown(session, task)):
+            need_person.append(after)
+    return need_person
+
+
 def _queue_retries(session: Session, ended: Sequence[Task]) -> None:
     """Queue the rows whose failure the retry policy answers with another paid attempt."""
     ledger, pipeline, now = session.ledger, session.pipeline, session.clock()
     again = [
-        QueuedRow(t.row, t.digest, t.account, t.run_id, f"attempt {t.attempt} failed ({t.kind}): its retry is due", now)
+        QueuedRow(t.row, t.digest, t.provider, t.run_id, _RETRY.format(t.attempt, t.kind), now)
         for t in ended
-        if t.state is TaskState.FAILED and may_attempt(ledger.tasks.attempts(t), pipeline.options.retry)
+        if t.state is TaskState.FAILED and may_attempt(ledger.tasks.claims(t), pipeline.options.retry)
     ]
     ledger.queue.add(pipeline.name, again, now)
 
@@ -127,7 +142,7 @@ def refresh(session: Session, task: Task) -> Task:
         raise ReadFailed(f"no resource for provider {task.provider!r}: the task cannot be asked about")
     fact = client.poll([TaskRef(task.task_id, task.request.outputs_asked())])[task.task_id]
     if isinstance(fact, Succeeded):
-        return session.ledger.succeed(task, fact, session.clock()).task
+        return latest(session.ledger.succeed(task, fact, session.clock()))
     return task
 
 
@@ -135,8 +150,13 @@ def _record(session: Session, task: Task, fact: PollFact) -> Task:
     now = session.clock()
     fact = judge_answer(task, fact, now, session.options.pace)
     if isinstance(fact, Succeeded):
-        return session.ledger.succeed(task, fact, now).task
-    if isinstance(fact, Failed):
-        return session.ledger.fail(task, fact, now).task
-    note = fact.note if isinstance(fact, Running) else MISSING_NOTE
-    return session.ledger.keep_polling(task, note, now + session.options.pace.poll_wait(task.polls)).task
+        move = session.ledger.succeed(task, fact, now)
+    elif isinstance(fact, Failed):
+        move = session.ledger.fail(task, fact, now)
+    else:
+        note = fact.note if isinstance(fact, Running) else MISSING_NOTE
+        move = session.ledger.keep_polling(task, note, now + session.options.pace.poll_wait(task.polls))
+    if isinstance(move, MoveRefused):
+        # Another process was faster: what it recorded stands, and is what this poll reports.
+        _log.info("row %r: a poll that was overtaken (%s) changes nothing", task.row, move.event)
+    return latest(move)

@@ -31,17 +31,19 @@ def queue_new_rows(session: Session, limit: int) -> tuple[list[str], Plan]:
 
 def queued_row(session: Session, row: Row, reason: str) -> QueuedRow:
     """A row's place in the queue, as from now."""
-    account = session.account_name(row.request.provider())
-    return QueuedRow(row.id, row.digest, account, session.run_id, reason, session.clock())
+    return QueuedRow(row.id, row.digest, row.request.provider(), session.run_id, reason, session.clock())
 
 
 def find_room(session: Session) -> dict[str, float]:
-    """How many more tasks each of the session's provider accounts takes now, by its name in the ledger."""
-    now, accounts = session.clock(), session.ledger.accounts
-    clients = {session.account_name(provider): client for provider, client in session.clients.items()}
-    taken = accounts.open_tasks(list(clients), now)
-    room = {
-        name: float("inf") if client.max_open_tasks is None else client.max_open_tasks - taken.get(name, 0)
-        for name, client in clients.items()
-    }
-    return {name: 0.0 if now < accounts.held(name).until else free for name, free in room.items()}
+    """How many more tasks each of the session's providers takes now, by its name: none while a person paused it."""
+    now, ledger = session.clock(), session.ledger
+    accounts = {provider: client.account for provider, client in session.clients.items()}
+    paused = ledger.pauses.applying(session.pipeline.name, accounts.values())
+    taken = ledger.accounts.open_tasks(list(accounts.values()), now)
+    room: dict[str, float] = {}
+    for provider, client in session.clients.items():
+        account = client.account
+        rests = account in paused or now < ledger.accounts.held(account).until
+        limit = float("inf") if client.max_open_tasks is None else client.max_open_tasks
+        room[provider] = 0.0 if rests else limit - taken.get(account, 0)
+    return room

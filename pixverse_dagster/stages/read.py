@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +16,9 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import PromptTable
 from pixverse_dagster.tables.ids import settle_ids
 from pixverse_dagster.tables.parse import Draft, double_problem, duplicate_problems, parse_row
+from pixverse_dagster.transport.logs import get_logger
 
-_log = logging.getLogger("pixverse_dagster")
+_log = get_logger()
 
 
 @dataclass(frozen=True)

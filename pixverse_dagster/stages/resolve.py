@@ -2,51 +2,71 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
-from pixverse_dagster.core.errors import InvalidRow, NotSent, OutcomeUnknown, PixverseError, ReadFailed, Refused
+from pixverse_dagster.core.errors import (
+    InvalidRow,
+    NotSent,
+    OutcomeUnknown,
+    Paused,
+    PixverseError,
+    ReadFailed,
+    Refused,
+)
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.outcomes import Accepted, Missing
-from pixverse_dagster.core.task import Task
-from pixverse_dagster.ledger.ledger import LedgerFault
+from pixverse_dagster.core.submit_body import fill_body
+from pixverse_dagster.core.task import KeptApart, MoveRefused, Task, latest
 from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.stages.sending import NotNow, lease_seconds
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.client import Outgoing, ProviderClient
+from pixverse_dagster.transport.logs import get_logger
 
 _FIRST_WAIT_SECONDS = 0.2
-_log = logging.getLogger("pixverse_dagster")
+_log = get_logger()
 
 
 def resolve_unknown(session: Session, task: Task) -> Task:
     """Find out about a submit whose answer is missing, as far as the provider can tell. Never pays twice.
 
-    A claim that has outlived its lease becomes `unknown`; a younger one is left to its process. Where the caller chose
-    the task's id: ask for it, and within the replay window send the identical request again under the same id, which
-    the provider refuses unpaid if it knows it.
+    A claim that has outlived its lease becomes `unknown`, whether or not its provider can still be asked; a younger one
+    is left to its process. Where the caller chose the task's id: ask for it, and within the replay window send the
+    identical request again under the same id, which the provider refuses unpaid if it knows it.
     """
     client = session.clients.get(task.provider)
-    now, pace = session.clock(), session.options.pace
+    now = session.clock()
     if task.state is TaskState.CLAIMED:
-        if now < task.claimed_at + pace.claim_lease_seconds:
+        if now < (task.lease_until or task.claimed_at):
             return task
         # Marked before the replay: should that process live after all, its refusal must not free the request.
         reason = "the process that submitted it died before an answer came. It may have been charged"
-        task = session.ledger.mark_unknown(task, reason, ask_again_at(session, client) if client else None).task
-    if client is None or not client.provider.REPLAYABLE or task.state is not TaskState.UNKNOWN:
+        task = latest(session.ledger.mark_unknown(task, reason, ask_again_at(session, client) if client else None))
+    if task.state is not TaskState.UNKNOWN or task.next_poll_at is None:
         return task
+    if client is None or not client.provider.REPLAYABLE:
+        reason = task.reason or f"no answer came, and {task.provider} cannot be asked about it"
+        return latest(session.ledger.mark_unknown(task, reason, None))
+    return _ask(session, client, task, now)
+
+
+def _ask(session: Session, client: ProviderClient, task: Task, now: float) -> Task:
+    pace = session.options.pace
     try:
         fact = client.poll([TaskRef(task.client_reference, task.request.outputs_asked())])[task.client_reference]
         if not isinstance(fact, Missing):
-            return accept(session, task, Accepted(task.client_reference))
+            return record_acceptance(session, task, Accepted(task.client_reference))
         if now < task.claimed_at + pace.replay_window_seconds:
-            return accept(session, task, _replay(session, client, task))
+            return record_acceptance(session, task, _replay(session, client, task))
         reason = "no answer came, the provider does not show the task, and it is too late to replay it safely"
-        return session.ledger.mark_unknown(task, reason, next_poll_at=None).task
-    except (Refused, NotSent, OutcomeUnknown, ReadFailed, InvalidRow) as error:
+        return latest(session.ledger.mark_unknown(task, reason, next_poll_at=None))
+    except NotNow as error:
+        return error.answer or task
+    except (Refused, NotSent, OutcomeUnknown, ReadFailed, InvalidRow, Paused) as error:
         # A refused replay proves nothing about the first request; asked again at the next poll.
         _log.info("row %r: its outcome is still unknown: %s", task.row, error)
-        return session.ledger.mark_unknown(task, task.reason or str(error), now + pace.first_poll_seconds).task
+        again_at = now + pace.first_poll_seconds
+        return latest(session.ledger.mark_unknown(task, task.reason or str(error), again_at))
 
 
 def ask_again_at(session: Session, client: ProviderClient) -> float | None:
@@ -55,23 +75,38 @@ def ask_again_at(session: Session, client: ProviderClient) -> float | None:
 
 
 def _replay(session: Session, client: ProviderClient, task: Task) -> Accepted:
+    """Send what was sent, byte for byte, under the lease of the claim. Raises NotNow if somebody else has it."""
+    kept = session.ledger.tasks.body(task)
+    if kept is None:
+        raise ReadFailed("what was sent is not kept any more; it is only asked about")
     images, rules = session.images(), task.request.IMAGE_RULES
-    body = task.request.body(lambda reference: images.as_sent(reference, task.images[reference], rules))
-    return client.submit(task.request, body, task.client_reference)
+    content = fill_body(kept, lambda reference: images.as_sent(reference, task.images[reference], rules))
+
+    def renew() -> Outgoing:
+        now = session.clock()
+        if now >= task.claimed_at + session.options.pace.replay_window_seconds:
+            raise NotSent("it is too late to replay the submit safely. Nothing was sent again")
+        move = session.ledger.renew(task, now + lease_seconds(session, client), now=now, replay=True)
+        if isinstance(move, MoveRefused):
+            raise NotNow("somebody else asks about it", answer=move.current)
+        return Outgoing(task.request, content, task.client_reference)
+
+    return client.submit(renew)
 
 
-def accept(session: Session, task: Task, accepted: Accepted) -> Task:
-    """Record that the provider has the task, and when it is first polled.
+def record_acceptance(session: Session, task: Task, accepted: Accepted) -> Task:
+    """Record that the provider has the task, and when it is first polled. Returns the task that holds its id.
 
     The task is paid for: a ledger that cannot be written is tried again, and if it stays so, the error carries the id.
+    An acceptance that its own task cannot take is kept as a task of its own, which waits for a person.
     """
     now = session.clock()
     first_poll_at = now + session.options.pace.first_poll_wait(accepted.wait_seconds)
     waited, wait_seconds = 0.0, _FIRST_WAIT_SECONDS
     while True:
         try:
-            return session.ledger.accept(task, accepted, now, first_poll_at).task
-        except LedgerFault as error:
+            recorded = session.ledger.accept(task, accepted, now, first_poll_at)
+        except Exception as error:
             _log.critical("row %r is task %s at %s, not yet recorded", task.row, accepted.task_id, task.provider)
             if waited >= session.options.pace.record_seconds:
                 raise PixverseError(
@@ -79,5 +114,9 @@ def accept(session: Session, task: Task, accepted: Accepted) -> Task:
                     f"the ledger cannot be written ({type(error).__name__}). Keep the id; when the ledger is back: "
                     f"{session.commands.tasks('resolve', task.row, '--adopt', accepted.task_id)}"
                 ) from error
+        else:
+            if isinstance(recorded, KeptApart):
+                _log.critical("row %r needs a person: %s", task.row, recorded.reason)
+            return recorded.task
         threading.Event().wait(wait_seconds)
         waited, wait_seconds = waited + wait_seconds, wait_seconds * 2

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pixverse_dagster.core.commands import CommandLine
+from pixverse_dagster.core.errors import raise_if_unsafe
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.stages.options import PipelineOptions
+from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables import FileTable, PromptTable
 from pixverse_dagster.tables.parse import TableRules
 from pixverse_dagster.transport.client import ProviderClient
@@ -37,7 +39,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Session:
-    """A pipeline with its ledger, its provider clients and its downloader: everything but the store."""
+    """A pipeline with its ledger, its provider clients and its downloader, and the way to its store."""
 
     pipeline: Pipeline
     ledger: Ledger
@@ -49,16 +51,13 @@ class Session:
     """Whether a person wants no further submits of this run; never, unless told how to find out."""
     commands: CommandLine = field(default_factory=CommandLine)
     """The commands that messages name."""
+    open_store: Callable[[], ClipStore] | None = None
+    """Opens the store that the clips go to, if the session knows it."""
 
     @property
     def options(self) -> PipelineOptions:
         """The pipeline's options."""
         return self.pipeline.options
-
-    def account_name(self, provider: str) -> str:
-        """What the ledger calls the provider account that this session uses."""
-        client = self.clients.get(provider)
-        return client.provider.account(self.ledger.id) if client else ""
 
     def images(self) -> ImageSource:
         """Where this pipeline's input images are."""
@@ -73,5 +72,8 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Close the session. An error that leaves it is redacted, with all that it was caused by."""
         self.close()
+        if isinstance(error, Exception):
+            raise_if_unsafe(error)

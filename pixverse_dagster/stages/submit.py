@@ -1,4 +1,4 @@
-"""Submitting rows, once each: claim in the ledger, send, record the answer before anything else happens."""
+"""Submitting rows, once each: permit, claim, call, and the record of the answer before anything else."""
 
 from __future__ import annotations
 
@@ -14,34 +14,41 @@ from pixverse_dagster.core.errors import (
     OutcomeUnknown,
     OutOfCredit,
     OverBudget,
+    Paused,
     PixverseError,
     RateLimited,
     Refused,
+    RowChanged,
     Unauthorized,
 )
 from pixverse_dagster.core.lifecycle import OPEN_SUBMIT
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import QueuedRow, RateLimitHold, Task
-from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.policy.plan import SUBMITTED, PlanLine, Verdict
-from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.queue import queued_row
-from pixverse_dagster.stages.resolve import accept, ask_again_at, resolve_unknown
+from pixverse_dagster.stages.resolve import ask_again_at, record_acceptance, resolve_unknown
+from pixverse_dagster.stages.sending import NotNow, Sending
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.transport.client import ProviderClient
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of one row. All is well, `waits` says why its turn has not come, or `problem` what is wrong."""
+    """What became of one row.
+
+    All is well, or `problem` says what is wrong, `waits` why its turn has not come, or `skipped` why there is nothing
+    to submit any more, which is no failure.
+    """
 
     row: str
     task: Task | None
     sent: bool = False
     problem: str = ""
     waits: str = ""
+    skipped: str = ""
 
 
 def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
@@ -50,15 +57,20 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
     Billed at most once per request, whatever is repeated.
 
     A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no
-    credit left is not asked again in this call. Rows whose account is busy are queued. Close the iterator
-    to stop: what has left is waited for and recorded, nothing further leaves.
+    credit left is not asked again in this call. Rows whose account is busy are queued. Raises StoreConflict, before
+    anything is paid for, where the store is of an earlier or a later form. Close the iterator to stop: what has left is
+    waited for and recorded, nothing further leaves.
     """
     name, ledger = session.pipeline.name, session.ledger
     rows = {row.id: row for row in sorted(ledger.rows.find(name, keys).values(), key=lambda row: row.line)}
     yield from _unknown_rows(session, [key for key in keys if key not in rows])
     by_provider: dict[str, list[PlanLine]] = {}
     done_with: list[str] = []
-    for line in plan_rows(session, rows.values()).lines:
+    lines = plan_rows(session, rows.values()).lines
+    if session.open_store and any(line.verdict in SUBMITTED for line in lines):
+        # Nothing is paid for that a store of another form could not keep.
+        enter_store(session.open_store(), ledger.id, name)
+    for line in lines:
         if line.verdict is Verdict.OVER_BUDGET:
             done_with.append(line.row)
             yield Submission(line.row, None, problem=f"row {line.row!r} {line.note}. Nothing was sent")
@@ -103,10 +115,13 @@ class _AccountSubmitter:
         self._session = session
         self._client = session.clients.get(provider)
         self.concurrency = self._client.sender.limits.max_concurrency if self._client else 1
-        self._name = session.account_name(provider)
+        self._account = self._client.account if self._client else ""
         self._closed = ""
         self._busy = ""
-        self._hold = session.ledger.accounts.held(self._name)
+        self._hold = session.ledger.accounts.held(self._account)
+        if self._client:
+            key = self._client.provider.fingerprint(session.ledger.id)
+            session.ledger.accounts.see_key(self._account, key, session.clock())
         if session.clock() < self._hold.until:
             self._busy = self._hold.reason
         self.queued: list[QueuedRow] = []
@@ -128,63 +143,71 @@ class _AccountSubmitter:
                 self._client.sender.stop()
 
     def _submit_anew(self, row: Row, known: Task | None) -> Submission:
-        session, client = self._session, self._client
-        if client is None or self._closed or session.stopped():
-            why = self._closed or ("the run was stopped" if client else f"no resource for {self.provider!r}: add one")
-            return Submission(row.id, known, problem=f"row {row.id!r} was not sent: {why}")
-        if self._busy:
-            return self._wait(row, known, self._busy)
+        client = self._client
+        if client is None:
+            return self._not_sent(row, known, f"no resource for {self.provider!r}: add one")
         try:
-            body = row.request.body(lambda reference: self._as_sent(row, reference))
-            task, mine = session.ledger.claim(session.pipeline.name, row, self._terms(client, row))
-        except NoSlot as error:
-            return self._wait(row, known, str(error))
-        except (InvalidRow, OverBudget) as error:
+            self._check_open()
+            sending = Sending(self._session, client, row, self._check_open)
+        except NotNow as error:
+            return self._not_now(row, known, error)
+        except InvalidRow as error:
             return Submission(row.id, known, problem=f"row {row.id!r}: {error}")
-        if not mine:
-            return Submission(row.id, task, problem=describe_trouble(task, session.commands))
-        return self._send(client, row, task, body)
+        return self._send(client, row, known, sending)
 
-    def _terms(self, client: ProviderClient, row: Row) -> ClaimTerms:
-        session, pipeline = self._session, self._session.pipeline
-        return ClaimTerms(
-            run_id=session.run_id,
-            now=session.clock(),
-            lease_seconds=pipeline.options.pace.claim_lease_seconds,
-            estimate_usd=estimate_usd(row.request, pipeline.options.prices),
-            budget=pipeline.options.budget,
-            retry=pipeline.options.retry,
-            account=self._name,
-            max_open_tasks=client.max_open_tasks,
-        )
+    def _check_open(self) -> None:
+        """Asked before the row is looked at, and again with the permit: meanwhile others have had answers."""
+        if self._closed or self._session.stopped():
+            raise NotNow(self._closed or "the run was stopped")
+        if self._busy:
+            raise NotNow(self._busy, waits=True)
 
-    def _as_sent(self, row: Row, reference: str) -> str:
-        return self._session.images().as_sent(reference, row.images[reference], row.request.IMAGE_RULES)
-
-    def _send(self, client: ProviderClient, row: Row, task: Task, body: dict[str, object]) -> Submission:
-        session, ledger = self._session, self._session.ledger
+    def _send(self, client: ProviderClient, row: Row, known: Task | None, sending: Sending) -> Submission:
+        session = self._session
         try:
-            accepted = client.submit(task.request, body, task.client_reference)
-        except (Refused, NotSent) as error:
-            task = ledger.refuse(task, str(error), late=not client.provider.REPLAYABLE).task
-            if isinstance(error, RateLimited):
-                self._slow_down(error)
-                return self._wait(row, task, str(error))
-            if isinstance(error, Unauthorized | OutOfCredit | NotSent):
-                self._closed = str(error)  # the answer would be the same for every row
+            accepted = client.submit(sending.begin)
+        except (NotNow, NoSlot, Paused, RowChanged, OverBudget, Refused, NotSent) as error:
+            return self._not_accepted(row, known, sending.give_back(str(error)), error)
         except OutcomeUnknown as error:
-            task = resolve_unknown(session, ledger.mark_unknown(task, str(error), ask_again_at(session, client)).task)
+            task = resolve_unknown(session, sending.doubt(str(error), ask_again_at(session, client)))
         except BaseException as error:
+            if sending.task is None:
+                raise
             why = f"the submit was interrupted ({type(error).__name__}); it may have left"
-            ledger.mark_unknown(task, why, ask_again_at(session, client))
+            sending.doubt(why, ask_again_at(session, client))
             raise
         else:
             try:
-                task = accept(session, task, accepted)
+                task = record_acceptance(session, sending.claimed, accepted)
             except PixverseError as error:
-                return Submission(row.id, task, sent=True, problem=str(error))
+                return Submission(row.id, sending.claimed, sent=True, problem=str(error))
             self._speed_up()
         return Submission(row.id, task, sent=True, problem=describe_trouble(task, session.commands))
+
+    def _not_accepted(self, row: Row, known: Task | None, claimed: Task | None, error: Exception) -> Submission:
+        """Nothing was paid: `claimed` is the claim that was given back, or None if there was none."""
+        task, why = claimed or known, str(error)
+        if isinstance(error, NotNow):
+            return self._not_now(row, task, error)
+        if isinstance(error, RowChanged):
+            return Submission(row.id, task, skipped=f"row {row.id!r}: {why}")
+        if isinstance(error, RateLimited):
+            self._slow_down(error)
+        if isinstance(error, NoSlot | Paused | RateLimited):
+            return self._wait(row, task, why)
+        if claimed is None:
+            return self._not_sent(row, known, why)
+        if isinstance(error, Unauthorized | OutOfCredit | NotSent):
+            self._closed = why  # the answer would be the same for every row
+        return Submission(row.id, claimed, sent=True, problem=describe_trouble(claimed, self._session.commands))
+
+    def _not_now(self, row: Row, task: Task | None, error: NotNow) -> Submission:
+        if error.answer is not None:
+            return Submission(row.id, error.answer, problem=describe_trouble(error.answer, self._session.commands))
+        return self._wait(row, task, str(error)) if error.waits else self._not_sent(row, task, str(error))
+
+    def _not_sent(self, row: Row, task: Task | None, why: str) -> Submission:
+        return Submission(row.id, task, problem=f"row {row.id!r} was not sent: {why}")
 
     def _wait(self, row: Row, task: Task | None, why: str) -> Submission:
         with self._lock:
@@ -198,14 +221,14 @@ class _AccountSubmitter:
         with self._lock:
             if self._busy:
                 return
-            rest = max(session.options.pace.hold_wait(self._hold.strikes), error.retry_after_seconds or 0)
+            rest = max(session.options.pace.hold_wait(self._hold.refusals), error.retry_after_seconds or 0)
             reason = f"{self.provider} asked to slow down: left alone for {rest:.0f} s"
-            self._hold = RateLimitHold(session.clock() + rest, self._hold.strikes + 1, reason)
+            self._hold = RateLimitHold(session.clock() + rest, self._hold.refusals + 1, reason)
             self._busy = reason
-        session.ledger.accounts.hold(self._name, self._hold)
+        session.ledger.accounts.hold(self._account, self._hold)
 
     def _speed_up(self) -> None:
         with self._lock:
-            forgiven, self._hold = self._hold.strikes, RateLimitHold() if not self._busy else self._hold
+            forgiven, self._hold = self._hold.refusals, RateLimitHold() if not self._busy else self._hold
         if forgiven and not self._busy:
-            self._session.ledger.accounts.release(self._name)
+            self._session.ledger.accounts.release(self._account)

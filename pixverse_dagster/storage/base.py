@@ -1,4 +1,4 @@
-"""The interface of a store. Keys are relative paths with `/`; objects are written once and never changed.
+"""The interface of a store. Keys are relative paths with `/`; a clip's files are written once and never changed.
 
 What is written in which order is in `stages.collect`, under which keys in `core.layout`.
 """
@@ -17,13 +17,21 @@ from pixverse_dagster.core.values import FrozenModel
 
 
 class ClipStore(Protocol):
-    """A place for clips. Writes are atomic and only create: nothing is overwritten or deleted."""
+    """A place for clips. Writes are atomic. Nothing is deleted, and nothing overwritten but by `replace`."""
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
         """Store a local file under a new key, atomically. If the key exists, change nothing and return False.
 
         `sha256` is the file's digest in hex. The store may move the file away. Raises OSError, or the store's own
         error, if the file could not be stored.
+        """
+        ...
+
+    def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
+        """Replace an object atomically, if the digest of its bytes is still `was`; else change nothing, return False.
+
+        So of several that have read the same bytes exactly one succeeds. Only what a ledger says of itself is written
+        so (`stages.store`), never a file of a clip. Digests and errors are as for `put_new`.
         """
         ...
 
@@ -77,6 +85,11 @@ class StoreSettings(FrozenModel):
     @abstractmethod
     def open_store(self, client: Any = None) -> ClipStore:
         """Make the store, with the client of `CLIENT` if it needs one. Cheap to call."""
+
+    @classmethod
+    def read_uri(cls, uri: str) -> bytes:
+        """The bytes at an address that this kind of store gives out. Raises FileNotFoundError."""
+        raise ValueError(f"{uri} cannot be read by its address alone: {cls.NAME} stores are opened by their settings")
 
     def below(self, folder: Path) -> Self:
         """The same settings, with relative paths taken from this folder, the root of a project."""

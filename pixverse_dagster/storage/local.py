@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -9,6 +11,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Self
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import Field
 
@@ -31,6 +35,16 @@ class LocalSettings(StoreSettings):
         del client
         return LocalStore(self.base_dir)
 
+    @classmethod
+    def read_uri(cls, uri: str) -> bytes:
+        """The bytes of the file at a path, or at a `file://` URL of this machine."""
+        if uri.lower().startswith("file:"):
+            parts = urlsplit(uri)
+            if parts.netloc not in {"", "localhost"}:
+                raise ValueError(f"{uri} is a file of another machine: give file:///path")
+            uri = url2pathname(uri.split("://", 1)[-1][len(parts.netloc) :])
+        return Path(uri).expanduser().read_bytes()
+
     def below(self, folder: Path) -> Self:
         """As `StoreSettings.below`."""
         return self.model_copy(update={"base_dir": str(folder / self.base_dir)})
@@ -44,6 +58,7 @@ class LocalStore:
     """
 
     INCOMING = ".incoming"
+    _LOCK = "replace.lock"
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root).expanduser().resolve()
@@ -56,16 +71,30 @@ class LocalStore:
         del sha256, content_type
         target = self._path(key)
         _make_folder(target.parent)
-        if not path.is_relative_to(self._root):
-            incoming = self.scratch() / uuid.uuid4().hex
-            shutil.copyfile(path, incoming)
-            path = incoming
+        path = self._incoming(path)
         try:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync_file(path)
             os.link(path, target)
         except FileExistsError:
             return False
+        finally:
+            path.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
+        """As `ClipStore.replace`: under a lock that all processes take, and by renaming, which is atomic."""
+        del sha256, content_type
+        target = self._path(key)
+        path = self._incoming(path)
+        try:
+            _sync_file(path)
+            with (self.scratch() / self._LOCK).open("wb") as lock:
+                # Let go when the file is closed, also by the end of the process.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() != was:
+                    return False
+                path.replace(target)
         finally:
             path.unlink(missing_ok=True)
         _sync_folder(target.parent)
@@ -99,11 +128,19 @@ class LocalStore:
         self._sweep(folder)
         return folder
 
+    def _incoming(self, path: Path) -> Path:
+        """The file itself, if it is on this file system, else a copy that is."""
+        if path.is_relative_to(self._root):
+            return path
+        incoming = self.scratch() / uuid.uuid4().hex
+        shutil.copyfile(path, incoming)
+        return incoming
+
     def _sweep(self, folder: Path) -> None:
         """Remove downloads that a killed process left unfinished; no download takes a day."""
         for leftover in folder.iterdir():
             try:
-                if time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
+                if leftover.name == self._LOCK or time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
                     continue
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             except FileNotFoundError:
@@ -123,6 +160,11 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     _sync_folder(folder.parent)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

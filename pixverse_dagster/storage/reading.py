@@ -6,27 +6,36 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
-from pixverse_dagster.core.errors import StoreConflict
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.values import Digest
+from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.storage.base import ClipStore
 
 
 def read_manifest(store: ClipStore, key: str) -> ClipManifest:
-    """A stored manifest. Raises FileNotFoundError, or StoreConflict if the object is not a manifest."""
-    text = read_bytes(store, key)
-    try:
-        return ClipManifest.model_validate_json(text)
-    except ValueError:
-        raise StoreConflict(
-            f"{store.uri(key)} is not a manifest this version can read; nothing was overwritten"
-        ) from None
+    """A stored manifest. Raises FileNotFoundError, or StoreConflict if it is none, or of another form."""
+    return ClipManifest.parse(read_bytes(store, key), store.uri(key))
 
 
 def read_bytes(store: ClipStore, key: str) -> bytes:
     """A whole object, in memory. Raises FileNotFoundError."""
     with store.open(key) as file:
         return file.read()
+
+
+def read_uri(uri: str) -> bytes:
+    """The bytes at an address that a store gives out: a path, or a URL whose scheme is `file` or names a kind of store.
+
+    Raises FileNotFoundError, or ValueError for an address that nobody here can read.
+    """
+    scheme, given, _ = uri.partition("://")
+    kind = scheme.lower() if given else "file"
+    kind = "local" if kind == "file" else kind
+    if kind not in STORES:
+        raise ValueError(
+            f"{kind}:// is no address of a store: give a path, a file:// URL, or one of {', '.join(STORES)}"
+        )
+    return load_settings(kind).read_uri(uri)
 
 
 def copy_to_file(store: ClipStore, key: str, path: Path) -> Digest:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, cast
@@ -11,14 +13,17 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import Field
 
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.secrets import remember_secret, remember_url
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
 
 # Error codes by name, and as HTTP status: the answer to a HEAD request has no body that could name them.
-_KEY_EXISTS = {"PreconditionFailed", "412"}
+_NOT_AS_EXPECTED = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "409"}
 _NOT_FOUND = {"NoSuchKey", "NotFound", "404"}
 _MAX_ATTEMPTS = 5
+_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Where AWS's tools find what signs; the redaction is told, as an error of theirs might quote it."""
 
 
 class S3ClientSettings(FrozenModel):
@@ -44,6 +49,21 @@ class S3Settings(StoreSettings):
         """The bucket as a store."""
         return S3Store(client, self.bucket, self.prefix)
 
+    @classmethod
+    def read_uri(cls, uri: str) -> bytes:
+        """The bytes at an `s3://bucket/key` URL, with the region, endpoint and credentials of the environment."""
+        # Imported here: 1 s, which those that are given a client need not pay.
+        import boto3  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+
+        bucket, _, key = uri.partition("://")[2].partition("/")
+        # A session of its own, because boto3's default session is not thread-safe.
+        client = cast("Any", boto3).session.Session().client("s3")
+        try:
+            with S3Store(client, bucket).open(key) as file:
+                return file.read()
+        finally:
+            client.close()
+
 
 class S3Store:
     """A store in a bucket, or below a prefix of one.
@@ -53,6 +73,9 @@ class S3Store:
     """
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+        for name in _SECRET_VARIABLES:
+            remember_secret(os.environ.get(name, ""))
+        remember_url(str(client.meta.endpoint_url))
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
@@ -69,26 +92,49 @@ class S3Store:
         """As `ClipStore.put_new`, by `If-None-Match: *`. Raises ClientError, or PixverseError if writers conflict."""
         for _ in range(_MAX_ATTEMPTS):
             try:
-                with path.open("rb") as body:
-                    self._client.put_object(
-                        Bucket=self._bucket,
-                        Key=self._prefix + key,
-                        Body=body,
-                        ContentLength=path.stat().st_size,
-                        ContentType=content_type,
-                        ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-                        Metadata={"sha256": sha256},
-                        IfNoneMatch="*",
-                    )
+                self._put(key, path, sha256, content_type, IfNoneMatch="*")
             except self._client.exceptions.ClientError as error:
                 code = _code(error)
-                if code in _KEY_EXISTS:
+                if code in _NOT_AS_EXPECTED:
                     return False
                 if code not in _CONFLICT:
                     raise
             else:
                 return True
         raise PixverseError(f"{self.uri(key)}: other writers kept interfering. Nothing was lost; run again")
+
+    def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
+        """As `ClipStore.replace`, by `If-Match` on what was read. Raises ClientError."""
+        try:
+            found = self._call(self._client.get_object, key)
+        except FileNotFoundError:
+            return False
+        if hashlib.sha256(found["Body"].read()).hexdigest() != was:
+            return False
+        quoted = str(found["ETag"])
+        # Ceph compares the tag without its quotes, and AWS's documents have it with them.
+        for tag in (quoted, quoted.strip('"')):
+            try:
+                self._put(key, path, sha256, content_type, IfMatch=tag)
+            except self._client.exceptions.ClientError as error:
+                if _code(error) not in _NOT_AS_EXPECTED | _CONFLICT | _NOT_FOUND:
+                    raise
+            else:
+                return True
+        return False
+
+    def _put(self, key: str, path: Path, sha256: str, content_type: str, **condition: str) -> None:
+        with path.open("rb") as body:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=body,
+                ContentLength=path.stat().st_size,
+                ContentType=content_type,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+                Metadata={"sha256": sha256},
+                **condition,
+            )
 
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`: a stream, not seekable."""

@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 from pixverse_dagster.core.errors import InvalidTable, ReadFailed
 from pixverse_dagster.core.redaction import redact_url
 from pixverse_dagster.core.row import RawRow
+from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.tables.cells import error_text
 from pixverse_dagster.tables.formats import FORMATS, READ_AHEAD_BYTES, format_names, read_parquet
 from pixverse_dagster.transport.download import Downloader, DownloadRules
@@ -46,6 +47,7 @@ class FileTable:
         rules: DownloadRules | None = None,
         s3: Callable[[], Any] | None = None,
     ) -> None:
+        remember_url(str(source))
         found = None if isinstance(source, Path) else _SCHEME.match(source)
         self._scheme = found.group(1).lower() if found else ""
         self._source = str(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.layout import encode_row
-from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.manifest import Difference, InputImage
+from pixverse_dagster.core.redaction import redact_value
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import (
     CONTROL_CHARACTERS,
@@ -63,6 +64,7 @@ class Draft:
     take: int
     labels: Mapping[str, str]
     request: Request
+    differences: tuple[Difference, ...] = ()
 
     def problem(self, column: str, message: str) -> Problem:
         """A problem of this row."""
@@ -70,7 +72,7 @@ class Draft:
 
     def complete(self, images: Mapping[str, InputImage]) -> Row:
         """The row with its checked images, by reference, and its digest."""
-        row = Row(self.id, self.raw.line, self.take, self.labels, self.request, images, digest="")
+        row = Row(self.id, self.raw.line, self.take, self.labels, self.request, images, "", self.differences)
         return retake(row, self.take)
 
 
@@ -123,7 +125,26 @@ def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
         return problems
     labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
     problems += [Problem(raw.line, row_id, *bad) for bad in _label_complaints(labels)]
-    return problems if problems or take is None else Draft(raw, row_id, take, labels, request)
+    if problems or take is None:
+        return problems
+    left = {name: value for name, value in rules.defaults.items() if name not in {*RESERVED, *defaults, *parameters}}
+    return Draft(raw, row_id, take, labels, request, tuple(_differences(left, {**defaults, **parameters}, request)))
+
+
+def _differences(left: Mapping[str, Any], asked: Mapping[str, Any], request: Request) -> Iterator[Difference]:
+    """What is not sent as it was asked for: defaults that the row's model does not take, and text in another form."""
+    secret = {name for name in {*left, *asked} if any(model.keeps_secret(name) for model in MODELS.values())}
+    for name, value in left.items():
+        if not _empty(value):
+            yield Difference(field=name, asked="…" if name in secret else _shown_value(value))
+    for name, value in asked.items():
+        sent = getattr(request, name)
+        if isinstance(value, str) and isinstance(sent, str) and value.strip() != sent and name not in secret:
+            yield Difference(field=name, asked=_shown_value(value), sent=_shown_value(sent))
+
+
+def _shown_value(value: Any) -> str:
+    return str(redact_value(str(value)))[:MAX_MESSAGE_CHARACTERS]
 
 
 def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:

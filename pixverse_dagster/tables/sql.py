@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import RawRow
+from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.tables.cells import error_text, raw_row, unique_columns
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class SqlTable:
     """
 
     def __init__(self, url: str, query: str) -> None:
+        remember_url(url)
         self._url = url
         self._query = query
 

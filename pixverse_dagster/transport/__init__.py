@@ -1,1 +1,1 @@
-"""HTTP: every provider call and every download is made here. May import: core, providers."""
+"""HTTP: every provider call and every download is made here. May import: core, policy, providers."""

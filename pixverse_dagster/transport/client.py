@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
+from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.policy.budget import NO_LIMIT, Budget
 from pixverse_dagster.providers.base import Provider, TaskRef
-from pixverse_dagster.transport.sender import Call, HttpSender
+from pixverse_dagster.transport.sender import HttpSender
 
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A submit as it is sent: `content` is the JSON document, byte for byte; `reference` is our own id of the task."""
+
+    request: Request
+    content: bytes
+    reference: str
 
 
 @dataclass(frozen=True)
 class ProviderClient:
     """The client of one provider account: its protocol and its sender. Provider resources make it.
 
-    `max_open_tasks` is how many tasks of the account may be open at once, over all processes; None is no limit.
+    `name` is the user's own name of the account. `max_open_tasks` is how many of its tasks may be open at once, over
+    all processes, and `budget` what may be spent there, by all pipelines of the ledger.
     """
 
     provider: Provider
     sender: HttpSender
     max_open_tasks: int | None = None
+    name: str = ""
+    budget: Budget = NO_LIMIT
+
+    @property
+    def world(self) -> World:
+        """Whether calls go to a real provider, or to a simulator on this machine."""
+        return "simulator" if httpx.URL(self.provider.base_url).host in _THIS_MACHINE else "live"
+
+    @property
+    def account(self) -> str:
+        """The account's name in a ledger, which outlives its keys: the user's own, else that of its world.
+
+        An account of the simulator never has the name of a real one.
+        """
+        parts = [self.provider.NAME, self.name or self.world]
+        return "/".join([*parts, "simulator"] if self.name and self.world == "simulator" else parts)
 
     @property
     def costs_money(self) -> bool:
         """Whether calls go to a real provider, and not to a simulator on this machine."""
-        return httpx.URL(self.provider.base_url).host not in _THIS_MACHINE
+        return self.world == "live"
 
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> Accepted:
-        """Submit a task: the paid call. Idempotent only with the same `reference` at a provider that is REPLAYABLE.
+    def submit(self, before_send: Callable[[], Outgoing]) -> Accepted:
+        """Submit a task: the paid call. Idempotent only with the same reference at a provider that is REPLAYABLE.
 
-        If it returns, the task is billed once. Raises NotSent or Refused (not billed), or OutcomeUnknown (perhaps
-        billed).
+        `before_send` is called with a permit to send at once, before the first and before every further sending, and
+        gives what is sent; what it raises ends the call, with nothing further sent. It is sent again only if it was
+        certainly not accepted. If this returns, the task is billed once. Raises NotSent or Refused (not billed), or
+        OutcomeUnknown (perhaps billed).
         """
-        return self.sender.exchange(
-            Call.SUBMIT,
-            lambda: self.provider.submit(request, body, reference),
-            lambda response: self.provider.read_submit(response, reference),
-        )
+        attempt = 0
+        while True:
+            with self.sender.permit():
+                outgoing, attempt = before_send(), attempt + 1
+                try:
+                    answer = self.sender.submit(self.provider.submit(outgoing.request, outgoing.content))
+                    return self.provider.read_submit(answer, outgoing.reference)
+                except PixverseError as error:
+                    if not self.sender.may_repeat(error, attempt):
+                        raise
 
     def poll(self, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """Ask about at most `POLL_BATCH` tasks: one fact per task, by task id.
 
         Free and idempotent. Raises ReadFailed or NotSent.
         """
-        return self.sender.exchange(
-            Call.POLL, lambda: self.provider.poll(tasks), lambda response: self.provider.read_poll(response, tasks)
-        )
+        return self.provider.read_poll(self.sender.poll(self.provider.poll(tasks)), tasks)
 
     def close(self) -> None:
         """Close the account's connections."""

@@ -19,6 +19,8 @@ from typing import Any, cast
 import httpcore
 import httpx
 
+from pixverse_dagster.core.secrets import remember_url
+
 DEADLINE = "deadline"
 """The request extension that holds the deadline, as a value of `time.monotonic()`. Without it, there is none."""
 _SLICE_BYTES = 64 * 1024
@@ -161,7 +163,9 @@ def _until(deadline: float) -> Generator[None]:
 
 
 def _proxy_pool(url: str, options: dict[str, Any]) -> httpcore.ConnectionPool:
-    proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+    url = url if "://" in url else f"http://{url}"
+    remember_url(url)
+    proxy = httpx.Proxy(url)
     kind = httpcore.SOCKSProxy if proxy.url.scheme.startswith("socks") else httpcore.HTTPProxy
     return kind(str(proxy.url), proxy_auth=proxy.raw_auth, **options)
 

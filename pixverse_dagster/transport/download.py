@@ -18,10 +18,13 @@ import httpx
 from pydantic import Field
 
 from pixverse_dagster.core.errors import ReadFailed, ResultExpired
-from pixverse_dagster.core.redaction import redact_text, redact_url
+from pixverse_dagster.core.redaction import redact_text, show_url
+from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+from pixverse_dagster.transport.logs import get_logger
 
+get_logger()  # before the first download, whose link the HTTP library may log
 _GONE = {401, 403, 404, 410}
 """The HTTP statuses of a link that has expired or was withdrawn."""
 _CHUNK_BYTES = 256 * 1024
@@ -87,6 +90,7 @@ class Downloader:
         deadline = time.monotonic() + self.rules.total_timeout_seconds
         try:
             for _ in range(self.rules.max_redirects + 1):
+                remember_url(url)
                 self._check_address(url)
                 with self._client.stream("GET", url, extensions={DEADLINE: deadline}) as response:
                     self._check_peer(response)
@@ -94,12 +98,14 @@ class Downloader:
                         url = str(response.next_request.url)
                         continue
                     return _save(response, target, max_bytes)
+            failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise ReadFailed(f"{_shown(url)} is not a URL ({redact_text(str(error))[:300]})") from None
+            failed = f"{_shown(url)} is not a URL ({redact_text(str(error))[:300]})"
         except httpx.HTTPError as error:
             text = f"{type(error).__name__}: {redact_text(str(error))[:300]}"
-            raise ReadFailed(f"{_shown(url)} could not be read to its end ({text})") from None
-        raise ReadFailed(f"{_shown(url)} redirects more than {self.rules.max_redirects} times")
+            failed = f"{_shown(url)} could not be read to its end ({text})"
+        # Raised here, so that it has nothing of the library's error about it, which holds the request.
+        raise ReadFailed(failed)
 
     def _check_address(self, url: str) -> None:
         parsed = httpx.URL(url)
@@ -132,7 +138,7 @@ class Downloader:
 
 
 def _shown(url: str) -> str:
-    return redact_url(url)[:300]
+    return show_url(url)[:300]
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import Enum
-from typing import TypeVar
 
 import httpx
 from pydantic import Field
@@ -16,8 +16,10 @@ from pixverse_dagster.core.errors import NotSent, OutcomeUnknown, PixverseError,
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+from pixverse_dagster.transport.logs import get_logger
 
-T = TypeVar("T")
+_STOPPED = "stopped before the request was sent. Nothing was spent"
+get_logger()  # before the first call, which the HTTP library may log with its URL
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 # Raised before any byte of the request can have left this machine.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -99,27 +101,41 @@ class HttpSender:
         self._submits.close()
         self._polls.close()
 
-    def exchange(self, call: Call, build: Callable[[], httpx.Request], read: Callable[[httpx.Response], T]) -> T:
-        """Send the request that `build` makes, read the answer, and repeat it if `wait_before_repeat` allows it.
+    @contextmanager
+    def permit(self) -> Generator[None]:
+        """Wait for the turn to send one submit: the pace, what the provider asked for, and a free connection.
 
-        Raises NotSent or Refused (not billed), OutcomeUnknown (a submit, perhaps billed) or ReadFailed (a poll), and
-        whatever `read` raises.
+        What is sent within the context is sent at once. Raises NotSent if the sender was stopped.
         """
-        attempt = 1
         while True:
-            if call is Call.SUBMIT:
-                self._throttle()
+            self._throttle()
             with self._slots:
-                if call is Call.SUBMIT and time.monotonic() < self._held_until:
+                if time.monotonic() < self._held_until:
                     continue  # the provider asked to slow down while this call waited
-                try:
-                    return read(self._roundtrip(call, build()))
-                except PixverseError as error:
-                    wait = wait_before_repeat(call, error, attempt, self.limits)
-                    if wait is None:
-                        raise
-                    self._hold_submits(wait)
-            attempt += 1
+                if self._stopped.is_set():
+                    raise NotSent(_STOPPED)
+                yield
+                return
+
+    def submit(self, request: httpx.Request) -> httpx.Response:
+        """Send a submit, once; only with a permit. Raises NotSent (not billed) or OutcomeUnknown (perhaps billed)."""
+        return self._roundtrip(Call.SUBMIT, request)
+
+    def may_repeat(self, error: PixverseError, attempt: int) -> bool:
+        """Whether a submit may be sent again after the error of its attempt number `attempt`, counted from 1.
+
+        If so, the next permit comes after the wait that the error calls for, for all threads.
+        """
+        wait = wait_before_repeat(Call.SUBMIT, error, attempt, self.limits)
+        if wait is None:
+            return False
+        self._hold_submits(wait)
+        return True
+
+    def poll(self, request: httpx.Request) -> httpx.Response:
+        """Send a poll, once. Free. Raises NotSent or ReadFailed."""
+        with self._slots:
+            return self._roundtrip(Call.POLL, request)
 
     def _throttle(self) -> None:
         with self._pace:
@@ -128,7 +144,7 @@ class HttpSender:
             gap = 60 / self.limits.submits_per_minute if self.limits.submits_per_minute else 0.0
             self._next_submit = start + gap
         if self._stopped.wait(start - now):
-            raise NotSent("stopped before the request was sent. Nothing was spent")
+            raise NotSent(_STOPPED)
 
     def _hold_submits(self, seconds: float) -> None:
         # All threads wait, not only the one that was refused: the limit is the account's.
@@ -148,19 +164,20 @@ class HttpSender:
         try:
             return _read_bounded(client.send(request, stream=True))
         except _NOT_SENT as error:
-            raise NotSent(
+            failed: PixverseError = NotSent(
                 f"{request.url.host} could not be reached ({_describe(error)}). "
                 f"The {call.value} never left: nothing spent"
-            ) from None
+            )
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
+            words = _describe(error)
+            failed = ReadFailed(f"the poll of {request.url.host} got no answer ({words}); polled again later")
             if call is Call.SUBMIT:
-                raise OutcomeUnknown(
-                    f"the submit to {request.url.host} left and no answer came ({_describe(error)}). It may have been "
+                failed = OutcomeUnknown(
+                    f"the submit to {request.url.host} left and no answer came ({words}). It may have been "
                     "charged; it is not sent again"
-                ) from None
-            raise ReadFailed(
-                f"the poll of {request.url.host} got no answer ({_describe(error)}); polled again later"
-            ) from None
+                )
+        # Raised here, so that it has nothing of the library's error about it, which holds the request and its key.
+        raise failed
 
 
 def _read_bounded(response: httpx.Response) -> httpx.Response:

@@ -48,7 +48,7 @@ def parse(said: str) -> tuple[str, dict[str, Any]]:
     while isinstance(command, click.Group):
         path.append(words.pop(0))
         command = command.commands[path[-1]]
-    return " ".join(path), command.make_context(path[-1], words).params
+    return " ".join(path), command.make_context(path[-1], words, **cli.context_settings).params
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -17,7 +17,7 @@ from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster.transport.sender import HttpSender, Limits
-from pixverse_dagster_tests.harness.factories import CELLS, make_row
+from pixverse_dagster_tests.harness.factories import CELLS, make_row, send_submit
 from pixverse_dagster_tests.harness.servers import Simulator
 
 Connect = Callable[..., ProviderClient]
@@ -72,7 +72,7 @@ def test_a_request_is_accepted_once_generated_and_downloaded(model: str, server:
     request = make_row(model=model).request
     provider = next(one for one in PROVIDERS if request.provider() == one.NAME)
     client, name = connect(provider), reference()
-    accepted = client.submit(request, request.body(str), name)
+    accepted = send_submit(client, request, request.body(str), name)
     fact = end_of(client, TaskRef(accepted.task_id, request.outputs_asked()))
     assert isinstance(fact, Succeeded), fact
     (charged,) = server.tasks()
@@ -92,9 +92,9 @@ def test_a_wrong_key_is_refused_uncharged_and_says_nothing_of_a_task(
     """Submits are unauthorized; a poll is a failed read, never an end or an absence of the task."""
     request, stranger = cheapest(provider), connect(provider, "another key")
     with pytest.raises(Unauthorized):
-        stranger.submit(request, request.body(str), reference())
+        send_submit(stranger, request, request.body(str), reference())
     assert server.tasks() == []
-    accepted = connect(provider).submit(request, request.body(str), reference())
+    accepted = send_submit(connect(provider), request, request.body(str), reference())
     with pytest.raises(ReadFailed):
         stranger.poll([TaskRef(accepted.task_id)])
 
@@ -113,7 +113,7 @@ def test_an_invalid_body_is_refused_uncharged(provider: type[Provider], server: 
     body = request.body(str)
     for wrong in ({**body, "nobody_knows_this": 1}, {}):
         with pytest.raises(Refused) as refused:
-            connect(provider).submit(request, wrong, reference())
+            send_submit(connect(provider), request, wrong, reference())
         assert type(refused.value) is Refused
     assert server.tasks() == []
 
@@ -124,7 +124,7 @@ def test_the_same_submit_again_is_the_same_task_where_the_caller_chooses_its_id(
 ):
     """Elsewhere it is another charge, which is why it is never sent again."""
     client, request, name = connect(provider), cheapest(provider), reference()
-    accepted = {client.submit(request, request.body(str), name).task_id for _ in range(2)}
+    accepted = {send_submit(client, request, request.body(str), name).task_id for _ in range(2)}
     assert len(accepted) == len(server.tasks()) == (1 if provider.REPLAYABLE else 2)
 
 
@@ -132,7 +132,7 @@ def test_the_same_submit_again_is_the_same_task_where_the_caller_chooses_its_id(
 def test_a_full_poll_has_a_fact_about_each_of_its_tasks(provider: type[Provider], connect: Connect):
     """As many as one poll may ask about, known and unknown."""
     client, request = connect(provider), cheapest(provider)
-    known = client.submit(request, request.body(str), reference()).task_id
+    known = send_submit(client, request, request.body(str), reference()).task_id
     asked = [known, *(reference() for _ in range(provider.POLL_BATCH - 1))]
     facts = client.poll([TaskRef(task_id) for task_id in asked])
     assert list(facts) == asked

@@ -22,15 +22,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
-from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.errors import OverBudget, Paused, PixverseError, RowChanged
+from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import TRANSITIONS, UNDER_WAY, Event, FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Problem, Row
-from pixverse_dagster.core.task import Applied, Move, MoveRefused, Task
+from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, MoveRefused, QueuedRow, Task, latest
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.ledger.pauses import Pause, Scope
+from pixverse_dagster.policy.budget import Budget, Spent
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster_tests.harness.factories import (
     CELLS,
@@ -41,6 +44,8 @@ from pixverse_dagster_tests.harness.factories import (
     RUNWARE,
     make_row,
     make_rows,
+    moved,
+    put_row,
 )
 from pixverse_dagster_tests.harness.forked import call_together
 
@@ -53,6 +58,14 @@ ENDED = Failed(FailureKind.MODERATED, "not allowed")
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger, that need not be there yet."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "new" / "ledger.db")
+    return request.getfixturevalue("postgres_ledger")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "new" / "ledger.db")
@@ -72,6 +85,8 @@ def ledger(engine: sa.Engine) -> Ledger:
 
 
 def claim(ledger: Ledger, row: Row, now: float = NOW) -> tuple[Task, bool]:
+    if ledger.rows.find(NAME, [row.id]).get(row.id) != row:
+        put_row(ledger, row)
     return ledger.claim(NAME, row, ClaimTerms(RUN, now, LEASE, estimate_usd(row.request)))
 
 
@@ -82,22 +97,22 @@ def claimed(ledger: Ledger, row: Row, now: float = NOW) -> Task:
 
 
 def submitted(ledger: Ledger, row: Row, next_poll_at: float = NOW + 5) -> Task:
-    return ledger.accept(claimed(ledger, row), Accepted(f"task-{row.id}"), NOW + 1, next_poll_at).task
+    return ledger.accept(claimed(ledger, row), Accepted(f"task-{row.id}-{row.take}"), NOW + 1, next_poll_at).task
 
 
 def succeeded(ledger: Ledger, row: Row, finished_at: float = NOW + 9) -> Task:
-    return ledger.succeed(submitted(ledger, row), FINISHED, finished_at).task
+    return moved(ledger.succeed(submitted(ledger, row), FINISHED, finished_at))
 
 
 REACH: dict[TaskState, Callable[[Ledger, Row], Task]] = {
     TaskState.CLAIMED: claimed,
     TaskState.SUBMITTED: submitted,
     TaskState.SUCCEEDED: succeeded,
-    TaskState.STORED: lambda ledger, row: ledger.store(succeeded(ledger, row), NOW + 20).task,
-    TaskState.REFUSED: lambda ledger, row: ledger.refuse(claimed(ledger, row), "no credit").task,
-    TaskState.FAILED: lambda ledger, row: ledger.fail(submitted(ledger, row), ENDED, NOW + 9).task,
-    TaskState.UNKNOWN: lambda ledger, row: ledger.mark_unknown(claimed(ledger, row), "no answer", None).task,
-    TaskState.ABANDONED: lambda ledger, row: ledger.abandon(submitted(ledger, row), "given up").task,
+    TaskState.STORED: lambda ledger, row: moved(ledger.store(succeeded(ledger, row), NOW + 20)),
+    TaskState.REFUSED: lambda ledger, row: moved(ledger.refuse(claimed(ledger, row), "no credit")),
+    TaskState.FAILED: lambda ledger, row: moved(ledger.fail(submitted(ledger, row), ENDED, NOW + 9)),
+    TaskState.UNKNOWN: lambda ledger, row: moved(ledger.mark_unknown(claimed(ledger, row), "no answer", None)),
+    TaskState.ABANDONED: lambda ledger, row: moved(ledger.abandon(submitted(ledger, row), "given up", "by hand")),
 }
 
 
@@ -128,9 +143,10 @@ def claim_all(job: tuple[str, list[Row]]) -> list[str]:
 def test_of_four_processes_exactly_one_claims_each_row(ledger: Ledger, database_url: str):
     """Processes that claim the same rows at once, in the same order, get each row once, and no locked database."""
     rows = make_rows(50)
+    ledger.rows.record(NAME, rows, [], RUN, NOW)
     claims = call_together(claim_all, [(database_url, rows)] * 4)
     assert sorted(itertools.chain(*claims)) == [row.id for row in rows]
-    assert [task.attempt for task in ledger.tasks.find(NAME)] == [1] * len(rows)
+    assert [task.claim for task in ledger.tasks.find(NAME)] == [1] * len(rows)
 
 
 def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Ledger):
@@ -145,18 +161,19 @@ def test_a_request_that_may_have_been_paid_for_is_never_claimed_again(ledger: Le
 
 
 def test_a_refused_request_may_be_claimed_again_under_another_reference(ledger: Ledger):
-    """A refusal costs nothing: the next claim is attempt 2, with a reference that the provider has not seen."""
+    """A refusal costs nothing and is no attempt: the next claim has a reference that the provider has not seen."""
     row = make_row()
-    first = ledger.refuse(claimed(ledger, row), "no credit").task
+    first = moved(ledger.refuse(claimed(ledger, row), "no credit"))
     second, mine = claim(ledger, row, NOW + 60)
     assert mine
-    assert (first.attempt, second.attempt) == (1, 2)
+    assert (first.claim, second.claim) == (1, 2)
     assert second.client_reference != first.client_reference
-    assert [(task.attempt, task.state) for task in ledger.tasks.attempts(second)] == [
-        (1, TaskState.REFUSED),
-        (2, TaskState.CLAIMED),
+    second = ledger.accept(second, Accepted("t"), NOW, NOW).task
+    assert [(task.claim, task.attempt, task.state) for task in ledger.tasks.claims(second)] == [
+        (1, None, TaskState.REFUSED),
+        (2, 1, TaskState.SUBMITTED),
     ]
-    assert ledger.tasks.attempts(second)[0].reason == "no credit"
+    assert ledger.tasks.claims(second)[0].reason == "no credit"
 
 
 def test_of_many_threads_exactly_one_claims_the_second_attempt(ledger: Ledger):
@@ -170,7 +187,7 @@ def test_of_many_threads_exactly_one_claims_the_second_attempt(ledger: Ledger):
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(8))) == 1
-    assert sorted(task.attempt for task in ledger.tasks.find(NAME)) == [1, 2]
+    assert sorted(task.claim for task in ledger.tasks.find(NAME)) == [1, 2]
 
 
 def test_a_new_take_or_another_request_may_be_claimed(ledger: Ledger):
@@ -179,13 +196,13 @@ def test_a_new_take_or_another_request_may_be_claimed(ledger: Ledger):
     for changed in (make_row(take=2), make_row(prompt="two kites"), make_row(model=HIGHWAY)):
         task, mine = claim(ledger, changed)
         assert mine
-        assert (task.attempt, task.take, task.digest) == (1, changed.take, changed.digest)
+        assert (task.claim, task.take, task.digest) == (1, changed.take, changed.digest)
 
 
 def test_pipelines_and_rows_with_the_same_words_do_not_share_claims(ledger: Ledger):
     """The same words in another row or another pipeline are another clip."""
     tasks = [claimed(ledger, make_row("one")), claimed(ledger, make_row("two"))]
-    task, mine = ledger.claim("posters", make_row("one"), ClaimTerms(RUN, NOW, LEASE))
+    task, mine = ledger.claim("posters", put_row(ledger, make_row("one"), "posters"), ClaimTerms(RUN, NOW, LEASE))
     assert mine
     assert len({one.client_reference for one in [*tasks, task]}) == 3
 
@@ -208,7 +225,7 @@ def test_client_references_differ_between_ledgers_rows_digests_and_attempts(ledg
     row = make_row()
     references = [
         claimed(other, row).client_reference,
-        ledger.refuse(claimed(ledger, row), "busy").task.client_reference,
+        moved(ledger.refuse(claimed(ledger, row), "busy")).client_reference,
     ]
     references += [claimed(ledger, one).client_reference for one in (row, make_row("other"), make_row(take=2))]
     other_engine.dispose()
@@ -239,15 +256,17 @@ def test_a_claim_outlives_the_process_that_made_it(ledger: Ledger, database_url:
 class Case:
     """A method of the ledger, the states it may leave, and the state it leads to (None: the same)."""
 
-    call: Callable[[Ledger, Task], Move]
+    call: Callable[[Ledger, Task], Acceptance | Move]
     leaves: tuple[TaskState, ...]
     to: TaskState | None = None
 
 
 S = TaskState
+LATER = NOW + 1_000_000
 CASES = {
+    Event.RENEW: Case(lambda ledger, task: ledger.renew(task, NOW + 2 * LEASE, now=NOW), (S.CLAIMED,)),
     Event.ACCEPT: Case(
-        lambda ledger, task: ledger.accept(task, Accepted("late"), NOW + 3, NOW + 8),
+        lambda ledger, task: ledger.accept(task, Accepted(f"late {task.row}"), NOW + 3, NOW + 8),
         (S.CLAIMED, S.UNKNOWN),
         S.SUBMITTED,
     ),
@@ -255,30 +274,59 @@ CASES = {
     Event.REFUSE_LATE: Case(
         lambda ledger, task: ledger.refuse(task, "why", late=True), (S.CLAIMED, S.UNKNOWN), S.REFUSED
     ),
-    Event.MARK_UNKNOWN: Case(
-        lambda ledger, task: ledger.mark_unknown(task, "why", NOW + 8), (S.CLAIMED, S.UNKNOWN), S.UNKNOWN
-    ),
+    # Not from an unknown task that waits for a person: only a person or an acceptance takes it off the check.
+    Event.MARK_UNKNOWN: Case(lambda ledger, task: ledger.mark_unknown(task, "why", NOW + 8), (S.CLAIMED,), S.UNKNOWN),
     Event.KEEP_POLLING: Case(
-        lambda ledger, task: ledger.keep_polling(task, "eta 3 s", NOW + 8), (S.CLAIMED, S.SUBMITTED, S.UNKNOWN)
+        lambda ledger, task: ledger.keep_polling(task, "eta 3 s", NOW + 8), (S.CLAIMED, S.SUBMITTED)
+    ),
+    Event.DISPUTE: Case(
+        lambda ledger, task: ledger.accept(
+            claimed(ledger, make_row(f"other {uuid.uuid4()}")), Accepted(task.task_id or "none"), NOW, NOW
+        ),
+        (S.SUBMITTED, S.SUCCEEDED),
+        S.UNKNOWN,
     ),
     Event.SUCCEED: Case(
-        lambda ledger, task: ledger.succeed(task, FINISHED, NOW + 9), (S.SUBMITTED, S.SUCCEEDED), S.SUCCEEDED
+        lambda ledger, task: ledger.succeed(task, FINISHED, NOW + 9),
+        (S.SUBMITTED, S.SUCCEEDED, S.FAILED),
+        S.SUCCEEDED,
     ),
-    Event.FAIL: Case(lambda ledger, task: ledger.fail(task, ENDED, NOW + 9), (S.SUBMITTED, S.SUCCEEDED), S.FAILED),
+    Event.FAIL: Case(lambda ledger, task: ledger.fail(task, ENDED, NOW + 9), (S.SUBMITTED,), S.FAILED),
+    Event.EXPIRE: Case(lambda ledger, task: ledger.expire(task, ENDED, NOW + 9), (S.SUCCEEDED,), S.FAILED),
     Event.RETRY_COLLECT: Case(lambda ledger, task: ledger.retry_collect(task, "cut off", NOW + 8), (S.SUCCEEDED,)),
-    Event.STORE: Case(lambda ledger, task: ledger.store(task, NOW + 30), (S.SUBMITTED, S.SUCCEEDED), S.STORED),
-    Event.ABANDON: Case(lambda ledger, task: ledger.abandon(task, "why"), (S.UNKNOWN, S.SUBMITTED), S.ABANDONED),
+    Event.STORE: Case(
+        lambda ledger, task: ledger.store(task, NOW + 30), (S.SUCCEEDED, S.FAILED, S.ABANDONED), S.STORED
+    ),
+    Event.ADOPT: Case(
+        lambda ledger, task: ledger.adopt(task, f"found-{task.row}", NOW + 40, "by hand"),
+        # Not from the failure that is tried here, moderation: that was the provider's own word.
+        (S.CLAIMED, S.UNKNOWN, S.REFUSED, S.ABANDONED),
+        S.SUBMITTED,
+    ),
+    Event.NOT_ACCEPTED: Case(
+        lambda ledger, task: ledger.set_not_accepted(task, "why", LATER, "by hand"), (S.UNKNOWN,), S.REFUSED
+    ),
+    Event.ABANDON: Case(
+        lambda ledger, task: ledger.abandon(task, "why", "by hand"), (S.UNKNOWN, S.SUBMITTED), S.ABANDONED
+    ),
     Event.RELEASE: Case(lambda ledger, task: ledger.release(task, "by hand"), (S.FAILED, S.ABANDONED)),
+    Event.WITHDRAW: Case(lambda ledger, task: ledger.withdraw(task, "by hand"), (S.FAILED, S.ABANDONED)),
 }
+KEPT_APART = {S.REFUSED, S.ABANDONED, S.SUBMITTED, S.SUCCEEDED, S.STORED, S.FAILED}
+"""States in which a task cannot take an acceptance under another id, which is kept beside it."""
 
 
 def test_every_event_and_every_state_are_tried():
-    """All but the claim, which makes a task; and the product's own table says the same as this one."""
+    """All but the claim, which makes a task; the product's own table allows no more than this one, but for guards."""
     assert {*CASES, Event.CLAIM} == set(Event)
     assert set(REACH) == set(TaskState)
-    assert {event: (set(case.leaves), case.to) for event, case in CASES.items()} == {
-        event: (set(move.leaves), move.to) for event, move in TRANSITIONS.items() if event is not Event.CLAIM
-    }
+    for event, move in TRANSITIONS.items():
+        if event is not Event.CLAIM:
+            more = set(move.leaves) - set(CASES[event].leaves)
+            assert move.to == CASES[event].to, event
+            assert set(CASES[event].leaves) <= set(move.leaves), event
+            guarded = {S.UNKNOWN} if move.guard else set[TaskState]()
+            assert more <= guarded | ({S.FAILED} if move.kinds != tuple(FailureKind) else set()), event
 
 
 @pytest.mark.parametrize("event", CASES)
@@ -289,13 +337,320 @@ def test_a_task_moves_only_along_its_way(ledger: Ledger, event: Event):
         before = reach(ledger, make_row(f"from {state}"))
         # What a second process still believes must not matter, only what the ledger says.
         move = case.call(ledger, dataclasses.replace(before, state=case.leaves[0]))
-        assert move.task == ledger.tasks.refresh(before)
+        after = ledger.tasks.refresh(before)
         if state in case.leaves:
-            assert isinstance(move, Applied), state
-            assert move.task.state is (case.to or state), state
-            assert move.task != before or case.to is state
+            assert after.state is (case.to or state), state
+            assert after != before or case.to is state or event is Event.WITHDRAW
         else:
-            assert move == MoveRefused(before, event)
+            assert after == before, (event, state)
+            if event is Event.ACCEPT:
+                assert isinstance(move, KeptApart), state
+            elif event is not Event.DISPUTE:
+                assert move == MoveRefused(before, event)
+
+
+def test_only_lost_and_expired_failures_are_adopted(ledger: Ledger):
+    """What the provider says has failed is not revived by hand; what only seemed gone is."""
+    for kind in FailureKind:
+        task = moved(ledger.fail(submitted(ledger, make_row(kind)), Failed(kind, "why"), NOW))
+        move = ledger.adopt(task, f"task-{kind}", NOW, "by hand")
+        assert isinstance(move, Applied) is (kind in {FailureKind.LOST, FailureKind.EXPIRED})
+
+
+@pytest.mark.parametrize("state", sorted(KEPT_APART))
+def test_no_acceptance_is_dropped(ledger: Ledger, state: TaskState):
+    """One that its task cannot take is a task of its own, which needs a person and counts as spent; never twice."""
+    task = REACH[state](ledger, make_row())
+    spent = ledger.spent(NAME, RUN, NOW).total_usd
+    kept = ledger.accept(task, Accepted("second id"), NOW + 50, NOW + 55)
+    for again in (kept, ledger.accept(task, Accepted("second id"), NOW + 50, NOW + 55)):
+        assert isinstance(again, KeptApart)
+        assert again.task == kept.task
+        assert (kept.task.state, kept.task.task_id, kept.task.resolves_itself) == (S.UNKNOWN, "second id", False)
+        assert kept.task.client_reference == task.client_reference
+        assert kept.task.folder not in {"", task.folder}
+        assert "paid for" in again.reason
+    assert ledger.tasks.refresh(task) == task
+    assert len(ledger.tasks.claims(task)) == 2
+    assert ledger.spent(NAME, RUN, NOW).total_usd == pytest.approx(spent + 0.1121)
+    assert kept.task in ledger.tasks.unresolved(NAME)
+    assert not claim(ledger, make_row(), LATER)[1], "it is not paid for again while a person has to look"
+    assert moved(ledger.adopt(kept.task, "second id", NOW + 60, "by hand")).state is S.SUBMITTED
+
+
+def test_an_acceptance_is_kept_in_a_ledger_that_lost_its_claim(ledger: Ledger, engine: sa.Engine):
+    """As after a copy of yesterday was put in its place: the id is the only proof of what was paid for."""
+    task = claimed(ledger, make_row())
+    with engine.begin() as connection:
+        connection.execute(sa.delete(schema.tasks))
+    for _ in range(2):
+        kept = ledger.accept(task, Accepted("paid"), NOW + 3, NOW + 8)
+        assert isinstance(kept, KeptApart)
+        assert (kept.task.task_id, kept.task.state) == ("paid", S.UNKNOWN)
+    (unknown,) = ledger.tasks.unresolved(NAME)
+    assert "as task paid, but the ledger has no record of the submit. It was paid for" in (unknown.reason or "")
+
+
+def test_one_id_that_two_submits_got_needs_a_person_for_both(ledger: Ledger):
+    """Nobody knows whose clip it is."""
+    first = submitted(ledger, make_row("a"))
+    second = ledger.accept(claimed(ledger, make_row("b")), Accepted(first.task_id or ""), NOW, NOW)
+    assert isinstance(second, KeptApart)
+    assert {task.row for task in ledger.tasks.unresolved(NAME)} == {"a", "b"}
+    for task in ledger.tasks.unresolved(NAME):
+        assert "two submits, of row 'a' and of row 'b'" in (task.reason or "")
+    # At another account the same id is another task.
+    terms = ClaimTerms(RUN, NOW, LEASE, account="other")
+    other, _ = ledger.claim(NAME, put_row(ledger, make_row("c")), terms)
+    assert ledger.accept(other, Accepted(first.task_id or ""), NOW, NOW).task.state is S.SUBMITTED
+
+
+def test_the_same_acceptance_may_be_recorded_twice(ledger: Ledger):
+    """The owner and a replay, or a try after a connection that broke at the commit: one task, one attempt."""
+    task = claimed(ledger, make_row())
+    first = ledger.accept(task, Accepted("t"), NOW, NOW)
+    assert ledger.accept(task, Accepted("t"), NOW + 9, NOW + 9) == first
+    assert len(ledger.tasks.claims(task)) == 1
+
+
+def test_an_attempt_has_a_number_and_a_folder_of_its_own(ledger: Ledger):
+    """Given with the acceptance, so that a refusal takes none."""
+    row = make_row()
+    first = moved(ledger.fail(submitted(ledger, row), ENDED, NOW))
+    moved(ledger.release(first, "by hand"))
+    moved(ledger.refuse(claimed(ledger, row), "slow down"))
+    second = ledger.accept(claimed(ledger, row), Accepted("again"), NOW, NOW).task
+    assert [(one.claim, one.attempt) for one in ledger.tasks.claims(second)] == [(1, 1), (2, None), (3, 2)]
+    assert first.folder == str(clip_folder(NAME, row.id, row.digest, 1))
+    assert second.folder == f"{first.folder}-a2"
+
+
+def test_a_release_is_of_the_newest_claim_and_can_be_taken_back(ledger: Ledger):
+    """What was allowed and then withdrawn is not paid for by the next submission."""
+    row = make_row()
+    first = moved(ledger.fail(submitted(ledger, row), ENDED, NOW))
+    released = moved(ledger.release(first, "by hand"))
+    withdrawn = moved(ledger.withdraw(released, "not after all"))
+    assert not claim(ledger, row)[1]
+    moved(ledger.release(withdrawn, "by hand"))
+    assert claim(ledger, row)[1]
+    assert isinstance(ledger.release(first, "by hand"), MoveRefused)
+
+
+def test_a_stored_clip_wins_over_what_another_process_said(ledger: Ledger):
+    """Bytes, manifest and event are there: an expiry or an abandonment that came between changes nothing."""
+    for end in (Event.EXPIRE, Event.SUCCEED):
+        task = succeeded(ledger, make_row(end))
+        assert isinstance(CASES[end].call(ledger, task), Applied)
+        stored = moved(ledger.store(task, NOW + 9, "ab" * 32))
+        assert (stored.state, stored.kind, stored.reason) == (S.STORED, None, None)
+        assert stored.manifest_sha256 == "ab" * 32
+
+
+def test_adopting_takes_off_a_further_attempt_that_waits_and_keeps_one_that_is_under_way(ledger: Ledger):
+    """Paid is paid: both are kept, and a row whose clip will come needs no other."""
+    row = make_row()
+    lost = moved(ledger.fail(submitted(ledger, row), Failed(FailureKind.LOST, "gone"), NOW))
+    ledger.queue.add(NAME, [QueuedRow(row.id, row.digest, "runware", RUN, "its retry is due", NOW)], NOW)
+    revived = moved(ledger.adopt(lost, lost.task_id or "", NOW, "by hand"))
+    assert ledger.queue.find(NAME) == []
+    assert (revived.state, revived.attempt, revived.folder) == (S.SUBMITTED, lost.attempt, lost.folder)
+    lost = moved(ledger.fail(revived, Failed(FailureKind.LOST, "gone"), NOW))
+    moved(ledger.release(lost, "by hand"))
+    second = ledger.accept(claimed(ledger, row), Accepted("second"), NOW, NOW).task
+    moved(ledger.adopt(lost, lost.task_id or "", NOW, "by hand"))
+    assert {one.state for one in ledger.tasks.claims(second)} == {S.SUBMITTED}
+
+
+# --- the order permit, claim, send, record
+
+
+def test_a_claim_that_was_taken_for_dead_is_not_sent_again(ledger: Ledger):
+    """The poller says unknown, a person says not accepted, another run claims: the first owner may not send."""
+    row = make_row()
+    task = claimed(ledger, row)
+    renewed = moved(ledger.renew(task, NOW + 400))
+    assert renewed.lease_until == NOW + 400
+    assert isinstance(ledger.renew(task, NOW + 500), MoveRefused), "its lease is not the one that was given last"
+    moved(ledger.mark_unknown(renewed, "no answer", None))
+    assert isinstance(ledger.renew(renewed, NOW + 500), MoveRefused)
+    moved(ledger.set_not_accepted(renewed, "not there", NOW + 500, "by hand"))
+    assert claim(ledger, row)[1]
+    assert isinstance(ledger.renew(renewed, NOW + 600), MoveRefused)
+
+
+def test_a_claim_that_was_renewed_is_not_taken_for_dead_by_who_saw_its_earlier_lease(ledger: Ledger):
+    """A poller that read the task just before its owner renewed it changes nothing."""
+    seen = claimed(ledger, make_row())
+    renewed = moved(ledger.renew(seen, NOW + 400))
+    assert isinstance(ledger.mark_unknown(seen, "no answer", None), MoveRefused)
+    assert ledger.tasks.due(NAME, NOW + 399, 10) == []
+    assert moved(ledger.mark_unknown(renewed, "no answer", None)).state is S.UNKNOWN
+
+
+def test_not_accepted_is_refused_while_a_replay_may_be_under_way(ledger: Ledger):
+    """And of two replays one has the lease."""
+    task = moved(ledger.mark_unknown(claimed(ledger, make_row()), "no answer", NOW + 5))
+    assert isinstance(ledger.set_not_accepted(task, "why", LATER, "by hand"), MoveRefused), "it is still asked about"
+    replayed = moved(ledger.renew(task, NOW + 100, now=NOW, replay=True))
+    assert isinstance(ledger.renew(task, NOW + 100, now=NOW + 50, replay=True), MoveRefused)
+    assert isinstance(ledger.set_not_accepted(replayed, "why", NOW + 50, "by hand"), MoveRefused)
+    asked = moved(ledger.mark_unknown(replayed, "still no answer", None))
+    assert moved(ledger.set_not_accepted(asked, "why", NOW + 51, "by hand")).state is S.REFUSED
+
+
+def test_an_unknown_task_that_waits_for_a_person_is_not_taken_off_the_check(ledger: Ledger):
+    """Neither by a poll that was under way nor by a second opinion of a poller."""
+    task = REACH[S.UNKNOWN](ledger, make_row())
+    assert isinstance(ledger.keep_polling(task, "eta 3 s", NOW + 8), MoveRefused)
+    assert isinstance(ledger.mark_unknown(task, "why", NOW + 8), MoveRefused)
+    assert ledger.tasks.unresolved(NAME) == [task]
+
+
+@pytest.mark.parametrize("what", ["changed", "left"])
+def test_a_row_that_changed_or_left_meanwhile_is_not_paid_for(ledger: Ledger, what: str):
+    """The claim compares it with the table as it was last read; a renewal does so too."""
+    row = put_row(ledger, make_row())
+    task = claimed(ledger, row)
+    ledger.rows.record(NAME, [make_row(prompt="corrected")] if what == "changed" else [], [], RUN, NOW)
+    for pay in (
+        lambda: ledger.renew(task, NOW + 400),
+        lambda: ledger.claim(NAME, row, ClaimTerms(RUN, NOW, LEASE)),
+    ):
+        with pytest.raises(RowChanged, match=f"{what}.*while it waited.*nothing was spent"):
+            pay()
+    assert len(ledger.tasks.find(NAME)) == 1
+
+
+@pytest.mark.parametrize(("scope", "name"), [("all", ""), ("pipeline", NAME), ("account", "runware/live")])
+def test_a_pause_stops_claims_and_renewals_until_it_is_removed(ledger: Ledger, scope: Scope, name: str):
+    """Of everything, of a pipeline or of an account; others go on."""
+    put_row(ledger, make_row("first"))
+    put_row(ledger, make_row("second"))
+    terms = ClaimTerms(RUN, NOW, LEASE, account="runware/live")
+    task, _ = ledger.claim(NAME, make_row("first"), terms)
+    assert ledger.pauses.add(Pause(scope, name, "prices went up", NOW))
+    assert not ledger.pauses.add(Pause(scope, name, "again", NOW))
+    for pay in (
+        lambda: ledger.renew(task, NOW + 400),
+        lambda: ledger.claim(NAME, make_row("second"), terms),
+    ):
+        with pytest.raises(Paused, match=r"is paused \(prices went up\)\. Nothing was sent"):
+            pay()
+    if scope != "all":
+        other = ClaimTerms(RUN, NOW, LEASE, account="runware/studio")
+        assert ledger.claim("other", put_row(ledger, make_row(), "other"), other)[1]
+    assert moved(ledger.keep_polling(ledger.accept(task, Accepted("t"), NOW, NOW).task, "", NOW)).task_id == "t"
+    assert ledger.pauses.remove(scope, name)
+    assert ledger.claim(NAME, make_row("second"), terms)[1]
+
+
+def test_withdrawing_takes_back_a_take_that_was_asked_for(ledger: Ledger):
+    """The next submission finds the row as it was before."""
+    row = put_row(ledger, make_row())
+    ledger.rows.raise_take(NAME, row.id)
+    assert ledger.rows.withdraw(NAME, row.id, NOW) == row
+    assert ledger.rows.find(NAME)[row.id] == row
+    assert ledger.rows.takes(NAME) == {row.id: 1}
+
+
+def test_a_new_row_that_was_withdrawn_is_not_asked_for_again_by_itself(ledger: Ledger):
+    """Until it changes, or a person asks for it."""
+    row = put_row(ledger, make_row())
+    assert ledger.rows.unsubmitted(NAME, 9) == [row.id]
+    ledger.rows.withdraw(NAME, row.id, NOW)
+    ledger.rows.withdraw(NAME, row.id, NOW)
+    assert ledger.rows.unsubmitted(NAME, 9) == []
+    put_row(ledger, make_row(prompt="corrected"))
+    assert ledger.rows.unsubmitted(NAME, 9) == [row.id]
+
+
+# --- money and history
+
+
+def test_totals_are_kept_by_pipeline_account_run_and_day(ledger: Ledger):
+    """Reserved, corrected by the provider's figure, given back by a refusal; a late acceptance counts again."""
+    day = 86_400.0
+    rows = [put_row(ledger, make_row(f"r{n}")) for n in range(4)]
+    at = [NOW, NOW, NOW, NOW + day]
+    tasks = [
+        ledger.claim(NAME, row, ClaimTerms(f"run {n % 2}", at[n], LEASE, 1.0, account="runware/live"))[0]
+        for n, row in enumerate(rows)
+    ]
+    assert ledger.spent(NAME, "run 0", NOW) == Spent(2.0, 3.0, 4.0)
+    moved(ledger.refuse(tasks[0], "busy"))
+    done = Succeeded((URL,), cost_usd=0.25)
+    moved(ledger.succeed(ledger.accept(tasks[1], Accepted("t"), NOW, NOW).task, done, NOW))
+    assert ledger.spent(NAME, "run 0", NOW) == Spent(1.0, 1.25, 2.25)
+    assert ledger.spent(NAME, "run 1", NOW + day) == Spent(1.25, 1.0, 2.25)
+    assert ledger.spent_at("runware/live", NOW) == Spent(0.0, 1.25, 2.25)
+    assert ledger.spent_at("runware/studio", NOW) == Spent()
+    moved(ledger.adopt(tasks[0], "t0", NOW, "by hand"))
+    assert ledger.spent(NAME, "run 0", NOW).total_usd == 3.25
+
+
+def test_an_account_has_a_budget_over_all_pipelines(ledger: Ledger):
+    """And a claim that does not fit claims nothing."""
+    limit = Budget(per_day_usd=1.5)
+    terms = ClaimTerms(RUN, NOW, LEASE, 1.0, account_budget=limit, account="runware/live")
+    assert ledger.claim("one", put_row(ledger, make_row(), "one"), terms)[1]
+    with pytest.raises(OverBudget, match=r"0\.500 USD are left of the budget of account runware/live"):
+        ledger.claim("two", put_row(ledger, make_row(), "two"), terms)
+    tomorrow = dataclasses.replace(terms, now=NOW + 86_400)
+    assert ledger.claim("two", make_row(), tomorrow)[1]
+
+
+def test_the_history_has_every_event_once_and_no_gap(ledger: Ledger):
+    """Positions count from 1, also when many write at once and some fail."""
+    rows = make_rows(6)
+    ledger.rows.record(NAME, rows, [], RUN, NOW)
+
+    def live(row: Row) -> None:
+        task, mine = claim(ledger, row)
+        if mine:
+            moved(ledger.keep_polling(ledger.accept(task, Accepted(row.id), NOW, NOW).task, "", NOW))
+            ledger.refuse(task, "too late")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(live, rows * 3))
+    entries = ledger.history.after(0, 100)
+    assert [entry.position for entry in entries] == list(range(1, 13))
+    assert ledger.history.after(10, 100) == entries[10:]
+    for row in rows:
+        assert [(entry.event, entry.state) for entry in ledger.history.of_row(NAME, row.id)] == [
+            ("claim", "claimed"),
+            ("accept", "submitted"),
+        ]
+
+
+def test_a_refusal_is_kept_in_the_rows_history(ledger: Ledger):
+    """It is no attempt, but it happened."""
+    moved(ledger.refuse(claimed(ledger, make_row()), "slow down"))
+    assert [entry.detail for entry in ledger.history.of_row(NAME, "kite")] == ["", "slow down"]
+
+
+def test_the_body_of_a_submit_is_kept_until_its_outcome_is_known(ledger: Ledger):
+    """For a replay; no task that is read has it."""
+    bodies = dict[str, str | None]()
+    for state in ("accepted", "refused", "unknown", "abandoned"):
+        terms = ClaimTerms(RUN, NOW, LEASE, body=lambda reference: f"sent under {reference}")
+        task, _ = ledger.claim(NAME, put_row(ledger, make_row(state)), terms)
+        assert ledger.tasks.body(task) == f"sent under {task.client_reference}"
+        match state:
+            case "accepted":
+                ledger.accept(task, Accepted(state), NOW, NOW)
+            case "refused":
+                ledger.refuse(task, "why")
+            case _:
+                ledger.mark_unknown(task, "why", NOW)
+        if state == "abandoned":
+            ledger.abandon(task, "why", "by hand")
+        bodies[state] = ledger.tasks.body(task)
+    assert bodies == {"accepted": None, "refused": None, "abandoned": None, "unknown": bodies["unknown"]}
+    assert bodies["unknown"] is not None
+
+
+# --- late answers
 
 
 def test_a_late_answer_wins_over_unknown(ledger: Ledger):
@@ -309,29 +664,30 @@ def test_a_late_refusal_does_not_win_over_unknown(ledger: Ledger):
     """A submit of unknown outcome may have been replayed meanwhile, so a refusal of the first sending frees nothing."""
     task = claimed(ledger, make_row())
     ledger.mark_unknown(task, "no answer", None)
-    assert ledger.refuse(task, "busy").task.state is TaskState.UNKNOWN
+    assert latest(ledger.refuse(task, "busy")).state is TaskState.UNKNOWN
     assert not claim(ledger, make_row())[1]
 
 
 def test_of_racing_moves_one_wins_and_all_see_the_same_task(ledger: Ledger):
-    """`store` and `end` at the same moment leave one end, and everyone is told which."""
-    task, together = succeeded(ledger, make_row()), Barrier(8)
+    """A success and a failure at the same moment: a clip that is there wins, whoever was first."""
+    task, together = submitted(ledger, make_row()), Barrier(8)
 
-    def move(number: int) -> Task:
+    def move(number: int) -> None:
         together.wait()
-        return ledger.store(task, NOW + 20).task if number % 2 else ledger.fail(task, ENDED, NOW + 20).task
+        _ = ledger.succeed(task, FINISHED, NOW + 20) if number % 2 else ledger.fail(task, ENDED, NOW + 20)
 
     with ThreadPoolExecutor(8) as pool:
-        outcomes = {one.state for one in pool.map(move, range(8))}
-    assert outcomes == {ledger.tasks.refresh(task).state}
+        list(pool.map(move, range(8)))
+    found = ledger.tasks.refresh(task)
+    assert (found.state, found.kind, found.urls) == (TaskState.SUCCEEDED, None, FINISHED.urls)
 
 
 def test_text_of_a_provider_that_a_database_cannot_hold_is_kept_as_far_as_it_can(ledger: Ledger):
     """A NUL or half a surrogate pair in a provider's message never keeps an outcome out of the ledger."""
     nasty = "no\x00thing \ud800 here"
-    refused = ledger.refuse(claimed(ledger, make_row("a")), nasty).task
-    failed = ledger.fail(submitted(ledger, make_row("b")), Failed(FailureKind.PROVIDER_ERROR, nasty), NOW).task
-    running = ledger.keep_polling(submitted(ledger, make_row("c")), nasty, NOW).task
+    refused = moved(ledger.refuse(claimed(ledger, make_row("a")), nasty))
+    failed = moved(ledger.fail(submitted(ledger, make_row("b")), Failed(FailureKind.PROVIDER_ERROR, nasty), NOW))
+    running = moved(ledger.keep_polling(submitted(ledger, make_row("c")), nasty, NOW))
     found = [ledger.tasks.refresh(task) for task in (refused, failed, running)]
     assert [task.state for task in found] == [TaskState.REFUSED, TaskState.FAILED, TaskState.SUBMITTED]
     assert all("thing" in (task.reason or task.note) for task in found)
@@ -356,7 +712,7 @@ def test_a_claim_is_due_when_its_lease_is_over_and_ends_are_never_due(ledger: Le
         reach(ledger, make_row(state))
     assert [task.state for task in ledger.tasks.due(NAME, NOW + LEASE - 1, 10)] == [TaskState.SUBMITTED]
     assert {task.state for task in ledger.tasks.due(NAME, NOW + LEASE, 10)} == {TaskState.SUBMITTED, TaskState.CLAIMED}
-    unknown = ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3).task
+    unknown = moved(ledger.mark_unknown(claimed(ledger, make_row("asked again")), "no answer", NOW + 3))
     assert unknown in ledger.tasks.due(NAME, NOW + 3, 10)
 
 
@@ -382,7 +738,7 @@ def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger)
     """A collect run that renews an expired link and then dies leaves a task that is offered again."""
     task = succeeded(ledger, make_row())
     ledger.lease_collect([task], NOW + 900)
-    renewed = ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50).task
+    renewed = moved(ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50))
     assert renewed.urls == ("https://results.example.org/new.mp4",)
     assert ledger.tasks.ready(NAME, NOW + 899, 10) == []
     assert [one.id for one in ledger.tasks.ready(NAME, NOW + 900, 10)] == [task.id]
@@ -390,7 +746,7 @@ def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger)
 
 def test_a_failed_collect_is_offered_again_at_its_time(ledger: Ledger):
     """A collect that failed waits its turn and counts."""
-    task = ledger.retry_collect(succeeded(ledger, make_row()), "not stored yet: cut off", NOW + 60).task
+    task = moved(ledger.retry_collect(succeeded(ledger, make_row()), "not stored yet: cut off", NOW + 60))
     assert (task.state, task.collects, task.note) == (TaskState.SUCCEEDED, 1, "not stored yet: cut off")
     assert ledger.tasks.ready(NAME, NOW + 59, 10) == []
     assert ledger.tasks.ready(NAME, NOW + 60, 10) == [task]
@@ -412,8 +768,8 @@ def test_current_is_the_newest_attempt_at_what_the_row_asks_for_now(ledger: Ledg
 
 def test_newest_stored_is_the_clip_that_was_stored_last(ledger: Ledger):
     """What a downstream asset gets is a row's latest clip, also while a newer take is still being made."""
-    first = ledger.store(succeeded(ledger, make_row("a")), NOW + 20).task
-    second = ledger.store(succeeded(ledger, make_row("a", take=2)), NOW + 30).task
+    first = moved(ledger.store(succeeded(ledger, make_row("a")), NOW + 20))
+    second = moved(ledger.store(succeeded(ledger, make_row("a", take=2)), NOW + 30))
     submitted(ledger, make_row("a", take=3))
     succeeded(ledger, make_row("b"))
     assert ledger.tasks.newest_stored(NAME, ["a", "b"]) == {"a": second}
@@ -424,7 +780,7 @@ def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger)
     """Each filter leaves what it says, the oldest claim first."""
     for number, state in enumerate(REACH):
         REACH[state](ledger, make_row(state))
-        ledger.claim("posters", make_row(state), ClaimTerms(RUN, NOW - number, LEASE))
+        ledger.claim("posters", put_row(ledger, make_row(state), "posters"), ClaimTerms(RUN, NOW - number, LEASE))
     assert {task.state for task in ledger.tasks.find(NAME, UNDER_WAY)} == set(UNDER_WAY)
     assert [task.row for task in ledger.tasks.find(NAME, keys=["stored"])] == ["stored"]
     assert [task.claimed_at for task in ledger.tasks.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
@@ -506,26 +862,36 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
     task = claimed(ledger, row)
     assert ledger.tasks.refresh(task).request == row.request
     task = ledger.accept(task, Accepted("task-1", 30.0), NOW + 1.25, NOW + 5).task
-    task = ledger.keep_polling(task, "eta 3 s", NOW + 7.5).task
-    task = ledger.succeed(task, Succeeded(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125).task
-    task = ledger.retry_collect(task, "cut off", NOW + 60).task
+    task = moved(ledger.keep_polling(task, "eta 3 s", NOW + 7.5))
+    task = moved(
+        ledger.succeed(task, Succeeded(("https://a/1", "https://a/2"), 0.25, (7, None), "2 of 3"), NOW + 9.125)
+    )
+    task = moved(ledger.retry_collect(task, "cut off", NOW + 60))
     found = ledger.tasks.refresh(task)
     assert found == dataclasses.replace(task, next_poll_at=None)
     expected = {
         "pipeline": NAME,
         "row": row.id,
         "digest": row.digest,
+        "digest_version": 1,
+        "address_digest": row.address_digest,
+        "claim": 1,
         "attempt": 1,
+        "folder": f"{clip_folder(NAME, row.id, row.digest, 3)}",
+        "world": "live",
+        "lease_until": None,
+        "manifest_sha256": None,
         "take": 3,
         "request": row.request,
         "images": row.images,
         "labels": {"campaign": '"; DROP TABLE', "language": "日本"},
+        "differences": (),
         "state": TaskState.SUCCEEDED,
         "run_id": RUN,
         "claimed_at": NOW,
         "account": "",
         "released": False,
-        "settled": None,
+        "decision": None,
         "task_id": "task-1",
         "kind": None,
         "reason": None,
@@ -552,10 +918,10 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
 def test_result_urls_are_gone_from_the_database_when_the_task_is_over(ledger: Ledger, engine: sa.Engine, ends: str):
     """A result URL is a permission: once the clip is stored or the task has ended, no byte of it is left."""
     tasks = [succeeded(ledger, make_row(f"r{number}")) for number in range(40)]
-    tasks = [ledger.succeed(task, Succeeded((f"{URL}&again=1", URL)), NOW + 10).task for task in tasks]
+    tasks = [moved(ledger.succeed(task, Succeeded((f"{URL}&again=1", URL)), NOW + 10)) for task in tasks]
     assert SECRET.encode() in everything_in(engine)
     for task in tasks:
-        over = ledger.store(task, NOW + 20).task if ends == "stored" else ledger.fail(task, ENDED, NOW + 20).task
+        over = moved(ledger.store(task, NOW + 20) if ends == "stored" else ledger.expire(task, ENDED, NOW + 20))
         assert over.urls == ()
     assert SECRET.encode() not in everything_in(engine)
 
@@ -598,11 +964,11 @@ def ledger_id(url: str) -> str:
     return open_ledger(url).id
 
 
-def test_four_processes_may_open_a_new_ledger_at_once(database_url: str):
+def test_four_processes_may_open_a_new_ledger_at_once(empty_url: str):
     """The first opening makes the ledger, whoever is first; the others find it made."""
-    ids = call_together(ledger_id, [database_url] * 4)
+    ids = call_together(ledger_id, [empty_url] * 4)
     assert len(set(ids)) == 1
-    engine = open_engine(database_url)
+    engine = open_engine(empty_url)
     assert Ledger(engine).id == ids[0]
     engine.dispose()
 
@@ -630,6 +996,20 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(ledger: Ledger, e
         open_engine(database_url)
     with engine.connect() as connection:
         assert connection.scalar(sa.text(f"SELECT version_num FROM {schema.VERSION_TABLE}")) == "9999"  # noqa: S608
+
+
+@pytest.mark.parametrize("revision", sorted(schema.UNRELEASED))
+def test_a_ledger_from_before_the_first_release_is_refused_and_left_alone(
+    ledger: Ledger, engine: sa.Engine, database_url: str, revision: str
+):
+    """Nothing is read from it by halves, and nothing is paid for against it."""
+    task = claimed(ledger, make_row())
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '{revision}'"))  # noqa: S608 - ours
+    with pytest.raises(PixverseError, match="before the first release, which is not read: nothing was changed") as told:
+        open_engine(database_url)
+    assert "point PIXVERSE_LEDGER_URL or the ledger resource at another database" in str(told.value)
+    assert ledger.tasks.refresh(task) == task
 
 
 def test_a_refused_ledger_is_left_closed(tmp_path: Path):

@@ -66,7 +66,8 @@ def test_the_wheel_has_the_package_with_its_data_and_nothing_else(built: tuple[P
     assert {
         "pixverse_dagster/py.typed",
         "pixverse_dagster/samples/prompts.csv",
-        "pixverse_dagster/ledger/migrations/versions/v0001_ledger.py",
+        "pixverse_dagster/core/manifest.schema.json",
+        "pixverse_dagster/ledger/migrations/versions/first_ledger.py",
     } <= names
 
 

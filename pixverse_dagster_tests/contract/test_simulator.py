@@ -227,13 +227,13 @@ HIGHWAY_CLIPS = [
         "pixverse-v6-i2v",
         v6(image="astronaut.png", duration=2, generate_audio_switch=True),
         0.088,
-        shape((360, 360), 2, audio=["aac"]),
+        shape((640, 640), 2, audio=["aac"]),
     ),
     (
         "pixverse-pixverse-c1-reference-to-video",
         c1(duration=3, aspect_ratio="21:9", prompt="@hero "),
         0.09,
-        shape((840, 360), 3),
+        shape((640, 288), 3),
     ),
 ]
 

@@ -7,8 +7,9 @@ import multiprocessing
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
@@ -18,13 +19,18 @@ from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingType
 from dagster_aws.s3 import S3Resource
 
 from pixverse_dagster.core.layout import clip_folder
+from pixverse_dagster.core.manifest import ClipManifest
+from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.marker import check_form, read_entry, read_marker
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.putting import Put, put_for_ever, putting
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
 CLIP = "films/clips/kite/0123456789ab-t1/1.mp4"
+LEDGER = "ledgers/one.json"
+GOLDEN = Path(__file__).parents[1] / "data" / "manifest.json"
 FIRST, SECOND = b"first" * 1000, b"second" * 2000
 S3_PAGE = 100
 """How many objects the server lists at a time: not the usual 1000, so that fewer have to be put."""
@@ -67,6 +73,22 @@ def put(store: ClipStore, tmp_path: Path) -> Put:
     return putting(store, tmp_path)
 
 
+Replace = Callable[[str, bytes, bytes], bool]
+
+
+@pytest.fixture
+def replace(store: ClipStore, tmp_path: Path) -> Replace:
+    """A function that replaces an object by these bytes, if it has those."""
+
+    def replace(key: str, data: bytes, was: bytes) -> bool:
+        path = tmp_path / uuid.uuid4().hex
+        path.write_bytes(data)
+        digests = {"was": hashlib.sha256(was).hexdigest(), "sha256": hashlib.sha256(data).hexdigest()}
+        return store.replace(key, path, **digests, content_type="application/json")
+
+    return replace
+
+
 def read(store: ClipStore, key: str) -> bytes:
     with store.open(key) as file:
         return file.read()
@@ -102,6 +124,42 @@ class TestEveryStore:
             won = list(pool.map(write, range(16)))
         assert sum(won) == 1
         assert read(store, CLIP) == contents[won.index(True)]
+
+    def test_an_object_is_replaced_only_as_it_was_read(self, store: ClipStore, put: Put, replace: Replace):
+        """With the digest of what stands there; another digest, or nothing there, changes nothing."""
+        assert replace(LEDGER, FIRST, b"") is False
+        assert list(store.keys("ledgers/")) == []
+        put(LEDGER, FIRST)
+        assert replace(LEDGER, SECOND, SECOND) is False
+        assert read(store, LEDGER) == FIRST
+        assert replace(LEDGER, SECOND, FIRST) is True
+        assert (read(store, LEDGER), store.size_bytes(LEDGER)) == (SECOND, len(SECOND))
+        assert replace(LEDGER, FIRST, FIRST) is False
+        assert read(store, LEDGER) == SECOND
+
+    def test_of_racing_replacements_exactly_one_wins(self, store: ClipStore, put: Put, replace: Replace):
+        """All of them have read the same bytes: one True, and the object is that writer's, whole."""
+        together, contents = Barrier(8), [bytes([number]) * 1000 for number in range(8)]
+        put(LEDGER, FIRST)
+
+        def write(number: int) -> bool:
+            together.wait()
+            return replace(LEDGER, contents[number], FIRST)
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(write, range(8)))
+        assert sum(won) == 1
+        assert read(store, LEDGER) == contents[won.index(True)]
+
+    def test_of_ledgers_and_pipelines_that_enter_at_once_none_is_lost(self, store: ClipStore):
+        """The store has one id, and its documents name every pipeline of each ledger."""
+        ledgers, names = ["one", "two"] * 4, [f"p{number // 2}" for number in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(partial(enter_store, store), ledgers, names))
+        assert check_form(store, "p0") == read_marker(store)
+        found = [read_entry(store, key) for key in store.keys("ledgers/")]
+        assert sorted(one.ledger_id for one in found) == ["one", "two"]
+        assert {tuple(sorted(one.pipelines)) for one in found} == {("p0", "p1", "p2", "p3")}
 
     def test_a_missing_object_is_a_file_not_found_error(self, store: ClipStore, put: Put):
         """Absence has the same error everywhere, for reading and for asking the size."""
@@ -194,6 +252,15 @@ def test_files_on_their_way_are_in_no_pipelines_listing(tmp_path: Path):
     assert list(store.keys("films/clips/")) == [CLIP]
 
 
+def test_the_lock_of_replacements_is_not_swept(tmp_path: Path):
+    """However old it is: a process that waits for it, and one that comes later, must wait for the same."""
+    store = LocalStore(tmp_path)
+    lock = store.scratch() / "replace.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    assert list(store.scratch().iterdir()) == [lock]
+
+
 @pytest.mark.parametrize("key", ["../out", "films/../../out", "/etc/passwd", "films/clips/../../../out"])
 def test_no_key_leaves_the_root(tmp_path: Path, key: str):
     """A key that leads out of the store is refused, for writing and for reading, and nothing is written."""
@@ -258,6 +325,25 @@ def test_an_s3_object_carries_its_digest_and_content_type(s3_bucket: tuple[S3Ser
     client.close()
     assert head["Metadata"]["sha256"] == hashlib.sha256(FIRST).hexdigest()
     assert head["ContentType"] == "video/mp4"
+
+
+def test_a_manifest_is_loaded_by_its_s3_address_without_a_resource(
+    s3_bucket: tuple[S3Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With the endpoint, region and credentials of the environment; a key is taken as it is."""
+    server, bucket = s3_bucket
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint_url)
+    monkeypatch.setenv("AWS_REGION", server.region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", server.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    client = s3_client(server)
+    store, key = S3Store(client, bucket, "teams"), "films/clips/a%20b/0123456789ab-t1/manifest.json"
+    putting(store, tmp_path)(key, GOLDEN.read_bytes())
+    client.close()
+    assert ClipManifest.load(store.uri(key)) == ClipManifest.load(str(GOLDEN))
+    with pytest.raises(FileNotFoundError):
+        ClipManifest.load(store.uri(f"{key}x"))
 
 
 class Answer(list[bytes]):

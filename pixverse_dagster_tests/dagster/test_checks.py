@@ -171,6 +171,16 @@ def test_a_check_is_executed_by_itself_for_a_row_for_several_and_for_all(
     assert description.startswith("intact: asked sha256 ")
     assert description.endswith("duration: asked 5 s ± 0.5 s, came 1 s")
 
+    (moved := stage.file("a")).rename(kept := tmp_path / "kept")
+    moved.symlink_to(moved)  # a file that is there and cannot be read, whoever asks
+    run = stage.run(LOOK, tags={"dagster/partition": "a"})
+    assert run.success
+    assert stage.checks() == {"b": "FAILED"}, "neither passed nor failed"
+    (told,) = [e.asset_observation_data.asset_observation for e in run.all_events if e.is_asset_observation]
+    assert (told.partition, str(told.metadata["pixverse/check_not_made"].value)[:18]) == ("a", "output 1 could not")
+    moved.unlink()
+    kept.rename(moved)
+
     stage.file("a").unlink()
     ends = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
     assert stage.run(LOOK, tags=ends).success
@@ -196,6 +206,11 @@ def test_a_row_that_fails_a_blocking_check_is_stored_and_withheld(
     failed = strict.materialize(NAME, "clips", partition_key="a")
     assert not failed.success
     assert "row 'a' is stored and withheld: not_blank: asked contrast of 255" in failure_of(failed)
+    (kept := strict.file("a")).rename(tmp_path / "kept")
+    kept.symlink_to(kept)
+    assert strict.run(LOOK, tags={"dagster/partition": "a"}).success
+    kept.unlink()
+    (tmp_path / "kept").rename(kept)
     refused = strict.materialize("trailer", partition_key="a")
     assert "is stored and withheld: not_blank" in failure_of(refused)
     assert reel_of(strict) == ""

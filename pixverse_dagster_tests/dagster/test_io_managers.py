@@ -14,8 +14,10 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.orchestration.io_managers.base import ClipBatch
 from pixverse_dagster.orchestration.io_managers.local import LocalClipIOManager
 from pixverse_dagster.orchestration.io_managers.s3 import S3ClipIOManager
-from pixverse_dagster.orchestration.resources import LEDGER_FILE, LedgerResource
+from pixverse_dagster.orchestration.resources import LEDGER_FILE, LedgerResource, RunwareResource
+from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.factories import NAME, make_row, make_rows, session_in, succeeded_tasks
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator
@@ -77,6 +79,7 @@ def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(ser
     clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
     with session_in(tmp_path, server.url) as session, dg.instance_for_test() as instance:
         tasks = succeeded_tasks(session, make_rows(3))
+        enter_store(clips.get_store(), session.ledger.id, NAME)
         taken = tmp_path / "store" / task_folder(tasks[1]).manifest
         taken.parent.mkdir(parents=True)
         taken.write_text("something else")
@@ -94,3 +97,21 @@ def test_a_collect_run_that_fails_for_one_row_has_told_dagster_of_the_others(ser
         shown = instance.get_materialized_partitions(dg.AssetKey([NAME, "clips"]))
     assert not result.success
     assert shown == stored == {tasks[0].row, tasks[2].row}
+
+
+@pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own
+def test_a_session_of_a_run_opens_the_store_that_its_clips_go_to(tmp_path: Path):
+    """So that the store is asked before anybody is paid; a sensor's session needs none, and looks for none."""
+    clips = LocalClipIOManager(base_dir=str(tmp_path / "store"), ledger=LedgerResource())
+    runware = RunwareResource(api_key="simulator", base_url="http://127.0.0.1:9/runware")
+    definitions = build_clips_definitions(NAME, [], providers=[runware], clips=clips)
+    resources: Any = definitions.resources
+    spec: PipelineSpec = resources[f"{NAME}_pipeline"]
+    with dg.instance_for_test() as instance:
+        for keys in (spec.run_resource_keys, spec.resource_keys):
+            wanted = {key: resources[key] for key in keys}
+            with dg.build_resources(wanted, instance=instance) as built, spec.open(built, instance) as session:
+                assert session.open_store is not None
+                if spec.clips_key in keys:
+                    assert session.open_store().uri("a/b") == str(tmp_path / "store" / "a" / "b")
+    assert not (tmp_path / "store").exists()

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from pixverse_dagster_tests.harness.counts import FULL
 from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
 from pixverse_dagster_tests.harness.crash.home import DATABASES, MODELS, STORES, Site
 from pixverse_dagster_tests.harness.crash.judge import total
 from pixverse_dagster_tests.harness.crash.killpoints import ALL_POINTS, POINTS, PointMissing, resolve
 from pixverse_dagster_tests.harness.crash.matrix import all_wrong, cover, full_product, run_chains
-from pixverse_dagster_tests.harness.fixtures import FULL, Tell
+from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
 JOBS = 3

@@ -14,22 +14,24 @@ import pytest
 import yaml
 
 from pixverse_dagster_tests.harness.commands import pixverse, wait_until, write_table
-from pixverse_dagster_tests.harness.fixtures import FULL, Tell
+from pixverse_dagster_tests.harness.counts import FULL
+from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, StartSimulator, drop_database, new_database
 from pixverse_dagster_tests.harness.topology import PRODUCTION, Topology, documented, started
 
-ROWS = 300 if FULL else 120
+ROWS = 300 if FULL else 80
 # Short waits, and submits slow enough that two workers are at it at the same time for a while.
 PACE = {
     "first_poll_seconds": 0.5,
     "max_poll_seconds": 2,
     "claim_lease_seconds": 5,
+    "record_seconds": 1,
     "collect_after_seconds": 5,
     "collect_retry_seconds": 1,
     "collect_request_seconds": 30,
     "collect_lease_seconds": 10,
 }
-ACCOUNTS = {"runware": {"submits_per_minute": 2 * ROWS}}
+ACCOUNTS = {"runware": {"submits_per_minute": 2 * ROWS, "submit_timeout_seconds": 8, "connect_timeout_seconds": 1}}
 
 
 @pytest.fixture
@@ -197,7 +199,7 @@ def _check_webserver(topology: Topology) -> None:
 
 
 def _check_bucket(s3_bucket: tuple[S3Server, str]) -> None:
-    """Clips, posters, manifests and what runs printed are in the bucket, and nothing else is."""
+    """Clips, posters, manifests, the store's marker, its ledger and what runs printed are there, and nothing else."""
     server, bucket = s3_bucket
     pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
     names = [item["Key"] for page in pages for item in page["Contents"]]
@@ -205,7 +207,9 @@ def _check_bucket(s3_bucket: tuple[S3Server, str]) -> None:
     assert kinds == dict.fromkeys(("mp4", "jpg", "json"), ROWS)
     logs = [name for name in names if name.startswith("dagster-logs/")]
     assert logs
-    assert len(logs) + 3 * ROWS == len(names)
+    own = [name for name in names if name.startswith(("pixverse-store.json", "ledgers/"))]
+    assert len(own) == 2
+    assert len(logs) + len(own) + 3 * ROWS == len(names)
 
 
 def test_the_instance_of_the_production_example_is_what_its_readme_says(

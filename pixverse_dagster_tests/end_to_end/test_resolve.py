@@ -111,8 +111,8 @@ def test_an_adopted_task_is_collected_without_another_charge(
     assert charged() == 0
     (manifest,) = (home / "clips").rglob("manifest.json")
     (attempt,) = json.loads(manifest.read_text())["attempts"]
-    assert attempt["settled"].startswith("by hand, 20")
-    assert attempt["settled"].endswith(f"adopted as {task_id}")
+    assert attempt["decision"].startswith("by hand, 20")
+    assert attempt["decision"].endswith(f"adopted as {task_id}")
     assert latest_check(home).passed
 
 
@@ -124,7 +124,7 @@ def test_what_was_not_accepted_is_attempted_again_and_both_attempts_are_recorded
     assert "unknown → refused" in resolve(unknown, "resolve", "r000", "--not-accepted")
     assert charged() == 0
     run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
-    assert [(task["attempt"], task["state"]) for task in shown(unknown)] == [(1, "refused"), (2, "unknown")]
+    assert [(task["claim"], task["state"]) for task in shown(unknown)] == [(1, "refused"), (2, "unknown")]
     assert charged() == 1
     assert "a person found that it was not accepted" in shown(unknown)[0]["reason"]
 
@@ -189,3 +189,57 @@ def test_a_row_that_waits_can_be_given_up(tmp_path: Path, project: Callable[...,
     with closing(sqlite3.connect(home / "storage" / "pixverse" / "ledger.db")) as ledger:
         assert ledger.execute("SELECT row FROM pixverse_waiting").fetchall() == [("r001",)]
     assert len(running.tasks()) == 1
+
+
+def test_what_was_withdrawn_is_not_paid_for(tmp_path: Path, project: Callable[..., Home]) -> None:
+    """A take that was asked for and given up: the row is what it was, and the next submission sends nothing."""
+    table = write_table(tmp_path / "t.csv", 1, ("pixwith/pixverse-v5",))
+    made = project(table, generation_seconds=0.1)
+    home, environment, running = made
+    materialize(environment, "demo/prompts")
+    materialize(environment, "demo/clips", "--partition", "r000")
+    resolve(made, "retry", "r000", "--take")
+    said = resolve(made, "abandon", "r000")
+    assert "Take 2 is withdrawn; the row asks for take 1. Nothing was sent for it, and nothing was spent" in said
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+    materialize(environment, "demo/prompts")
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+    assert len(running.tasks()) == 1
+    planned = json.loads(pixverse("plan", "--json", home=home, environment=environment).stdout)
+    assert [line["verdict"] for line in planned["rows"]] == ["stored"]
+
+
+def test_a_pause_stops_every_run_until_a_person_resumes(tmp_path: Path, project: Callable[..., Home]) -> None:
+    """Rows that are asked for meanwhile are no failure; they keep their places, and go on by themselves."""
+    table = write_table(tmp_path / "t.csv", 2, ("pixwith/pixverse-v5",))
+    made = project(table, generation_seconds=0.1)
+    home, environment, running = made
+
+    def command(*words: str, code: int = 0) -> str:
+        done = pixverse(*words, home=home, environment=environment, check=False)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    materialize(environment, "demo/prompts")
+    assert "paused: all spending" in command("pause", "--reason", "prices went up")
+    assert "paused already: all spending" in command("pause")
+    assert "paused: spending of account pixwith/simulator" in command("pause", "--account", "pixwith/simulator")
+    log = run_rows(environment, "demo_submit", "demo_submit_rows", ["r000", "r001"])
+    assert "2 of 2 rows wait for their turn; the sensor goes on: all spending is paused (prices went up)" in log
+    assert "RUN_SUCCESS" in log
+    assert running.tasks() == []
+    assert "Still in force: spending of account 'pixwith/simulator' is paused" in command("resume")
+    assert "was not paused" in command("resume", code=1)
+    assert "resumed" in command("resume", "--account", "pixwith/simulator")
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000", "r001"])
+    assert len(running.tasks()) == 2
+
+
+def test_an_id_that_nobody_knows_is_adopted_only_on_a_persons_word(unknown: Home, charged: Callable[[], int]) -> None:
+    """The provider is asked, and the message has the command for who has looked."""
+    said = resolve(unknown, "resolve", "r000", "--adopt", "no-such-id", code=1)
+    assert "highway gives no answer about it" in said
+    assert "--adopt no-such-id --unchecked" in said
+    assert states(*unknown[:2]) == {"unknown": 1}
+    assert "unknown → submitted" in resolve(unknown, "resolve", "r000", "--adopt", "no-such-id", "--unchecked")
+    assert charged() == 0

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pixverse_dagster_tests.harness.fixtures import FULL, Tell
+from pixverse_dagster_tests.harness.counts import FULL
+from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.soak.soak import random_seed, soak
 from pixverse_dagster_tests.harness.soak.stage import Options
 

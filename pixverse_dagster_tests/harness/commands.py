@@ -38,7 +38,11 @@ PACE = {
     "collect_after_seconds": 0.5,
     "collect_retry_seconds": 0.5,
     "claim_lease_seconds": 5,
+    "record_seconds": 1,
 }
+_TIMEOUTS = {"submit_timeout_seconds": 8, "connect_timeout_seconds": 1}
+ACCOUNTS = dict.fromkeys(("highway", "runware", "pixwith"), _TIMEOUTS)
+"""A lease lasts at least as long as a submit may; tests that kill its process wait for the end of it."""
 MODELS = (
     "highway/pixverse-v4.5-i2v",
     "highway/pixverse-v6-i2v",
@@ -129,6 +133,7 @@ def make_home(home: Path, table: Path, running: Simulator) -> Home:
         "PIXVERSE_PROMPTS": str(table),
         "PIXVERSE_SIMULATOR_URL": running.url,
         "PIXVERSE_PACE": json.dumps(PACE),
+        "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
     }
     return home, environment, running
 

@@ -1,17 +1,19 @@
 """Writes the pages and tables that derive from the code: `python -m pixverse_dagster_tests.harness.documents`.
 
-`docs/parameters.md` and `docs/configuration.md` are made as a whole, in `docs/architecture.md` what stands between
-`<!-- generated: NAME -->` and `<!-- end -->`.
+`docs/parameters.md`, `docs/configuration.md` and the JSON Schema of manifests are made as a whole, in
+`docs/architecture.md` what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pixverse_dagster
-from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, TaskState
+from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, FailureKind, TaskState
+from pixverse_dagster.core.manifest import MANIFEST_VERSION, ClipManifest
 from pixverse_dagster.orchestration.environment import variables
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables.formats import format_names
@@ -59,10 +61,12 @@ def layers() -> str:
 
 def moves() -> str:
     """A line for each event of a task's life."""
-    lines = ["| event | from | to | who | money |", "|---|---|---|---|---|"]
+    lines = ["| event | from | to | who | money | only if |", "|---|---|---|---|---|---|"]
     for event, move in TRANSITIONS.items():
-        leaves = ", ".join(move.leaves) or "nothing"
-        lines.append(f"| {event} | {leaves} | {move.to or 'the same'} | {move.who} | {move.money} |")
+        kinds = f" ({', '.join(move.kinds)})" if len(move.kinds) < len(FailureKind) else ""
+        leaves = ", ".join(f"{state}{kinds * (state is TaskState.FAILED)}" for state in move.leaves) or "nothing"
+        guard = move.guard or ""
+        lines.append(f"| {event} | {leaves} | {move.to or 'the same'} | {move.who} | {move.money} | {guard} |")
     return "\n".join(lines)
 
 
@@ -77,9 +81,22 @@ def diagram() -> str:
     return "\n".join(["```", start, *(f"{state} ─► {', '.join(to)}" for state, to in ways.items()), "```"])
 
 
+def manifest_schema() -> str:
+    """The JSON Schema of manifests. Keys that it does not name are a later release's, and allowed."""
+    found = ClipManifest.model_json_schema()
+    repository = "https://github.com/pixverse-dagster/pixverse-dagster/blob/main"
+    about = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{repository}/pixverse_dagster/core/manifest.schema.json",
+        "$comment": f"version {MANIFEST_VERSION}",
+    }
+    return json.dumps({**about, **found, "required": ["version", *found["required"]]}, indent=2) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/parameters.md": parameters.render,
     "docs/configuration.md": configuration,
+    "pixverse_dagster/core/manifest.schema.json": manifest_schema,
 }
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram}
@@ -105,6 +122,7 @@ def rendered(root: Path) -> Iterable[tuple[Path, str]]:
 def main() -> None:
     """Write them all, in the working folder or the one that is named."""
     for path, text in list(rendered(Path(sys.argv[1] if len(sys.argv) > 1 else "."))):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 

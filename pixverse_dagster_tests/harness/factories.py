@@ -1,5 +1,6 @@
 """Factories that several test modules share: rows, and sessions against a simulator."""
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from typing import Any, TypeVar
 
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.outcomes import Accepted
+from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import RawRow, Row
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import Applied, MoveRefused, Task
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
+from pixverse_dagster.policy.quality import CheckRules
 from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy
 from pixverse_dagster.policy.timing import Pace
 from pixverse_dagster.providers.base import Provider
@@ -29,7 +33,7 @@ from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.stages.submit import Submission, submit_rows
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
-from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.client import Outgoing, ProviderClient
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster.transport.sender import HttpSender, Limits
 
@@ -91,6 +95,7 @@ class Setup:
     retry: RetryPolicy = NO_RETRIES
     budget: Budget = NO_LIMIT
     max_open_tasks: int | None = None
+    checks: CheckRules = field(default_factory=CheckRules)
 
 
 class NoTable:
@@ -122,6 +127,7 @@ def make_task(**values: Any) -> Task:
         "pipeline": NAME,
         "row": row.id,
         "digest": row.digest,
+        "claim": 1,
         "attempt": 1,
         "take": row.take,
         "request": row.request,
@@ -153,6 +159,7 @@ def make_session(
                 read_image_urls=setup.read_image_urls,
                 retry=setup.retry,
                 budget=setup.budget,
+                checks=setup.checks,
             ),
         ),
         ledger=ledger,
@@ -180,6 +187,25 @@ def session_in(
             yield session
     finally:
         engine.dispose()
+
+
+def moved(move: Applied | MoveRefused) -> Task:
+    """The task after a move that the ledger made."""
+    assert isinstance(move, Applied), move
+    return move.task
+
+
+def put_row(ledger: Ledger, row: Row, pipeline: str = NAME) -> Row:
+    """Make this a current row of the pipeline, and leave its others as they are."""
+    others = [other for other in ledger.rows.find(pipeline).values() if other.id != row.id]
+    ledger.rows.record(pipeline, [*others, row], [], RUN, NOW)
+    return row
+
+
+def send_submit(client: ProviderClient, request: Request, body: Any, reference: str) -> Accepted:
+    """Submit without a ledger: the call alone, as often as the client repeats it."""
+    content = json.dumps(client.provider.envelope(request, body, reference)).encode()
+    return client.submit(lambda: Outgoing(request, content, reference))
 
 
 def record_rows(ledger: Ledger, rows: Sequence[Row]) -> list[str]:

@@ -82,7 +82,9 @@ def described(path: Path, n: int = 1) -> tuple[ClipOutput, Measurements]:
     facts, _ = probe(path)
     with path.open("rb") as file:
         got = copy_hashed(file)
-    output = ClipOutput(n=n, key="k", poster_key="p", sha256=got.sha256, size_bytes=got.size_bytes, **dict(facts))
+    files: dict[str, Any] = {"key": "k", "sha256": got.sha256, "size_bytes": got.size_bytes}
+    posters: dict[str, Any] = {"poster_key": "p", "poster_sha256": "", "poster_size_bytes": 0}
+    output = ClipOutput(n=n, **files, **posters, **dict(facts))
     return output, inspect_clip(path, RULES, got.sha256)
 
 

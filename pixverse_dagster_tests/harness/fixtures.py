@@ -7,10 +7,6 @@ import pytest
 
 from pixverse_dagster_tests.harness.servers import ServerName, missing
 
-# Read now: no such variable outlives the beginning of a test run.
-FULL = bool(os.environ.get("PIXVERSE_TEST_FULL"))
-"""Whether the run was asked for all rows (`--full`), and not for as many as CI has time for."""
-
 Tell = Callable[[str, object], None]
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
 from pixverse_dagster.core.request import DELIVERY, At, Request
+from pixverse_dagster.policy.sizes import PIXELS
 from pixverse_dagster.providers import MODELS
 
 LIMITS = ("ge", "le", "min_length", "max_length")
@@ -19,11 +20,35 @@ and what an empty cell means. `id`, `model` and `take` belong to every row.
 A column marked † is about delivery and cannot change the clip: a row in which only such a column changes is the same
 request, and nothing is paid for it again. A cell that says the default is the same as an empty one.
 """
+PIXELS_HEAD = """
+## Pixels
+
+The name of a resolution is not a side: 540p at 16:9 is 1024x576. `plan` shows the pixels of each row, and the check of
+a clip goes by them. For models of other families (v3.5 to v5.5) nothing public says what they make: the size by the
+name of the resolution is accepted, and so are the sizes below. A clip from an image keeps the image's shape, and how it
+is scaled is not public: the short side or the long side of its resolution is accepted, or its number of pixels. C1 from
+references is taken to be as C1 from text.
+"""
 
 
 def render() -> str:
     """The whole page."""
-    return HEAD + "".join(_section(model) for model in MODELS.values())
+    return HEAD + "".join(_section(model) for model in MODELS.values()) + PIXELS_HEAD + _pixels()
+
+
+def _pixels() -> str:
+    """A table for each group of families, and where it is from."""
+    tables: list[str] = []
+    for table in dict.fromkeys(PIXELS.values()):
+        resolutions = list(dict.fromkeys(name for name, _ in table.sizes))
+        aspects = dict.fromkeys(aspect for _, aspect in table.sizes)
+        lines = [
+            f"| {aspect} | {' | '.join(' or '.join(map(str, table.sizes[name, aspect])) for name in resolutions)} |\n"
+            for aspect in aspects
+        ]
+        head = f"| {', '.join(table.families)} | {' | '.join(resolutions)} |\n|{'---|' * (len(resolutions) + 1)}\n"
+        tables.append(f"\n{head}{''.join(lines)}\nSource: {table.source}.\n")
+    return "".join(tables)
 
 
 def _section(model: type[Request]) -> str:

@@ -89,10 +89,10 @@ def postgres(root: Path) -> Generator[str]:
             yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
 
 
-def new_database(url: str, name: str | None = None) -> str:
-    """Create an empty database on the server that `url` names, and return the new database's URL."""
+def new_database(url: str, name: str | None = None, template: str = "template1") -> str:
+    """Create a database on the server that `url` names, empty or a copy, and return the new database's URL."""
     name = name or f"test_{uuid.uuid4().hex}"
-    _administer(url, "create database {}", name)
+    _administer(url, f"create database {{}} template {template}", name)
     return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 

@@ -14,8 +14,12 @@ from pixverse_dagster_tests.harness.factories import make_task
         (["refused", "refused"], {}, True),
         (["provider_error"], {}, False),
         (["provider_error"], {"provider_error": 1}, True),
+        (["provider_error", "refused"], {"provider_error": 1}, True),
+        (["submitted", "refused"], {"lost": 9}, False),
+        (["stored", "lost"], {"lost": 9}, False),
+        (["unknown", "refused", "refused"], {}, False),
         (["provider_error", "provider_error"], {"provider_error": 1}, False),
-        (["provider_error", "refused"], {}, True),
+        (["provider_error", "refused"], {}, False),
         (["moderated"], {"provider_error": 3}, False),
         (["provider_error", "moderated"], {"provider_error": 1, "moderated": 1}, True),
         (["submitted"], {"lost": 9}, False),
@@ -32,9 +36,9 @@ def test_a_new_attempt_begins_only_where_nothing_was_paid_or_the_policy_says_so(
     """The retry decision, over every way in which attempts can have ended."""
     kinds = {kind.value for kind in FailureKind}
     attempts = [
-        make_task(attempt=n, state=TaskState.FAILED, kind=FailureKind(end))
+        make_task(claim=n, attempt=n, state=TaskState.FAILED, kind=FailureKind(end))
         if end in kinds
-        else make_task(attempt=n, state=TaskState(end))
+        else make_task(claim=n, attempt=n, state=TaskState(end))
         for n, end in enumerate(ends, start=1)
     ]
     assert may_attempt(attempts, RetryPolicy(**policy)) is allowed

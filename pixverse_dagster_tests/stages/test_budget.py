@@ -21,10 +21,16 @@ from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import submit_rows
-from pixverse_dagster_tests.harness.factories import make_row, make_rows, make_session, record_rows
+from pixverse_dagster_tests.harness.factories import (
+    NAME,
+    make_row,
+    make_rows,
+    make_session,
+    put_row,
+    record_rows,
+)
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
-NAME = "films"
 NOW = 1_800_000_000.0
 V6 = "highway/pixverse-v6-i2v"
 
@@ -39,7 +45,7 @@ def test_what_counts_as_spent(ledger: Ledger) -> None:
     """Reserved and unknown count, refused does not; the provider's figure replaces the estimate."""
 
     def claim(row: str, run: str, at: float):
-        return ledger.claim(NAME, make_row(row), ClaimTerms(run, at, 60, 1.0))[0]
+        return ledger.claim(NAME, put_row(ledger, make_row(row)), ClaimTerms(run, at, 60, 1.0))[0]
 
     yesterday = NOW - NOW % 86_400 - 1
     claim("old", "run 0", yesterday)
@@ -62,12 +68,12 @@ def accepted(task_id: str) -> Any:
 def test_a_claim_beyond_the_budget_claims_nothing(ledger: Ledger) -> None:
     """Too dear, or of unknown price: an error that says what to do, and no task."""
     budget = Budget(total_usd=1.0)
-    ledger.claim(NAME, make_row("a"), ClaimTerms("r", NOW, 60, 0.7, budget))
+    ledger.claim(NAME, put_row(ledger, make_row("a")), ClaimTerms("r", NOW, 60, 0.7, budget))
     with pytest.raises(OverBudget, match=r"0\.700 USD and 0\.300 USD are left"):
-        ledger.claim(NAME, make_row("b"), ClaimTerms("r", NOW, 60, 0.7, budget))
+        ledger.claim(NAME, put_row(ledger, make_row("b")), ClaimTerms("r", NOW, 60, 0.7, budget))
     with pytest.raises(OverBudget, match=r"add a line to the price book: Price\(model="):
-        ledger.claim(NAME, make_row("c", V6), ClaimTerms("r", NOW, 60, None, budget))
-    ledger.claim(NAME, make_row("d"), ClaimTerms("r", NOW, 60, 0.3, budget))
+        ledger.claim(NAME, put_row(ledger, make_row("c", V6)), ClaimTerms("r", NOW, 60, None, budget))
+    ledger.claim(NAME, put_row(ledger, make_row("d")), ClaimTerms("r", NOW, 60, 0.3, budget))
     assert {task.row for task in ledger.tasks.find(NAME)} == {"a", "d"}
 
 

@@ -19,7 +19,7 @@ from pixverse_dagster.stages.read import TableReading, read_table, record_table
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import Submission, submit_rows
 from pixverse_dagster.tables import ValueTable
-from pixverse_dagster_tests.harness.factories import make_session
+from pixverse_dagster_tests.harness.factories import make_session, moved
 from pixverse_dagster_tests.harness.images import png
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
 
@@ -200,11 +200,11 @@ def test_what_a_provider_failed_with_is_not_tried_again_with_every_new_image(
     films.read(image=image)
     task = films.submit().task
     assert task
-    failed = films.session.ledger.fail(task, Failed(FailureKind.MODERATED, "the image"), films.session.clock()).task
+    failed = moved(films.session.ledger.fail(task, Failed(FailureKind.MODERATED, "the image"), films.session.clock()))
     files["/kite.png"] = NEW
     assert len(films.read(image=image).cautions) == 1
     assert (films.submit().sent, films.paid) == (False, 1)
-    films.session.ledger.release(failed, settled="by hand")
+    films.session.ledger.release(failed, "by hand")
     assert "read the table again" in films.submit().problem
     assert films.read(image=image).cautions == ()
     assert (films.submit().sent, films.paid) == (True, 2)

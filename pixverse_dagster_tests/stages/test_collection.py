@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from pixverse_dagster.core.clip import Clip
-from pixverse_dagster.core.layout import encode_row, task_folder
+from pixverse_dagster.core.layout import ClipKey, encode_row, parse, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.collect import Collected, collect_tasks
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import (
@@ -37,7 +38,7 @@ from pixverse_dagster_tests.harness.stored import check_manifest, collect_all, m
 
 
 class Recorder(LocalStore):
-    """A local store that remembers which puts created an object, in order."""
+    """A local store that remembers which puts created a file of a clip, in order."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -45,12 +46,12 @@ class Recorder(LocalStore):
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
         created = super().put_new(key, path, sha256=sha256, content_type=content_type)
-        self.created += [key] * created
+        self.created += [key] * (created and isinstance(parse(key), ClipKey))
         return created
 
 
 class Breaks(LocalStore):
-    """A local store that fails at the k-th put: before it stores anything, or just after."""
+    """A local store that fails at the k-th put of a clip's files: before it stores anything, or just after."""
 
     def __init__(self, root: Path, at: int, *, after: bool) -> None:
         super().__init__(root)
@@ -58,7 +59,7 @@ class Breaks(LocalStore):
         self._after = after
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        self._left -= 1
+        self._left -= isinstance(parse(key), ClipKey)
         if self._left == 0 and not self._after:
             raise OSError("the disk is full")
         created = super().put_new(key, path, sha256=sha256, content_type=content_type)
@@ -180,6 +181,7 @@ def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(server: 
     store = LocalStore(tmp_path / "store")
     with session_in(tmp_path, server.url) as session:
         (task,) = succeeded_tasks(session, [make_row()])
+        enter_store(store, session.ledger.id, NAME)
         path, key = tmp_path / "other", task_folder(task).manifest
         path.write_bytes(b"{}")
         store.put_new(key, path, sha256="", content_type="application/json")

@@ -42,7 +42,9 @@ from pixverse_dagster_tests.harness.factories import (
     RUNWARE,
     Setup,
     make_row,
+    moved,
     record_rows,
+    send_submit,
     session_in,
 )
 from pixverse_dagster_tests.harness.fixtures import Tell
@@ -77,15 +79,17 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
     @given(st.sampled_from(ACCOUNTS), bodies(), bodies())
     def check(provider: Provider, submit: bytes, poll: bytes) -> None:
         model = {"highway": HIGHWAY, "runware": RUNWARE, "pixwith": PIXWITH}[provider.NAME]
-        task, mine = ledger.claim(NAME, make_row(f"r{next(number)}", model), ClaimTerms(RUN, NOW, 60, None, Budget()))
+        row = make_row(f"r{next(number)}", model)
+        record_rows(ledger, [row])
+        task, mine = ledger.claim(NAME, row, ClaimTerms(RUN, NOW, 60, None, Budget(), account=row.id))
         assert mine
         try:
             task = ledger.accept(task, provider.read_submit(answer(200, submit), task.client_reference), NOW, NOW).task
         except Refused as error:
-            assert ledger.refuse(task, str(error)).task.state is TaskState.REFUSED
+            assert moved(ledger.refuse(task, str(error))).state is TaskState.REFUSED
             return
         except OutcomeUnknown as error:
-            assert ledger.mark_unknown(task, str(error), None).task.state is TaskState.UNKNOWN
+            assert moved(ledger.mark_unknown(task, str(error), None)).state is TaskState.UNKNOWN
             task = ledger.accept(task, Accepted(UUID), NOW, NOW).task
         assert task.state is TaskState.SUBMITTED
         try:
@@ -93,14 +97,14 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
         except ReadFailed as error:
             fact = Running(note=str(error))
         if isinstance(fact, Succeeded):
-            kept = ledger.succeed(task, fact, NOW).task
+            kept = moved(ledger.succeed(task, fact, NOW))
             assert (kept.state, kept.urls, kept.seeds, kept.cost_usd) == (
                 TaskState.SUCCEEDED, fact.urls, fact.seeds, fact.cost_usd)  # fmt: skip
         elif isinstance(fact, Failed):
-            assert ledger.fail(task, fact, NOW).task.kind is fact.kind
+            assert moved(ledger.fail(task, fact, NOW)).kind is fact.kind
         else:
             note = fact.note if isinstance(fact, Running) else ""
-            assert ledger.keep_polling(task, note, NOW).task.state is TaskState.SUBMITTED
+            assert moved(ledger.keep_polling(task, note, NOW)).state is TaskState.SUBMITTED
 
     check()
 
@@ -147,7 +151,7 @@ def test_a_hostile_answer_to_a_submit_is_one_charge_and_an_unknown_outcome(name:
     """One POST arrives, nothing is sent again, and the call ends in the time it has."""
     with under_attack(HOSTILE[name]) as (server, account), bounded():
         with pytest.raises(OutcomeUnknown) as unknown:
-            account.submit(REQUEST, {"prompt": "a kite"}, UUID)
+            send_submit(account, REQUEST, {"prompt": "a kite"}, UUID)
         assert len(str(unknown.value)) < 700
         assert len(server.requests) == 1
 
@@ -189,7 +193,7 @@ def test_no_sequence_of_bytes_makes_a_second_charge(tell: Tell):
         with under_attack(raw(data), type(provider)) as (server, account), bounded():
             limited = False
             try:
-                assert keepable(account.submit(REQUEST, {"prompt": "a kite"}, UUID).task_id)
+                assert keepable(send_submit(account, REQUEST, {"prompt": "a kite"}, UUID).task_id)
             except RateLimited:
                 limited = True
                 assert b" 429 " in data or b" 503 " in data

@@ -19,7 +19,7 @@ from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.transport.download import Downloader, DownloadRules
-from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, Setup, make_row, session_in
+from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, Setup, make_row, moved, put_row, session_in
 from pixverse_dagster_tests.harness.hostile import examples
 from pixverse_dagster_tests.harness.hostile_answers import MB, MOST_SECONDS, bounded
 from pixverse_dagster_tests.harness.hostile_servers import HOSTILE, raw, zipped
@@ -119,9 +119,13 @@ def test_a_hostile_result_leaves_the_store_empty_and_the_task_adoptable(tmp_path
     rules = OPEN.model_copy(update={"max_bytes": 2 * MB, "max_attempts": 1})
     try:
         with session_in(tmp_path, "http://127.0.0.1:9", Setup(download=rules)) as session:
-            task, _ = session.ledger.claim(NAME, make_row(), ClaimTerms(RUN, NOW, 60, None, Budget()))
+            task, _ = session.ledger.claim(
+                NAME, put_row(session.ledger, make_row()), ClaimTerms(RUN, NOW, 60, None, Budget())
+            )
             task = session.ledger.accept(task, Accepted("t1"), NOW, NOW).task
-            task = session.ledger.succeed(task, Succeeded((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time()).task
+            task = moved(
+                session.ledger.succeed(task, Succeeded((f"http://127.0.0.1:{server.port}/1.mp4",)), time.time())
+            )
             with bounded(2 * MOST_SECONDS):
                 (collected,) = collect_tasks(session, store, [task])
             assert "not stored" in collected.problem

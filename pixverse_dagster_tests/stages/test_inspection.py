@@ -1,19 +1,22 @@
 """A stored clip is judged as it stands in the store, and the simulator's are what was asked for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from pixverse_dagster import CheckRules
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.stages.check import check_clip
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import (
     CELLS,
+    NAME,
     PIXWITH,
     RUNWARE,
+    Setup,
     make_row,
     session_in,
     succeeded_tasks,
@@ -43,7 +46,7 @@ def test_the_simulators_clips_are_what_was_asked_for(server: Simulator, tmp_path
 
 
 def test_a_stored_clip_is_judged_as_it_stands_in_the_store(server: Simulator, tmp_path: Path):
-    """What was put in its place, or nothing at all, is found, whoever asks; and an error of the store is a finding."""
+    """What was put in its place, or nothing at all, is found, whoever asks; and a missing object is a finding."""
     store = LocalStore(tmp_path / "store")
     with session_in(tmp_path, server.url) as session:
         (task,) = succeeded_tasks(session, [make_row()])
@@ -57,8 +60,45 @@ def test_a_stored_clip_is_judged_as_it_stands_in_the_store(server: Simulator, tm
         path.unlink()
         (gone,) = check_failures(store, first.manifest, task.request)
         assert gone.startswith(f"intact: asked sha256 {first.manifest.outputs[0].sha256[:12]}, came FileNotFoundError")
-        assert check_clip(store, first.manifest, task.request, CheckRules(enabled=False)) == ()
+        assert check_clip(store, first.manifest, task.request, CheckRules(enabled=False)).findings == ()
+
+
+class Unread(LocalStore):
+    """A store whose videos cannot be read at the moment."""
+
+    def open(self, key: str) -> BinaryIO:
+        if key.endswith(".mp4"):
+            raise ConnectionResetError(104, "reset by peer")
+        return super().open(key)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_check_that_could_not_be_made_is_made_again_without_a_download(
+    server: Simulator, tmp_path: Path, *, blocking: bool
+):
+    """A clip that no check can block is delivered all the same; one that could waits for the next collection."""
+    store = LocalStore(tmp_path / "store")
+    setup = Setup(checks=CheckRules(blocking=blocking))
+    with session_in(tmp_path, server.url, setup) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
+        (first,) = collect_tasks(session, Unread(tmp_path / "store"), [task])
+        (known,) = session.ledger.tasks.find(NAME)
+        if blocking:
+            assert first.manifest is None
+            assert "its check is not made yet: output 1 could not be read back: ConnectionResetError" in first.problem
+            assert (known.state, known.collects) == (TaskState.SUCCEEDED, 1)
+        else:
+            assert first.manifest is not None
+            assert first.not_checked.startswith("output 1 could not be read back")
+            assert known.state is TaskState.STORED
+        assert not [one for one in first.findings if not one.passed]
+        (again,) = collect_tasks(session, store, [known])
+        assert again.not_checked == ""
+        assert "intact" in {one.check for one in again.findings if one.passed}
+        assert [task.state for task in session.ledger.tasks.find(NAME)] == [TaskState.STORED]
+    (sold,) = server.tasks()
+    assert [output["downloads"] for output in sold["outputs"]] == [1]
 
 
 def check_failures(store: LocalStore, manifest: ClipManifest, request: Any) -> list[str]:
-    return [str(one) for one in check_clip(store, manifest, request, RULES) if not one.passed]
+    return [str(one) for one in check_clip(store, manifest, request, RULES).failed]

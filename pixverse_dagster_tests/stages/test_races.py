@@ -15,6 +15,7 @@ from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster_tests.harness.counts import FULL
 from pixverse_dagster_tests.harness.factories import (
     HIGHWAY,
     NAME,
@@ -26,7 +27,7 @@ from pixverse_dagster_tests.harness.factories import (
     make_session,
     record_rows,
 )
-from pixverse_dagster_tests.harness.fixtures import FULL, Tell
+from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import Simulator
 

@@ -35,6 +35,7 @@ from pixverse_dagster.providers.pixwith import Pixwith
 from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.sender import MAX_ANSWER_BYTES, HttpSender, Limits
+from pixverse_dagster_tests.harness.factories import send_submit
 from pixverse_dagster_tests.harness.raw_http import (
     BOMB,
     Script,
@@ -88,7 +89,7 @@ def serve() -> Iterator[Start]:
 
 
 def submit(account: ProviderClient) -> Accepted:
-    return account.submit(REQUEST, {"prompt": "a kite"}, UUID)
+    return send_submit(account, REQUEST, {"prompt": "a kite"}, UUID)
 
 
 def poll(account: ProviderClient) -> Any:
@@ -167,9 +168,9 @@ def test_a_refused_connection_is_tried_as_often_as_allowed():
     built: list[float] = []
 
     class Counting(Highway):
-        def submit(self, request: Any, body: dict[str, Any], reference: str) -> httpx.Request:
+        def submit(self, request: Any, content: bytes) -> httpx.Request:
             built.append(time.monotonic())
-            return super().submit(request, body, reference)
+            return super().submit(request, content)
 
     account = ProviderClient(Counting(KEY, f"http://127.0.0.1:{port}"), HttpSender(QUICK))
     with pytest.raises(NotSent, match="never left") as not_sent:
@@ -193,12 +194,12 @@ def test_a_provider_that_comes_back_is_reached_by_a_later_try():
     class Reviving(Highway):
         built = 0
 
-        def submit(self, request: Any, body: dict[str, Any], reference: str) -> httpx.Request:
+        def submit(self, request: Any, content: bytes) -> httpx.Request:
             self.built += 1
             if self.built == 3:
                 servers.append(Server(OK))
                 self.base_url = f"http://127.0.0.1:{servers[0].port}"
-            return super().submit(request, body, reference)
+            return super().submit(request, content)
 
     account = ProviderClient(Reviving(KEY, f"http://127.0.0.1:{port}"), HttpSender(QUICK))
     assert submit(account) == Accepted("t1")

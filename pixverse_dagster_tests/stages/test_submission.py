@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Move, Task
+from pixverse_dagster.core.submit_body import cut_body
+from pixverse_dagster.core.task import Acceptance, MoveRefused, Task
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
@@ -40,6 +41,7 @@ from pixverse_dagster_tests.harness.factories import (
     make_session,
     poll_until,
     record_rows,
+    send_submit,
     submit_all,
 )
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
@@ -239,8 +241,20 @@ def test_a_provider_that_cannot_be_reached_costs_nothing(server: Simulator, open
 def dead_claims(session: Session, rows: list[Row]) -> list[Task]:
     """Claims whose process never came back."""
     record_rows(session.ledger, rows)
-    intent = ClaimTerms("dead run", time.time(), QUICK.claim_lease_seconds)
-    return [session.ledger.claim(NAME, row, intent)[0] for row in rows]
+    return [die_claiming(session, row) for row in rows]
+
+
+def die_claiming(session: Session, row: Row) -> Task:
+    """What the process of a submit leaves that died with its claim: the lease ends, and its body is kept."""
+    client = session.clients[row.request.provider()]
+
+    def body(reference: str) -> str:
+        return cut_body(client.provider.envelope(row.request, row.request.body(str), reference), {})
+
+    terms = ClaimTerms(
+        "dead run", time.time(), QUICK.claim_lease_seconds, account=client.account, world=client.world, body=body
+    )
+    return session.ledger.claim(NAME, row, terms)[0]
 
 
 def test_a_claim_within_its_lease_belongs_to_its_process(server: Simulator, open_session: Open):
@@ -275,14 +289,16 @@ def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator
     rows = [make_row("arrived"), make_row("never left")]
     session = open_session(server.url, clock=Clock(QUICK.claim_lease_seconds + 1))
     tasks = dead_claims(session, rows)
-    session.clients["runware"].submit(rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
+    send_submit(session.clients["runware"], rows[0].request, rows[0].request.body(str), tasks[0].client_reference)
     if way == "submit":
         assert not any(one.problem for one in submit_all(session, rows).values())
     else:
         poll_due(session, 10)
     assert states(session.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
     # Should the process not be dead after all, what it is told now changes nothing.
-    assert {session.ledger.refuse(task, "busy").task.state for task in tasks} == {TaskState.SUBMITTED}
+    refused = [session.ledger.refuse(task, "busy") for task in tasks]
+    assert {move.current.state for move in refused if isinstance(move, MoveRefused)} == {TaskState.SUBMITTED}
+    assert len(refused) == 2
     assert {one["client_reference"] for one in server.tasks()} == {task.client_reference for task in tasks}
     assert len(server.tasks()) == 2
 
@@ -399,14 +415,12 @@ class Jammed(Ledger):
         super().__init__(engine)
         self.failures = failures
 
-    def accept(
-        self, task: Task, accepted: Accepted, now: float, next_poll_at: float, settled: str | None = None
-    ) -> Move:
+    def accept(self, task: Task, accepted: Accepted, now: float, next_poll_at: float) -> Acceptance:
         """Fail as the database driver would, then work."""
         self.failures -= 1
         if self.failures >= 0:
             raise OperationalError("UPDATE", None, Exception("disk I/O error"))
-        return super().accept(task, accepted, now, next_poll_at, settled)
+        return super().accept(task, accepted, now, next_poll_at)
 
 
 @pytest.mark.parametrize(("failures", "patience_seconds", "recorded"), [(2, 60, True), (1000, 0.5, False)])

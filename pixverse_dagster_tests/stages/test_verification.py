@@ -1,5 +1,7 @@
 """Whatever was done to the store or the ledger behind the pipeline's back, `verify` names it and its place."""
 
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from pixverse_dagster.core.errors import StoreConflict
 from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
@@ -73,11 +76,18 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def reformat(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text())))
+
+
 @pytest.mark.parametrize(
     ("tamper", "where", "message", "seen_quickly"),
     [
         (flip, f"{KITE}/2.mp4", "sha256 is not the manifest's", False),
         (truncate, f"{KITE}/2.mp4", r"holds \d+ bytes, the manifest says \d+", True),
+        (flip, f"{KITE}/2.jpg", "sha256 is not the manifest's", False),
+        (truncate, f"{KITE}/2.jpg", r"holds \d+ bytes, the manifest says \d+", True),
+        (reformat, f"{KITE}/manifest.json", "sha256 is not the ledger's", True),
         (Path.unlink, f"{KITE}/2.mp4", "is missing", True),
         (Path.unlink, f"{KITE}/2.jpg", "is missing", True),
         (Path.unlink, f"{KITE}/manifest.json", "there is no manifest", True),
@@ -117,7 +127,77 @@ def test_the_manifest_of_another_row_is_named(home: Path, check: Check):
 
 
 @pytest.mark.parametrize(
-    "extra", [f"{KITE}/3.mp4", f"{KITE}/notes.txt", f"{NAME}/clips/nobody/0123456789ab-t1/1.mp4", f"{NAME}/clips/stray"]
+    ("field", "value", "message"),
+    [
+        ("account", "another", "account is '.+' in the ledger and 'another' in the manifest"),
+        ("world", "live", "world is 'simulator' in the ledger and 'live' in the manifest"),
+        ("task_id", "t9", "task id is '.+' in the ledger and 't9' in the manifest"),
+        ("client_reference", "r9", "client reference is '.+' in the ledger and 'r9' in the manifest"),
+        ("attempt", 2, "attempt is 1 in the ledger and 2 in the manifest"),
+        ("claim", 2, "claim is 1 in the ledger and 2 in the manifest"),
+    ],
+)
+def test_whatever_a_manifest_says_differently_is_named(
+    home: Path, check: Check, field: str, value: object, message: str
+):
+    """What the ledger says and what the manifest says, beside that its bytes are not those that were written."""
+    place = home / "store" / KITE / "manifest.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {field: value}))
+    found = [one.message for one in check(hash_bytes=False).disagreements if one.where == str(place)]
+    assert [one for one in found if re.fullmatch(message, one)], found
+    assert [one for one in found if "sha256 is not the ledger's" in one], found
+
+
+def test_files_in_another_folder_than_the_tasks_are_named(home: Path, check: Check):
+    """A manifest that points elsewhere, where its files are: the task's clip is not where the ledger has it."""
+    place = home / "store" / KITE / "manifest.json"
+    place.write_text(place.read_text().replace(f"{KITE}/", f"{BOAT}/").replace(f"{BOAT}/2.mp4", f"{BOAT}/1.webm"))
+    found = [one.message for one in check(hash_bytes=False).disagreements if one.where == str(place)]
+    assert [one for one in found if re.match(f"output 1 is in {KITE} by the ledger and is {BOAT}/1.mp4", one)], found
+
+
+def test_a_clip_that_another_ledger_paid_for_keeps_that_ones_words(home: Path, engine: sa.Engine, check: Check):
+    """Its claim, attempt and reference are those of another ledger: adopted as it is."""
+    place = home / "store" / KITE / "manifest.json"
+    other = {"ledger_id": "another", "claim": 4, "attempt": 1, "client_reference": "theirs"}
+    place.write_text(json.dumps(json.loads(place.read_text()) | other))
+    with engine.begin() as connection:
+        sha256 = hashlib.sha256(place.read_bytes()).hexdigest()
+        connection.execute(sa.update(schema.tasks).where(schema.tasks.c.row == "kite").values(manifest_sha256=sha256))
+    assert check().disagreements == ()
+
+
+def test_the_other_documents_of_the_layout_are_no_disagreement(home: Path, check: Check):
+    """Input images, names, the gallery and tombstones are the pipeline's, and no clip's files; they are not counted."""
+    sha256 = "ab" * 32
+    for key in (
+        f"{NAME}/images/{sha256}.png", f"{NAME}/images/{sha256}-thumb.jpg", f"{NAME}/names/1.json",
+        f"{NAME}/gallery/index.html", f"{NAME}/gallery/posters/1.jpg",
+        f"{NAME}/clips/gone/0123456789ab-t1/tombstone.json",
+    ):  # fmt: skip
+        place = home / "store" / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"other")
+    assert check() == Verification(clips=3, files=11, disagreements=())
+
+
+def test_a_store_without_its_marker_is_refused_in_words(home: Path, check: Check):
+    """Nothing is compared with what may be of an earlier form."""
+    (home / "store" / "pixverse-store.json").unlink()
+    with pytest.raises(StoreConflict, match=r"before the first release.*nothing is paid against it"):
+        check()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        f"{KITE}/3.mp4",
+        f"{KITE}/notes.txt",
+        f"{NAME}/clips/nobody/0123456789ab-t1/1.mp4",
+        f"{NAME}/clips/stray",
+        f"{NAME}/images/notes.txt",
+        f"{NAME}/stray",
+    ],
 )
 def test_a_file_that_no_task_has_is_named(home: Path, check: Check, extra: str):
     """An extra file in a clip's folder and a folder of nobody are both found, and are nobody's row."""

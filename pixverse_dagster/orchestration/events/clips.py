@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import dagster as dg
 
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import ClipManifest
+from pixverse_dagster.core.redaction import redact_text, redact_value
+from pixverse_dagster.core.secrets import redact_known
 from pixverse_dagster.orchestration.events.log import latest_materialization, task_event_id
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, task_metadata, version_tags
 from pixverse_dagster.policy.quality import CheckRules, Finding
@@ -20,6 +24,9 @@ from pixverse_dagster.storage.base import ClipStore
 
 def report_clip(context: Any, session: Session, store: ClipStore, stored: Collected) -> str:
     """Log a stored clip's materialisation and its check, in a step's context; returns why its row fails, if it does.
+
+    A check that could not be made, as the store could not be read, is told of as an observation: it has neither passed
+    nor failed.
 
     One check with all findings, and not one check per finding: an event costs 10 ms of CPU, as much as everything else
     about a row.
@@ -35,7 +42,9 @@ def report_clip(context: Any, session: Session, store: ClipStore, stored: Collec
     if not withheld:
         made_from = task_event_id(context.instance, task)
         context.log_event(clip_event(stored, store, session.clock(), made_from))
-    if stored.findings:
+    if stored.not_checked and not failed:
+        context.log_event(unchecked_event(task.pipeline, task.row, stored.not_checked))
+    elif stored.findings:
         context.log_event(check_event(context.instance, task.pipeline, task.row, stored.findings, rules))
     if not withheld:
         return ""
@@ -65,16 +74,29 @@ def check_event(
     )
 
 
+def unchecked_event(pipeline: str, row: str, why: str) -> dg.AssetObservation:
+    """The check of a row's clip could not be made: no evaluation, as nothing is known of the clip."""
+    return dg.AssetObservation(
+        [pipeline, "clips"],
+        partition=row,
+        description=redact_text(
+            f"The check {CLIP_CHECK} is not made yet: {why}. The clip is stored. Execute the check, or materialise the "
+            "row again: both are free"
+        ),
+        metadata={"pixverse/check_not_made": redact_text(why)},
+    )
+
+
 def _metadata(findings: Sequence[Finding]) -> dict[str, str]:
     """`pixverse/duration: asked …, came …`, and so on; several outputs share an entry."""
     found: dict[str, list[str]] = {}
     for one in findings:
         found.setdefault(f"pixverse/{one.check}", []).append(f"asked {one.asked}, came {one.came}")
-    return {name: " | ".join(words) for name, words in found.items()}
+    return {name: redact_text(" | ".join(words)) for name, words in found.items()}
 
 
 def _words(failed: Sequence[Finding]) -> str:
-    return "; ".join(map(str, failed))[:1000]
+    return redact_text("; ".join(map(str, failed)))[:1000]
 
 
 def _first_key(stored: Collected) -> str:
@@ -82,6 +104,8 @@ def _first_key(stored: Collected) -> str:
     return stored.manifest.outputs[0].key
 
 
+_SAID_ELSEWHERE = {"request_sent", "dagster_run_id", "dagster_asset_key", "dagster_partition", "labels"}
+"""Parts of a manifest that are not repeated in metadata; the file has them."""
 _MAX_POSTER_BYTES = 16_000
 """A larger poster would weigh more than all the rest of the event log."""
 
@@ -96,11 +120,11 @@ def clip_event(
     folder = task_folder(task)
     waited = (task.finished_at or now) - (task.submitted_at or now)
     metadata: dict[str, Any] = {}
-    if len(collected.poster) <= _MAX_POSTER_BYTES:
+    if 0 < len(collected.poster) <= _MAX_POSTER_BYTES:
         encoded = base64.b64encode(collected.poster).decode()
         metadata["pixverse/poster"] = dg.MetadataValue.md(f"![poster](data:image/jpeg;base64,{encoded})")
-    metadata["pixverse/prompt"] = str(getattr(task.request, "prompt", ""))
-    metadata |= {f"pixverse/label/{label}": value for label, value in manifest.labels.items()}
+    metadata["pixverse/prompt"] = redact_known(str(getattr(task.request, "prompt", "")))
+    metadata |= {f"pixverse/label/{label}": redact_known(value) for label, value in manifest.labels.items()}
     metadata |= task_metadata(task) | {
         "pixverse/state": str(TaskState.STORED),
         "pixverse/generation_seconds": round(waited, 3),
@@ -114,7 +138,7 @@ def clip_event(
         "pixverse/outputs": len(manifest.outputs),
         "pixverse/outputs_asked": manifest.outputs_asked,
         "dagster/uri": store.uri(first.key),
-        "pixverse/manifest": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
+        "pixverse/manifest": dg.MetadataValue.json(_shown(manifest)),
         "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(folder.manifest)),
     }
     if page := store.page(first.key):
@@ -126,3 +150,13 @@ def clip_event(
         metadata=metadata,
         tags=version_tags(task, first.sha256, "tasks", task.id, task_event_id),
     )
+
+
+def _shown(manifest: ClipManifest) -> Any:
+    """The manifest as metadata, without what the event says itself: Dagster takes time for every part of it.
+
+    It is searched for secrets as one text, and only then piece by piece.
+    """
+    document = manifest.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude=_SAID_ELSEWHERE)
+    text = json.dumps(document, ensure_ascii=False)
+    return document if redact_text(text) == text else redact_value(document)

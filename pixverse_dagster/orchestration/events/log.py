@@ -12,23 +12,25 @@ from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, DATA_VERS
 from pixverse_dagster.orchestration.internal import internal
 
 _EVENTS_READ = 20
-"""Of a row's tasks, the newest first: a row rarely has more takes under way at once."""
+"""Of a row's tasks or checks, the newest first: a row rarely has more takes under way at once."""
 
 
 def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task]) -> dict[str, str]:
     """The rows whose stored clip fails a blocking check, each with what is wrong.
 
-    One query, and one more per failed row.
+    One query, and one more per row whose last check has not passed.
     """
     partition_filter = internal("PartitionKeyFilter")
     if partition_filter is None:
         return _never_materialized(instance, pipeline, stored)
     log, key = instance.event_log_storage, dg.AssetCheckKey(dg.AssetKey([pipeline, "clips"]), CLIP_CHECK)
     infos = log.get_asset_check_partition_info([key], partition_keys=list(stored))
-    failed = [info.partition_key for info in infos if info.latest_execution_status.value == "FAILED"]
+    doubtful = [info.partition_key for info in infos if info.latest_execution_status.value != "SUCCEEDED"]
     found: dict[str, str] = {}
-    for row in filter(None, failed):
-        record = log.get_latest_asset_check_execution_by_key([key], partition_filter(key=row)).get(key)
+    for row in filter(None, doubtful):
+        # A check that was planned and could not be made leaves what the one before it found.
+        history = log.get_asset_check_execution_history(key, _EVENTS_READ, partition_filter=partition_filter(key=row))
+        record = next((one for one in history if one.status.value in {"FAILED", "SUCCEEDED"}), None)
         event = record.event.dagster_event if record and record.event else None
         judged = event.asset_check_evaluation_data if event else None
         if judged and judged.blocking and not judged.passed:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.core.layout import DIGEST_DIGITS
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task, task_cost
 
 CLIP_CHECK = "playable_as_asked"
@@ -20,7 +21,15 @@ def metadata_table(columns: Sequence[str], lines: Iterable[Sequence[str | int]])
     """Lines of cells as a table in metadata; `line` and `rows` are numbers."""
     kinds = {"line": "int", "rows": "int"}
     return dg.MetadataValue.table(
-        records=[dg.TableRecord(dict(zip(columns, line, strict=True))) for line in lines],
+        records=[
+            dg.TableRecord(
+                {
+                    column: redact_text(cell) if isinstance(cell, str) else cell
+                    for column, cell in zip(columns, line, strict=True)
+                }
+            )
+            for line in lines
+        ],
         schema=dg.TableSchema([dg.TableColumn(name, kinds.get(name, "string")) for name in columns]),
     )
 
@@ -52,7 +61,8 @@ def task_metadata(task: Task) -> dict[str, Any]:
         "pixverse/provider": task.provider,
         "pixverse/task_id": task.task_id or "",
         "pixverse/state": str(task.state),
-        "pixverse/attempt": task.attempt,
+        **({"pixverse/attempt": task.attempt} if task.attempt else {}),
+        "pixverse/account": task.account,
         "pixverse/take": task.take,
         # Wide as the page is, a whole digest pushes the table over its edge; the manifest has it.
         "pixverse/digest": task.digest[:DIGEST_DIGITS],

@@ -75,8 +75,11 @@ def judge_unknown(pipeline: str, unknown: Sequence[Task], commands: CommandLine)
         check_name=UNKNOWN_CHECK,
         passed=not unknown,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
-        f"look for each in its provider's console, then resolve it. The first: {describe_trouble(unknown[0], commands)}"
+        description=redact_text(
+            f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
+            "look for each in its provider's console, then resolve it. The first: "
+            f"{describe_trouble(unknown[0], commands)}"
+        )
         if unknown
         else "Every submit's outcome is known.",
         metadata={

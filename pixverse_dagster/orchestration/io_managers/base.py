@@ -1,5 +1,6 @@
 """What the IO managers share: they move clips into a store and hand them to downstream assets."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from pydantic import Field
 
 from pixverse_dagster.core.clip import Clip
 from pixverse_dagster.core.commands import CommandLine
-from pixverse_dagster.core.errors import NotReady, TaskFailed
+from pixverse_dagster.core.errors import NotReady, TaskFailed, redacted_errors
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.secrets import remember_secret
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
@@ -24,6 +26,9 @@ from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore, StoreSettings
 from pixverse_dagster.storage.reading import read_manifest
+
+_SECRET_SETTING = re.compile(r"secret|token|password|key$|credential|connection_string")
+"""Settings of a store's client, such as dagster-aws's, that are secrets or hold one."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,10 @@ class ClipIOManager(dg.ConfigurableIOManager):
 
         Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
         """
+        with redacted_errors():
+            return self._load_input(context)
+
+    def _load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:
         keys = context.asset_partition_keys if context.has_asset_partitions else None
         pipeline = context.asset_key.path[0]
         ledger = self.ledger.get_ledger()
@@ -119,7 +128,14 @@ class StoreClipIOManager(ClipIOManager, StoreSettings):
 
     def get_store(self) -> ClipStore:
         """The store. Cheap to call."""
-        return self.open_store(getattr(self, self.NAME).get_client() if self.CLIENT else None)
+        if not self.CLIENT:
+            return self.open_store()
+        resource: Any = getattr(self, self.NAME)
+        settings: dict[str, Any] = dict(resource)
+        for name, value in settings.items():
+            if _SECRET_SETTING.search(name) and isinstance(value, str):
+                remember_secret(value)
+        return self.open_store(resource.get_client())
 
 
 def _commands(context: dg.InputContext, pipeline: str) -> CommandLine:

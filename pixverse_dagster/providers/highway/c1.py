@@ -29,6 +29,7 @@ class HighwayC1ReferenceToVideo(Request):
 
     MODEL: ClassVar[str] = "highway/pixverse-c1-reference-to-video"
     ENDPOINT: ClassVar[str] = "pixverse-pixverse-c1-reference-to-video"
+    FAMILY: ClassVar[str] = "c1"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
     # The C1 page states no limit; 2500 characters is the limit of v6, at the same provider.

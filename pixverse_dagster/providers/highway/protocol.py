@@ -54,11 +54,9 @@ class Highway(Provider):
     BASE_URL = "https://api.highwayapi.ai"
     MODELS = (HighwayV45ImageToVideo, HighwayV6ImageToVideo, HighwayC1ReferenceToVideo)
 
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
-        """One POST per task. The service has no field for `reference`."""
-        del reference
-        url = f"{self.base_url}/v3/async/{request.ENDPOINT}"
-        return httpx.Request("POST", url, headers=self._headers(), json=body)
+    def submit(self, request: Request, content: bytes) -> httpx.Request:
+        """One POST per task. The service has no field for an id of ours."""
+        return self._post_json(f"/v3/async/{request.ENDPOINT}", content, self._headers())
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """A `task_id` means accepted, an explicit 4xx or 503 means refused; anything else is unknown."""

@@ -16,6 +16,7 @@ class HighwayV45ImageToVideo(Request):
 
     MODEL: ClassVar[str] = "highway/pixverse-v4.5-i2v"
     ENDPOINT: ClassVar[str] = "pixverse-v4.5-i2v"
+    FAMILY: ClassVar[str] = "v4.5"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
     prompt: Annotated[str, Field(min_length=1, max_length=2048), At("prompt", CLIP)]

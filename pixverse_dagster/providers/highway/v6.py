@@ -16,6 +16,7 @@ class HighwayV6ImageToVideo(Request):
 
     MODEL: ClassVar[str] = "highway/pixverse-v6-i2v"
     ENDPOINT: ClassVar[str] = "pixverse-v6-i2v"
+    FAMILY: ClassVar[str] = "v6"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
 
     prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt", CLIP)]

@@ -65,10 +65,15 @@ class Runware(Provider):
     POLL_BATCH = 50
     REPLAYABLE = True
 
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
+    def envelope(self, request: Request, body: dict[str, Any], reference: str) -> Any:
         """One task per POST, so that a refusal concerns one row only. `reference` is the task's UUID."""
         del request
-        return self._post([{**body, "taskUUID": reference}])
+        return [{**body, "taskUUID": reference}]
+
+    def submit(self, request: Request, content: bytes) -> httpx.Request:
+        """One POST to the one address that there is."""
+        del request
+        return self._post_json("/v1", content, self._headers())
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """An acknowledgement means accepted, and so does the refusal of a UUID that exists already."""
@@ -96,7 +101,8 @@ class Runware(Provider):
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One POST for up to POLL_BATCH tasks."""
-        return self._post([{"taskType": "getResponse", "taskUUID": task.task_id} for task in tasks])
+        asked = [{"taskType": "getResponse", "taskUUID": task.task_id} for task in tasks]
+        return httpx.Request("POST", f"{self.base_url}/v1", headers=self._headers(), json=asked)
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """Rows and errors belong to tasks by `taskUUID`. A task with none is Missing, though it may be running."""
@@ -117,9 +123,8 @@ class Runware(Provider):
             raise ReadFailed(f"Runware answered the poll with: {_text(stray[0])}")
         return {task.task_id: _read_task(task, rows, errors) for task in tasks}
 
-    def _post(self, tasks: list[dict[str, Any]]) -> httpx.Request:
-        headers = {"Authorization": f"Bearer {self._api_key}"}
-        return httpx.Request("POST", f"{self.base_url}/v1", headers=headers, json=tasks)
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._api_key}"}
 
 
 def _errors(body: dict[str, Any]) -> list[dict[str, Any]]:

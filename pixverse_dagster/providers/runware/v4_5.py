@@ -89,6 +89,7 @@ class RunwareV45(Request):
     MODEL: ClassVar[str] = _MODEL
     PRICES: ClassVar[tuple[Price, ...]] = _PRICES
     ENDPOINT: ClassVar[str] = "pixverse:1@3"
+    FAMILY: ClassVar[str] = "v4.5"
     IMAGE_RULES: ClassVar[ImageRules] = ImageRules(
         formats=frozenset({"jpeg", "png", "webp"}),
         min_side=300,

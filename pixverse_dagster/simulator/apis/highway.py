@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
-from pixverse_dagster.simulator.media import Shape, size_for
+from pixverse_dagster.simulator.media import Shape
 from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.sizes import SIZES, Size, size_by_name, size_of_image
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
@@ -60,10 +61,10 @@ class _Product:
     price_usd: float
 
 
-def _i2v_size(body: Fields, resolution: str, samples: images.Samples) -> tuple[int, int]:
+def _image_size(body: Fields, samples: images.Samples) -> Size:
     url = body.text("image", least=1) or ""
     image = images.check_url(url, images.HIGHWAY_RULES, samples, body.name("image"))
-    return size_for(resolution, (image.width, image.height) if image else _UNREAD_ASPECT)
+    return (image.width, image.height) if image else _UNREAD_ASPECT
 
 
 def _v45(body: Fields, samples: images.Samples) -> _Product:
@@ -74,7 +75,7 @@ def _v45(body: Fields, samples: images.Samples) -> _Product:
     resolution = body.choice("resolution", validation.RESOLUTIONS[:3] if fast else validation.RESOLUTIONS)
     body.choice("style", validation.STYLES)
     body.integer("seed", 0, validation.MAX_SEED)
-    size = _i2v_size(body, resolution, samples)
+    size = size_by_name(resolution, _image_size(body, samples))
     return _Product(Shape(*size, seconds=5), _V45_PRICE[resolution] * (2 if fast else 1))
 
 
@@ -86,10 +87,10 @@ def _v6(body: Fields, samples: images.Samples) -> _Product:
     body.choice("thinking_type", ("enabled", "disabled", "auto"))
     body.integer("seed", 0, validation.MAX_SEED)
     resolution = body.choice("resolution", validation.RESOLUTIONS, default="720p")
-    return _timed(body, _i2v_size(body, resolution, samples), _V6_PRICE[resolution])
+    return _timed(body, size_of_image(resolution, _image_size(body, samples)), _V6_PRICE[resolution])
 
 
-def _timed(body: Fields, size: tuple[int, int], price_per_second: tuple[float, float]) -> _Product:
+def _timed(body: Fields, size: Size, price_per_second: tuple[float, float]) -> _Product:
     seconds = body.integer("duration", 1, 15, default=5) or 5
     audio = body.flag("generate_audio_switch")
     return _Product(Shape(*size, seconds=seconds, audio=audio), round(price_per_second[audio] * seconds, 6))
@@ -104,8 +105,8 @@ def _c1(body: Fields, samples: images.Samples) -> _Product:
         raise RefusedError("images", "ref_name must be unique")
     _check_markers(prompt, names)
     resolution = body.choice("resolution", validation.RESOLUTIONS, default="720p")
-    across, down = body.choice("aspect_ratio", _ASPECTS, default="16:9").split(":")
-    return _timed(body, size_for(resolution, (int(across), int(down))), _C1_PRICE[resolution])
+    aspect = body.choice("aspect_ratio", _ASPECTS, default="16:9")
+    return _timed(body, SIZES[resolution, aspect], _C1_PRICE[resolution])
 
 
 def _reference(item: Fields, samples: images.Samples) -> str:

@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
-from pixverse_dagster.simulator.media import Shape, size_for
+from pixverse_dagster.simulator.media import Shape
 from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.sizes import size_by_name
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
@@ -70,7 +71,7 @@ def _order(body: Any, samples: images.Samples) -> Order:
         PROVIDER,
         "pixwith/pixverse-v5",
         body,
-        Shape(*size_for(resolution, (across, down)), seconds=seconds),
+        Shape(*size_by_name(resolution, (across, down)), seconds=seconds),
         price_usd=_PRICE[resolution] * (1 if seconds == 5 else 2),  # noqa: PLR2004 - 5 s or 8 s
         task_id=uuid4().hex,
         count=count,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pixverse_dagster.simulator import images, validation
-from pixverse_dagster.simulator.media import Container, Shape, size_for
+from pixverse_dagster.simulator.media import Container, Shape
+from pixverse_dagster.simulator.sizes import size_by_name
 from pixverse_dagster.simulator.state import Order
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
 _PRICE: Final = {"360p": 0.1121, "540p": 0.1121, "720p": 0.1495, "1080p": 0.299}
 _ASPECTS: Final = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
-SIZES: Final = {size_for(name, aspect): name for name in validation.RESOLUTIONS for aspect in _ASPECTS}
+SIZES: Final = {size_by_name(name, aspect): name for name in validation.RESOLUTIONS for aspect in _ASPECTS}
 _UNREAD_ASPECT: Final = (16, 9)  # assumed for an image on another server, which is not fetched
 _POSITIONS: Final = {"first": "first", "last": "last", 0: "first", -1: "last"}
 _CAMERA: Final = (
@@ -99,7 +100,7 @@ def _size(fields: Fields, samples: images.Samples) -> tuple[tuple[int, int], str
             raise RefusedError("width", f"{width}x{height} is not one of the supported sizes", "unsupported")
         return size, SIZES[size]
     resolution = fields.choice("resolution", validation.RESOLUTIONS, default="720p")
-    return size_for(resolution, _first_frame_aspect(frames, samples)), resolution
+    return size_by_name(resolution, _first_frame_aspect(frames, samples)), resolution
 
 
 def _first_frame_aspect(frames: list[Any], samples: images.Samples) -> tuple[int, int]:

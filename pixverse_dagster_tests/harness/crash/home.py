@@ -24,7 +24,7 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.commands import prepare_instance
+from pixverse_dagster_tests.harness.commands import ACCOUNTS, prepare_instance
 from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 
@@ -44,6 +44,7 @@ PACE = {
     "collect_request_seconds": 2,
     "collect_lease_seconds": 2,
     "claim_lease_seconds": 2,
+    "record_seconds": 1,
     "replay_window_seconds": 600,
 }
 # The cheapest row of each model; of two outputs where the model has several.
@@ -164,6 +165,7 @@ def make_home(
         "PIXVERSE_PROMPTS": str(folder / "table.csv"),
         "PIXVERSE_SIMULATOR_URL": simulator.url,
         "PIXVERSE_PACE": json.dumps(PACE),
+        "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
     }
     rows = {f"r{n:03}": model for n, model in enumerate(m for m in models for _ in range(ROWS_OF_A_MODEL))}
     _write_table(folder / "table.csv", rows)

@@ -71,7 +71,7 @@ class Point:
         return "submit" if self.left in {Left.NOTHING, Left.CLAIMED, Left.CHARGED, Left.SUBMITTED} else "collect"
 
 
-_SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.transport.client:ProviderClient.submit"
+_SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.stages.submit:_AccountSubmitter._send"
 _LEDGER, _COLLECT = "pixverse_dagster.ledger.ledger:Ledger", "pixverse_dagster.stages.collect"
 
 POINTS: Mapping[str, Point] = {

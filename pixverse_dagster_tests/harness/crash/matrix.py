@@ -53,7 +53,6 @@ Way = Literal["assets", "jobs"]
 GENERATION_SECONDS = 0.2
 _HIGHWAYS, _OTHERS = MODELS[:3], MODELS[3:]
 _RUN_ONS = 3
-_POINTS_OF_A_HOME = 6
 _UNDER_WAY = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
 
 
@@ -92,7 +91,7 @@ class Verdict:
 def cover() -> list[Chain]:
     """Each point on both databases, both stores and both ways, and between its cells every provider.
 
-    Points of the same step share a home: what they need is prepared once.
+    Points before the collect step share a home, and those of it another: what they need is prepared once.
     """
     chains: list[Chain] = []
     for names in _shared_homes():
@@ -109,10 +108,12 @@ def cover() -> list[Chain]:
 
 
 def _shared_homes() -> Iterator[Sequence[int]]:
-    """The numbers of the points, by step, and not too many together."""
-    for _, found in itertools.groupby(enumerate(POINTS.values()), lambda one: one[1].step):
-        numbers = [n for n, _ in found]
-        yield from (numbers[n : n + _POINTS_OF_A_HOME] for n in range(0, len(numbers), _POINTS_OF_A_HOME))
+    """The numbers of the points: those until the result is known, and those of collecting it.
+
+    Few homes, as each is prepared, run on and resolved once, whatever the number of its points.
+    """
+    for _, found in itertools.groupby(enumerate(POINTS.values()), lambda one: one[1].step == "collect"):
+        yield [n for n, _ in found]
 
 
 def full_product() -> list[Chain]:

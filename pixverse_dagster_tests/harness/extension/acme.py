@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import httpx
 from pydantic import Field
@@ -46,10 +46,10 @@ class Acme(Provider):
     BASE_URL = "https://api.acme.example"
     MODELS = (AcmeV9,)
 
-    def submit(self, request: Request, body: dict[str, Any], reference: str) -> httpx.Request:
+    def submit(self, request: Request, content: bytes) -> httpx.Request:
         """One POST per task."""
-        del request, reference
-        return httpx.Request("POST", f"{self.base_url}/tasks", headers={"X-Key": self._api_key}, json=body)
+        del request
+        return self._post_json("/tasks", content, {"X-Key": self._api_key})
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
         """An id means accepted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sqlite3
 from collections.abc import Iterator
@@ -46,6 +47,15 @@ class DatabaseStore:
         except sqlite3.IntegrityError:
             return False
         return True
+
+    def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
+        """As `ClipStore.replace`."""
+        del sha256, content_type
+        found = self._ask("SELECT data FROM objects WHERE key = ?", key)
+        if not found or hashlib.sha256(found[0][0]).hexdigest() != was:
+            return False
+        update = "UPDATE objects SET data = ? WHERE key = ? AND data = ? RETURNING key"
+        return bool(self._ask(update, path.read_bytes(), key, found[0][0]))
 
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`."""

@@ -26,7 +26,7 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.code_server import write_workspace
-from pixverse_dagster_tests.harness.commands import prepare_instance, write_table
+from pixverse_dagster_tests.harness.commands import ACCOUNTS, prepare_instance, write_table
 from pixverse_dagster_tests.harness.forked import (
     FORKS_RUNS,
     Forked,
@@ -53,6 +53,7 @@ PACE = {
     "first_poll_seconds": 0.3,
     "max_poll_seconds": 1,
     "claim_lease_seconds": 5,
+    "record_seconds": 1,
     "collect_after_seconds": 0.5,
     "collect_retry_seconds": 0.5,
     "collect_request_seconds": 20,
@@ -250,6 +251,7 @@ def open_stage(options: Options, folder: Path) -> Generator[Stage]:
         "PIXVERSE_NAME": NAME,
         "PIXVERSE_PROMPTS": str(prompts),
         "PIXVERSE_PACE": json.dumps(PACE),
+        "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
     }
     with ExitStack() as running:
         ledger = _open_ledger(options, folder, environment, running)

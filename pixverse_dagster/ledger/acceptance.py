@@ -1,0 +1,144 @@
+"""Recording that a provider has a task: on the claim that was sent, or, where that cannot be, beside it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from pixverse_dagster.core.layout import clip_folder
+from pixverse_dagster.core.lifecycle import Event, TaskState
+from pixverse_dagster.core.outcomes import Accepted
+from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, MoveRefused, Task
+from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task, task_values
+from pixverse_dagster.ledger.history import remember
+from pixverse_dagster.ledger.moves import lock_task, may_leave, write_move
+from pixverse_dagster.ledger.queries import find_claims
+from pixverse_dagster.ledger.schema import tasks, waiting
+from pixverse_dagster.ledger.spending import count_spent
+
+_OWNER = sa.select(*TASK_COLUMNS).where(
+    tasks.c.account == sa.bindparam("of_account"), tasks.c.task_id == sa.bindparam("of_task_id")
+)
+
+
+def record_acceptance(
+    connection: sa.Connection, task: Task, accepted: Accepted, now: float, next_poll_at: float
+) -> Acceptance:
+    """Record an acceptance, on its task if it is the first one there, else as a task of its own. Repeatable.
+
+    IntegrityError if another transaction gave the same number or id at the same moment: to be made again.
+    """
+    claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
+    before = next((one for one in claims if one.id == task.id), None)
+    if before is not None and before.task_id == accepted.task_id:
+        return Applied(before)
+    owner = _owner(connection, task.account, accepted.task_id)
+    if before is None:
+        # The ledger was put back to an earlier state, or rewritten: the claim is not there, and was paid for.
+        return (
+            KeptApart(owner, owner.reason or "")
+            if owner
+            else _keep_apart(connection, task, claims, accepted.task_id, now)
+        )
+    if owner is not None:
+        return _dispute(connection, before, owner, accepted.task_id)
+    if not may_leave(before, Event.ACCEPT):
+        return _keep_apart(connection, before, claims, accepted.task_id, now)
+    values = {"submitted_at": now, "next_poll_at": next_poll_at, "reason": None, "note": ""}
+    return Applied(write_move(connection, before, Event.ACCEPT, values | _attempt(before, claims, accepted.task_id)))
+
+
+def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, decision: str) -> Move:
+    """A person says under which id the provider has the task. It keeps the attempt and the folder that it had.
+
+    A further attempt that waits in the queue is taken off: this one is paid for.
+    """
+    claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
+    before = next(one for one in claims if one.id == task.id)
+    owner = _owner(connection, task.account, task_id)
+    if not may_leave(before, Event.ADOPT) or (owner is not None and owner.id != task.id):
+        return MoveRefused(before, Event.ADOPT)
+    values: dict[str, Any] = {
+        "submitted_at": before.submitted_at or now,
+        "next_poll_at": now,
+        "kind": None,
+        "reason": None,
+        "note": "",
+        "finished_at": None,
+        "released": False,
+        "decision": decision,
+    }
+    same = (waiting.c.pipeline == task.pipeline, waiting.c.row == task.row, waiting.c.digest == task.digest)
+    connection.execute(sa.delete(waiting).where(*same))
+    return Applied(write_move(connection, before, Event.ADOPT, values | _attempt(before, claims, task_id)))
+
+
+def _owner(connection: sa.Connection, account: str, task_id: str) -> Task | None:
+    found = connection.execute(_OWNER, {"of_account": account, "of_task_id": task_id}).first()
+    return read_task(found) if found else None
+
+
+def _attempt(task: Task, claims: Sequence[Task], task_id: str) -> dict[str, Any]:
+    """The columns that an acceptance gives a task: its id, and, if it has none, the attempt's number and folder."""
+    number = task.attempt or 1 + max((one.attempt or 0 for one in claims), default=0)
+    folder = str(clip_folder(task.pipeline, task.row, task.digest, task.take, number))
+    given = {"attempt": number, "folder": task.folder or folder}
+    return given | {"task_id": task_id, "lease_until": None, "body": None}
+
+
+def _keep_apart(connection: sa.Connection, task: Task, claims: Sequence[Task], task_id: str, now: float) -> KeptApart:
+    """Insert a task for an acceptance that its own cannot take; it waits for a person, and counts as spent."""
+    recorded = f"the submit is recorded as {task.state}{f' with task {task.task_id}' if task.task_id else ''}"
+    if all(one.id != task.id for one in claims):
+        recorded = "the ledger has no record of the submit"
+    reason = f"the provider accepted a submit of this row as task {task_id}, but {recorded}. It was paid for"
+    apart = replace(
+        task,
+        id=uuid.uuid4().hex,
+        claim=1 + max((one.claim for one in claims), default=0),
+        attempt=None,
+        folder="",
+        state=TaskState.UNKNOWN,
+        kind=None,
+        reason=reason,
+        note="",
+        released=False,
+        decision=None,
+        urls=(),
+        seeds=(),
+        cost_usd=None,
+        polls=0,
+        collects=0,
+        submitted_at=now,
+        finished_at=None,
+        stored_at=None,
+        next_poll_at=None,
+        manifest_sha256=None,
+    )
+    given = _attempt(apart, claims, task_id)
+    del given["body"]
+    apart = replace(apart, **given)
+    connection.execute(sa.insert(tasks).values(task_values(apart, None)))
+    count_spent(connection, apart)
+    remember(connection, Event.ACCEPT, apart)
+    return KeptApart(apart, reason)
+
+
+def _dispute(connection: sa.Connection, task: Task, owner: Task, task_id: str) -> Acceptance:
+    """The id is another task's: nobody knows whose clip it is, so that a person looks at both."""
+    if (owner.pipeline, owner.row, owner.digest) == (task.pipeline, task.row, task.digest):
+        return KeptApart(
+            owner, owner.reason or f"task {task_id} is recorded as claim {owner.claim} of the same request"
+        )
+    words = "the provider gave task {} to two submits, of row {!r} and of row {!r}"
+    reason = words.format(task_id, owner.row, task.row)
+    if may_leave(owner := lock_task(connection, owner), Event.DISPUTE):
+        write_move(connection, owner, Event.DISPUTE, {"reason": reason, "next_poll_at": None})
+    if may_leave(task, Event.MARK_UNKNOWN):
+        values = {"reason": reason, "next_poll_at": None, "lease_until": None}
+        task = write_move(connection, task, Event.MARK_UNKNOWN, values)
+    return KeptApart(task, reason)

@@ -1,0 +1,63 @@
+"""Adopting a task that a person found at the provider: the provider is asked first, which is free."""
+
+from __future__ import annotations
+
+import threading
+
+from pixverse_dagster.core.errors import NotSent, PixverseError, ReadFailed
+from pixverse_dagster.core.outcomes import Failed, Missing, PollFact
+from pixverse_dagster.core.task import Move, Task
+from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.stages.session import Session
+
+_PAUSE_SECONDS = 0.3
+
+
+class AdoptionRefused(PixverseError):
+    """The id is not that of the row's task. Nothing was changed."""
+
+
+class AdoptionUnanswered(AdoptionRefused):
+    """The provider gives no answer about the id, and nobody vouched for it. Nothing was changed."""
+
+
+def adopt(session: Session, task: Task, task_id: str, decision: str, *, unchecked: bool = False) -> Move:
+    """Record that the provider has the task under this id, after it said so.
+
+    Raises AdoptionRefused if the id is another row's task, or if the provider contradicts: it says that the task
+    failed. Where it gives no answer about the id, AdoptionUnanswered, unless `unchecked` vouches for it. Free; a result
+    that is there is recorded by the next poll.
+    """
+    owner = session.ledger.tasks.with_task_id(task.account, task_id)
+    if owner is not None and owner.id != task.id:
+        raise AdoptionRefused(f"it is the task of row {owner.row!r} of {owner.pipeline!r}, which is {owner.state}")
+    answer = _ask_patiently(session, task, task_id)
+    if isinstance(answer, Failed):
+        raise AdoptionRefused(
+            f"{task.provider} says that this task failed ({answer.kind}): {answer.reason}. There is no clip to be had"
+        )
+    if isinstance(answer, PixverseError) and not unchecked:
+        raise AdoptionUnanswered(f"{task.provider} gives no answer about it ({answer})")
+    return session.ledger.adopt(task, task_id, session.clock(), decision)
+
+
+def _ask_patiently(session: Session, task: Task, task_id: str) -> PollFact | ReadFailed | NotSent:
+    """What the provider says of the id, or why it says nothing. A person waits for it, so one slip is no answer."""
+    for last in (False, False, True):
+        try:
+            return _ask(session, task, task_id)
+        except (ReadFailed, NotSent) as error:
+            if last:
+                return error
+            threading.Event().wait(_PAUSE_SECONDS)
+    raise AssertionError("the last try ends the loop")
+
+
+def _ask(session: Session, task: Task, task_id: str) -> PollFact:
+    client = session.clients.get(task.provider)
+    if client is None:
+        raise ReadFailed(f"no resource for provider {task.provider!r}")
+    fact = client.poll([TaskRef(task_id, task.request.outputs_asked())])[task_id]
+    if isinstance(fact, Missing):
+        raise ReadFailed("it does not show such a task")
+    return fact
