@@ -175,17 +175,8 @@ def _set_up(spec: PipelineSpec, loaded: Loaded, home: str, stack: ExitStack) -> 
     return Project(spec, loaded.definitions, built, instance, commands)
 
 
-def _find_all(found: Found, pipeline: str) -> list[tuple[PipelineSpec, Loaded]]:
-    """All pipelines that the locations have, or those of this name. What does not load is an error."""
-    pairs = [
-        (spec, loaded) for location in found.locations for loaded in load_location(location) for spec in loaded.specs
-    ]
-    pairs = list({id(spec): (spec, loaded) for spec, loaded in pairs}.values())
-    return [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}] or [_choose(found, pipeline)]
-
-
-def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
-    """The one pipeline that is meant, of all that the locations have."""
+def _load_all(found: Found) -> tuple[list[tuple[PipelineSpec, Loaded]], list[click.UsageError]]:
+    """Every pipeline that the locations have, and why those do not load that do not."""
     pairs: list[tuple[PipelineSpec, Loaded]] = []
     failures: list[click.UsageError] = []
     for location in found.locations:
@@ -193,7 +184,20 @@ def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
             pairs += [(spec, loaded) for loaded in load_location(location) for spec in loaded.specs]
         except click.UsageError as error:
             failures.append(error)
-    pairs = list({id(spec): (spec, loaded) for spec, loaded in pairs}.values())  # merged, it is in several
+    return list({id(spec): (spec, loaded) for spec, loaded in pairs}.values()), failures  # merged, it is in several
+
+
+def _find_all(found: Found, pipeline: str) -> list[tuple[PipelineSpec, Loaded]]:
+    """All pipelines that the locations have, or those of this name. What does not load is an error."""
+    pairs, failures = _load_all(found)
+    if failures:
+        raise failures[0]
+    return [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}] or [_choose(found, pipeline)]
+
+
+def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
+    """The one pipeline that is meant, of all that the locations have."""
+    pairs, failures = _load_all(found)
     chosen = [(spec, loaded) for spec, loaded in pairs if pipeline in {"", spec.name}]
     if len(chosen) == 1 and (pipeline or not failures):
         return chosen[0]

@@ -1,17 +1,15 @@
 """`tasks resolve`, `abandon` and `retry`: what only a person can decide. They send nothing to a provider that costs."""
 
 import time
-from collections.abc import Callable, Collection
 
 import click
 
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.lifecycle import (
-    MAY_BE_ABANDONED,
-    MAY_BE_ADOPTED,
     MAY_BE_RELEASED,
+    TRANSITIONS,
     UNDER_WAY,
-    FailureKind,
+    Event,
     TaskState,
 )
 from pixverse_dagster.core.redaction import redact_text
@@ -60,11 +58,11 @@ def resolve_task(
         if task_id is not None:
             task, move = _adopt(project, session, row, task_id.strip(), unchecked=unchecked)
         elif not_accepted:
-            task = _newest(project, row, lambda task: task.state is TaskState.UNKNOWN, (TaskState.UNKNOWN,))
+            task = _newest(project, row, Event.NOT_ACCEPTED)
             reason = "a person found that it was not accepted."
             move = ledger.set_not_accepted(task, reason, now, _by_hand(now, "not accepted"))
         else:
-            task = _newest(project, row, lambda task: task.state is TaskState.UNKNOWN, (TaskState.UNKNOWN,))
+            task = _newest(project, row, Event.NOT_ACCEPTED)
             move = ledger.abandon(task, _GIVEN_UP, _by_hand(now, "abandoned"))
         _report(project, task, move)
 
@@ -83,7 +81,7 @@ def abandon_task(row: str, choice: ProjectChoice) -> None:
         if any(entry.row == row for entry in project.ledger.queue.find(project.name)):
             _withdraw(project, session, row)
             return
-        task = _newest(project, row, lambda task: task.state in MAY_BE_ABANDONED, MAY_BE_ABANDONED)
+        task = _newest(project, row, Event.ABANDON)
         _report(project, task, project.ledger.abandon(task, _GIVEN_UP, _by_hand(time.time(), "abandoned")))
 
 
@@ -117,11 +115,7 @@ def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
 
 
 def _adopt(project: Project, session: Session, row: str, task_id: str, *, unchecked: bool) -> tuple[Task, Move]:
-    def may(task: Task) -> bool:
-        kinds = (FailureKind.LOST, FailureKind.EXPIRED)
-        return task.state in MAY_BE_ADOPTED and (task.state is not TaskState.FAILED or task.kind in kinds)
-
-    task = _newest(project, row, may, MAY_BE_ADOPTED, task_id)
+    task = _newest(project, row, Event.ADOPT, task_id)
     try:
         move = adopt(session, task, task_id, _by_hand(session.clock(), f"adopted as {task_id}"), unchecked=unchecked)
     except AdoptionUnanswered as error:
@@ -183,15 +177,13 @@ def _by_hand(now: float, what: str) -> str:
     return f"by hand, {iso(now)}: {what}"
 
 
-def _newest(
-    project: Project,
-    row: str,
-    may: Callable[[Task], bool],
-    states: Collection[TaskState],
-    task_id: str | None = None,
-) -> Task:
-    """The task of the row that a decision is about: the one with the id, else the newest; unknown ones come first."""
-    found = [task for task in project.ledger.tasks.find(project.name, states, keys=[row]) if may(task)]
+def _newest(project: Project, row: str, event: Event, task_id: str | None = None) -> Task:
+    """The task of the row that a decision is about, of those that the event may happen to.
+
+    The one with the id, else the newest; unknown ones come first.
+    """
+    states = TRANSITIONS[event].leaves
+    found = [task for task in project.ledger.tasks.find(project.name, states, keys=[row]) if task.allows(event)]
     if not found:
         words = " or ".join(sorted(states))
         raise click.UsageError(

@@ -145,8 +145,6 @@ OCCUPIES_SLOT = frozenset({_S.CLAIMED, _S.SUBMITTED})
 """The task counts as one of the account's open tasks at the provider."""
 OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
 """It is not recorded yet whether the provider accepted the task."""
-MAY_BE_ADOPTED = frozenset(TRANSITIONS[Event.ADOPT].leaves)
-"""A person may say under which id the provider has the task."""
 HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})
 """The provider has made the clips."""
 ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN})
@@ -155,7 +153,5 @@ MAY_HAVE_FILES = frozenset({_S.SUBMITTED, _S.SUCCEEDED})
 """The clip is not complete, but some of its files may be in the store."""
 POLLED = frozenset(TRANSITIONS[Event.KEEP_POLLING].leaves)
 """The poller asks the provider about the task."""
-MAY_BE_ABANDONED = frozenset(TRANSITIONS[Event.ABANDON].leaves)
-"""A person may give the task up."""
 MAY_BE_RELEASED = frozenset(TRANSITIONS[Event.RELEASE].leaves)
 """A person may allow one more paid attempt after the task."""

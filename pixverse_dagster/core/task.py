@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, OPEN_SUBMIT, Event, FailureKind, TaskState
+from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, OPEN_SUBMIT, TRANSITIONS, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import Cost, Difference, InputImage, World
 from pixverse_dagster.core.request import Request
 
@@ -69,6 +69,13 @@ class Task:
     def resolves_itself(self) -> bool:
         """Whether the outcome of the submit is not known yet, and the poller will ask for it again."""
         return self.state in OPEN_SUBMIT and self.next_poll_at is not None
+
+    def allows(self, event: Event) -> bool:
+        """Whether the event leaves the task's state, and its kind of failure; guards are the ledger's to check."""
+        transition = TRANSITIONS[event]
+        return self.state in transition.leaves and (
+            self.state is not TaskState.FAILED or self.kind is None or self.kind in transition.kinds
+        )
 
     @property
     def provider(self) -> str:

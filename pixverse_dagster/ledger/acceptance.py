@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +12,9 @@ from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import Event, TaskState
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, MoveRefused, Task
-from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task, task_values
+from pixverse_dagster.ledger.codec import TASK_COLUMNS, changed, read_task, task_values
 from pixverse_dagster.ledger.history import remember
-from pixverse_dagster.ledger.moves import lock_task, may_leave, write_move
+from pixverse_dagster.ledger.moves import lock_task, write_move
 from pixverse_dagster.ledger.queries import find_claims
 from pixverse_dagster.ledger.schema import tasks, waiting
 from pixverse_dagster.ledger.spending import count_spent
@@ -37,16 +36,15 @@ def record_acceptance(
     if before is not None and before.task_id == accepted.task_id:
         return Applied(before)
     owner = _owner(connection, task.account, accepted.task_id)
+    if owner is not None and (before is None or _request(owner) == _request(task)):
+        known = f"task {accepted.task_id} is recorded as claim {owner.claim} of row {owner.row!r}"
+        return KeptApart(owner, owner.reason or known)
     if before is None:
         # The ledger was put back to an earlier state, or rewritten: the claim is not there, and was paid for.
-        return (
-            KeptApart(owner, owner.reason or "")
-            if owner
-            else _keep_apart(connection, task, claims, accepted.task_id, now)
-        )
+        return _keep_apart(connection, task, claims, accepted.task_id, now)
     if owner is not None:
         return _dispute(connection, before, owner, accepted.task_id)
-    if not may_leave(before, Event.ACCEPT):
+    if not before.allows(Event.ACCEPT):
         return _keep_apart(connection, before, claims, accepted.task_id, now)
     values = {"submitted_at": now, "next_poll_at": next_poll_at, "reason": None, "note": ""}
     return Applied(write_move(connection, before, Event.ACCEPT, values | _attempt(before, claims, accepted.task_id)))
@@ -60,7 +58,7 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
     claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
     before = next(one for one in claims if one.id == task.id)
     owner = _owner(connection, task.account, task_id)
-    if not may_leave(before, Event.ADOPT) or (owner is not None and owner.id != task.id):
+    if not before.allows(Event.ADOPT) or (owner is not None and owner.id != task.id):
         return MoveRefused(before, Event.ADOPT)
     values: dict[str, Any] = {
         "submitted_at": before.submitted_at or now,
@@ -75,6 +73,10 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
     same = (waiting.c.pipeline == task.pipeline, waiting.c.row == task.row, waiting.c.digest == task.digest)
     connection.execute(sa.delete(waiting).where(*same))
     return Applied(write_move(connection, before, Event.ADOPT, values | _attempt(before, claims, task_id)))
+
+
+def _request(task: Task) -> tuple[str, str, str]:
+    return task.pipeline, task.row, task.digest
 
 
 def _owner(connection: sa.Connection, account: str, task_id: str) -> Task | None:
@@ -96,32 +98,31 @@ def _keep_apart(connection: sa.Connection, task: Task, claims: Sequence[Task], t
     if all(one.id != task.id for one in claims):
         recorded = "the ledger has no record of the submit"
     reason = f"the provider accepted a submit of this row as task {task_id}, but {recorded}. It was paid for"
-    apart = replace(
-        task,
+    # What was sent and for whom; all that happened to its own task since is not said of this one.
+    apart = Task(
         id=uuid.uuid4().hex,
+        pipeline=task.pipeline,
+        row=task.row,
+        digest=task.digest,
+        digest_version=task.digest_version,
+        address_digest=task.address_digest,
         claim=1 + max((one.claim for one in claims), default=0),
-        attempt=None,
-        folder="",
+        take=task.take,
+        request=task.request,
+        images=task.images,
+        labels=task.labels,
+        differences=task.differences,
+        client_reference=task.client_reference,
+        account=task.account,
+        world=task.world,
         state=TaskState.UNKNOWN,
-        kind=None,
         reason=reason,
-        note="",
-        released=False,
-        decision=None,
-        urls=(),
-        seeds=(),
-        cost_usd=None,
-        polls=0,
-        collects=0,
+        run_id=task.run_id,
+        claimed_at=task.claimed_at,
         submitted_at=now,
-        finished_at=None,
-        stored_at=None,
-        next_poll_at=None,
-        manifest_sha256=None,
+        estimate_usd=task.estimate_usd,
     )
-    given = _attempt(apart, claims, task_id)
-    del given["body"]
-    apart = replace(apart, **given)
+    apart = changed(apart, _attempt(apart, claims, task_id))
     connection.execute(sa.insert(tasks).values(task_values(apart, None)))
     count_spent(connection, apart)
     remember(connection, Event.ACCEPT, apart)
@@ -130,15 +131,11 @@ def _keep_apart(connection: sa.Connection, task: Task, claims: Sequence[Task], t
 
 def _dispute(connection: sa.Connection, task: Task, owner: Task, task_id: str) -> Acceptance:
     """The id is another task's: nobody knows whose clip it is, so that a person looks at both."""
-    if (owner.pipeline, owner.row, owner.digest) == (task.pipeline, task.row, task.digest):
-        return KeptApart(
-            owner, owner.reason or f"task {task_id} is recorded as claim {owner.claim} of the same request"
-        )
     words = "the provider gave task {} to two submits, of row {!r} and of row {!r}"
     reason = words.format(task_id, owner.row, task.row)
-    if may_leave(owner := lock_task(connection, owner), Event.DISPUTE):
+    if (owner := lock_task(connection, owner)).allows(Event.DISPUTE):
         write_move(connection, owner, Event.DISPUTE, {"reason": reason, "next_poll_at": None})
-    if may_leave(task, Event.MARK_UNKNOWN):
+    if task.allows(Event.MARK_UNKNOWN):
         values = {"reason": reason, "next_poll_at": None, "lease_until": None}
         task = write_move(connection, task, Event.MARK_UNKNOWN, values)
     return KeptApart(task, reason)

@@ -41,6 +41,7 @@ _LOOK = sa.select(
     _of_row(withdrawals, sa.func.count()).label("withdrawals"),
     sa.select(sa.func.count()).select_from(pauses).scalar_subquery().label("pauses"),
 )
+"""What else the ledger has about a row, in one statement: its digest now, and how many entries of each kind."""
 _INSERT = sa.insert(tasks)
 
 
@@ -73,7 +74,7 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
     """
     if terms.budget.limits or terms.account_budget.limits or terms.max_open_tasks is not None:
         one_at_a_time(connection)
-    seen = _look(connection, pipeline, row)
+    seen = connection.execute(_LOOK, {"of_pipeline": pipeline, "of_row": row.id}).one()
     _check_digest(seen.digest, row.digest)
     claims = find_claims(connection, pipeline, row.id, row.digest)
     answer = governing(claims)
@@ -99,11 +100,6 @@ def check_current(connection: sa.Connection, pipeline: str, row: str, digest: st
     """Raise RowChanged unless the row asks for this request now."""
     query = sa.select(rows.c.digest).where(rows.c.pipeline == pipeline, rows.c.row == row)
     _check_digest(connection.execute(query).scalar(), digest)
-
-
-def _look(connection: sa.Connection, pipeline: str, row: Row) -> Any:
-    """What else the ledger has about the row, in one statement: its `digest` now, and how many entries of each kind."""
-    return connection.execute(_LOOK, {"of_pipeline": pipeline, "of_row": row.id}).one()
 
 
 def _check_digest(current: str | None, digest: str) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.core.lifecycle import Event, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
@@ -33,8 +33,6 @@ from pixverse_dagster.policy.budget import Spent
 
 T = TypeVar("T")
 _TRIES = 3
-LedgerFault = SQLAlchemyError
-"""What any method of the ledger raises when its database fails."""
 
 
 class Ledger:

@@ -53,7 +53,7 @@ def make_move(
     """
     before = lock_task(connection, task)
     moment = time.time() if now is None else now
-    if not (may_leave(before, event) and _allowed(connection, task, before, event, moment, replay)):
+    if not (before.allows(event) and _allowed(connection, task, before, event, moment, replay)):
         return MoveRefused(before, event)
     return Applied(write_move(connection, before, event, values))
 
@@ -75,14 +75,6 @@ def write_move(connection: sa.Connection, before: Task, event: Event, values: Ma
     count_spent(connection, after, before)
     remember(connection, event, after, before)
     return after
-
-
-def may_leave(task: Task, event: Event) -> bool:
-    """Whether the event is allowed in the task's state."""
-    transition = TRANSITIONS[event]
-    return task.state in transition.leaves and (
-        task.state is not TaskState.FAILED or task.kind is None or task.kind in transition.kinds
-    )
 
 
 def _allowed(

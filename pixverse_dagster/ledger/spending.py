@@ -49,7 +49,7 @@ def count_spent(connection: sa.Connection, task: Task, before: Task | None = Non
     if change == 0:
         return
     # In one order, so that two transactions never wait for each other.
-    totals = sorted({*_totals("pipeline", task.pipeline, task.run_id, task.claimed_at),
+    totals = sorted({*_pipeline_totals(task.pipeline, task.run_id, task.claimed_at),
                      *_account_totals(task.account, task.claimed_at)})  # fmt: skip
     values = [{"scope": s, "name": n, "day": d, "usd_millionths": change} for s, n, d in totals]
     connection.execute(_ADD, values)
@@ -57,7 +57,7 @@ def count_spent(connection: sa.Connection, task: Task, before: Task | None = Non
 
 def sum_spent(connection: sa.Connection, pipeline: str, run_id: str, now: float) -> Spent:
     """What the pipeline has spent or reserved: in this run, today (UTC), and ever."""
-    day, in_all, run = totals = tuple(_totals("pipeline", pipeline, run_id, now))
+    day, in_all, run = totals = tuple(_pipeline_totals(pipeline, run_id, now))
     found = _read(connection, totals)
     return Spent(run_usd=found.get(run, 0.0), day_usd=found.get(day, 0.0), total_usd=found.get(in_all, 0.0))
 
@@ -69,9 +69,9 @@ def sum_account(connection: sa.Connection, account: str, now: float) -> Spent:
     return Spent(day_usd=found.get(day, 0.0), total_usd=found.get(in_all, 0.0))
 
 
-def _totals(scope: str, pipeline: str, run_id: str, at: float) -> Iterator[Total]:
-    yield scope, pipeline, int(at // _DAY_SECONDS)
-    yield scope, pipeline, _IN_ALL
+def _pipeline_totals(pipeline: str, run_id: str, at: float) -> Iterator[Total]:
+    yield "pipeline", pipeline, int(at // _DAY_SECONDS)
+    yield "pipeline", pipeline, _IN_ALL
     yield "run", f"{pipeline}/{run_id}", _IN_ALL
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-
 from pixverse_dagster.core.errors import NotSent, PixverseError, ReadFailed
 from pixverse_dagster.core.outcomes import Failed, Missing, PollFact
 from pixverse_dagster.core.task import Move, Task
 from pixverse_dagster.providers.base import TaskRef
+from pixverse_dagster.stages.repeat import repeat
 from pixverse_dagster.stages.session import Session
 
-_PAUSE_SECONDS = 0.3
+_PAUSES_SECONDS = (0.3, 0.3)
 
 
 class AdoptionRefused(PixverseError):
@@ -31,26 +30,22 @@ def adopt(session: Session, task: Task, task_id: str, decision: str, *, unchecke
     owner = session.ledger.tasks.with_task_id(task.account, task_id)
     if owner is not None and owner.id != task.id:
         raise AdoptionRefused(f"it is the task of row {owner.row!r} of {owner.pipeline!r}, which is {owner.state}")
-    answer = _ask_patiently(session, task, task_id)
+    try:
+        # A person waits for the answer, so one slip is no answer.
+        answer = repeat(lambda: _ask(session, task, task_id), _PAUSES_SECONDS, (ReadFailed, NotSent))
+    except (ReadFailed, NotSent) as error:
+        if not unchecked:
+            raise AdoptionUnanswered(f"{task.provider} gives no answer about it ({error})") from None
+    else:
+        _check(task, answer)
+    return session.ledger.adopt(task, task_id, session.clock(), decision)
+
+
+def _check(task: Task, answer: PollFact) -> None:
     if isinstance(answer, Failed):
         raise AdoptionRefused(
             f"{task.provider} says that this task failed ({answer.kind}): {answer.reason}. There is no clip to be had"
         )
-    if isinstance(answer, PixverseError) and not unchecked:
-        raise AdoptionUnanswered(f"{task.provider} gives no answer about it ({answer})")
-    return session.ledger.adopt(task, task_id, session.clock(), decision)
-
-
-def _ask_patiently(session: Session, task: Task, task_id: str) -> PollFact | ReadFailed | NotSent:
-    """What the provider says of the id, or why it says nothing. A person waits for it, so one slip is no answer."""
-    for last in (False, False, True):
-        try:
-            return _ask(session, task, task_id)
-        except (ReadFailed, NotSent) as error:
-            if last:
-                return error
-            threading.Event().wait(_PAUSE_SECONDS)
-    raise AssertionError("the last try ends the loop")
 
 
 def _ask(session: Session, task: Task, task_id: str) -> PollFact:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.media.inspect import inspect_clip
 from pixverse_dagster.policy.quality import CheckRules, Finding, Measurements, judge_clip
+from pixverse_dagster.stages.repeat import repeat
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import copy_to_file
 
@@ -74,19 +74,19 @@ def check_clip(
 
 def _measure(store: ClipStore, key: str, rules: CheckRules, pauses_seconds: Sequence[float]) -> Measurements:
     """Read an output back and decode it. Raises ReadFailed if the store cannot be read."""
-    text = ""
-    for pause_seconds in (*pauses_seconds, None):
+
+    def read() -> Measurements:
         try:
             with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
                 path = Path(scratch) / "clip"
                 return inspect_clip(path, rules, copy_to_file(store, key, path).sha256)
         except _NOT_THERE as error:
             return Measurements(problem=describe_read_error(error))
-        except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
-            text = describe_read_error(error)
-        if pause_seconds is not None:
-            threading.Event().wait(pause_seconds)
-    raise ReadFailed(text)
+
+    try:
+        return repeat(read, pauses_seconds, (Exception,))
+    except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
+        raise ReadFailed(describe_read_error(error)) from None
 
 
 def describe_read_error(error: Exception) -> str:

@@ -107,6 +107,7 @@ def record_acceptance(session: Session, task: Task, accepted: Accepted) -> Task:
         try:
             recorded = session.ledger.accept(task, accepted, now, first_poll_at)
         except Exception as error:
+            # Whatever went wrong: the id is the only proof of what was paid for.
             _log.critical("row %r is task %s at %s, not yet recorded", task.row, accepted.task_id, task.provider)
             if waited >= session.options.pace.record_seconds:
                 raise PixverseError(

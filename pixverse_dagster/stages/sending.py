@@ -50,6 +50,7 @@ class Sending:
         self._inline: dict[str, str] = {}
         self._marks: dict[str, str] = {}
         self._body = row.request.body(self._as_sent)
+        self._kept: str | None = None
 
     def begin(self) -> Outgoing:
         """What is sent now. Claims the request, or takes the lease of the claim again; called with a permit.
@@ -110,8 +111,11 @@ class Sending:
         )
 
     def _kept_body(self, reference: str) -> str:
-        envelope = self._client.provider.envelope(self._row.request, self._body, reference)
-        return cut_body(envelope, self._marks)
+        """The body as the ledger keeps it. A claim has one reference, so that it is put together once."""
+        if self._kept is None:
+            envelope = self._client.provider.envelope(self._row.request, self._body, reference)
+            self._kept = cut_body(envelope, self._marks)
+        return self._kept
 
     def _as_sent(self, reference: str) -> Any:
         images, row = self._session.images(), self._row

@@ -73,13 +73,13 @@ class LocalStore:
         _make_folder(target.parent)
         path = self._incoming(path)
         try:
-            _sync_file(path)
+            _sync(path)
             os.link(path, target)
         except FileExistsError:
             return False
         finally:
             path.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        _sync(target.parent)
         return True
 
     def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
@@ -88,7 +88,7 @@ class LocalStore:
         target = self._path(key)
         path = self._incoming(path)
         try:
-            _sync_file(path)
+            _sync(path)
             with (self.scratch() / self._LOCK).open("wb") as lock:
                 # Let go when the file is closed, also by the end of the process.
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,7 +97,7 @@ class LocalStore:
                 path.replace(target)
         finally:
             path.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        _sync(target.parent)
         return True
 
     def open(self, key: str) -> BinaryIO:
@@ -159,16 +159,12 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
