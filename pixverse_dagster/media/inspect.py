@@ -7,7 +7,7 @@ from typing import Any
 
 from pixverse_dagster.core.errors import ClipInvalid
 from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.media.probe import open_clip
+from pixverse_dagster.media.probe import open_clip, use_one_thread
 from pixverse_dagster.policy.quality import CheckRules, Measurements
 
 MAX_FRAMES = 20_000
@@ -49,8 +49,7 @@ class _Measuring:
         from av.video.reformatter import Interpolation, VideoReformatter  # noqa: PLC0415 - for the same reason
 
         video = media.streams.video[0]
-        # One thread per clip: many clips are decoded at the same time, and the machine may have other work.
-        video.thread_type, video.codec_context.thread_count = "NONE", 1
+        use_one_thread(video.codec_context)
         self._fps = float(video.average_rate or 0)
         of_stream = float((video.duration or 0) * (video.time_base or 0))
         self._announced = of_stream or float((media.duration or 0) / time_base)

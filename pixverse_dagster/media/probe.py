@@ -37,6 +37,11 @@ def open_clip(path: Path) -> Generator[Any]:
         yield media
 
 
+def use_one_thread(codec: Any) -> None:
+    """Decode or encode without threads: many clips are read at the same time, and the machine may have other work."""
+    codec.thread_type, codec.thread_count = "NONE", 1
+
+
 def probe(path: Path) -> tuple[ClipFacts, bytes]:
     """Read a clip's facts and its poster frame, a JPEG at most 320 px wide.
 
@@ -50,6 +55,7 @@ def probe(path: Path) -> tuple[ClipFacts, bytes]:
     try:
         with open_clip(path) as media:
             video = media.streams.video[0]
+            use_one_thread(video.codec_context)
             ends = [(packet.pts or 0) + (packet.duration or 0) for packet in media.demux(video) if packet.size]
             end = float(max(ends, default=0) * (video.time_base or 0))
             duration = end or float((media.duration or 0) / av.time_base)
@@ -89,6 +95,7 @@ def _poster(frame: Any) -> bytes:
     width = min(POSTER_WIDTH, frame.width) // 2 * 2
     height = max(2, round(frame.height * width / frame.width) // 2 * 2)
     encoder = cast("Any", av.CodecContext.create("mjpeg", "w"))
+    use_one_thread(encoder)
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
     small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range=ColorRange.JPEG)
     small.pts, small.time_base = 0, Fraction(1, 25)

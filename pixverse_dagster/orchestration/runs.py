@@ -8,6 +8,7 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import problem_events
+from pixverse_dagster.orchestration.events.log import TaskEvents
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown, task_event
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -75,11 +76,12 @@ def generate_clips(
     generation = GenerateRun(
         session, store, lambda rows: submit_reported(session, rows, context.log_event, adopted=adopted)
     )
+    events = TaskEvents(context.instance, spec.name)
     withheld: dict[str, str] = {}
     with closing(generation.run(keys, spec.pipeline.options.deadline_seconds)) as found:
         for collected in found:
             if collected.manifest is not None:
-                if problem := report_clip(context, session, store, collected):
+                if problem := report_clip(context, session, store, collected, events):
                     withheld[collected.task.row] = problem
             else:
                 context.log_event(ended_event(collected.task, session.commands, collected.problem))

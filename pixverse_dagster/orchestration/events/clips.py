@@ -14,7 +14,7 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text, redact_value
 from pixverse_dagster.core.secrets import redact_known
-from pixverse_dagster.orchestration.events.log import latest_materialization, task_event_id
+from pixverse_dagster.orchestration.events.log import TaskEvents, latest_materialization
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, task_metadata, version_tags
 from pixverse_dagster.policy.quality import CheckRules, Finding
 from pixverse_dagster.stages.collect import Collected
@@ -22,7 +22,7 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
 
-def report_clip(context: Any, session: Session, store: ClipStore, stored: Collected) -> str:
+def report_clip(context: Any, session: Session, store: ClipStore, stored: Collected, events: TaskEvents) -> str:
     """Log a stored clip's materialisation and its check, in a step's context; returns why its row fails, if it does.
 
     A check that could not be made, as the store could not be read, is told of as an observation: it has neither passed
@@ -40,8 +40,7 @@ def report_clip(context: Any, session: Session, store: ClipStore, stored: Collec
     failed = [finding for finding in stored.findings if not finding.passed]
     withheld = bool(failed) and rules.blocking
     if not withheld:
-        made_from = task_event_id(context.instance, task)
-        context.log_event(clip_event(stored, store, session.clock(), made_from))
+        context.log_event(clip_event(stored, store, session.clock(), events.find(task)))
     if stored.not_checked and not failed:
         context.log_event(unchecked_event(task.pipeline, task.row, stored.not_checked))
     elif stored.findings:

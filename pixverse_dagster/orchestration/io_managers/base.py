@@ -19,7 +19,7 @@ from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import raise_failures
-from pixverse_dagster.orchestration.events.log import withheld_rows
+from pixverse_dagster.orchestration.events.log import TaskEvents, withheld_rows
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.stages.collect import collect_tasks
@@ -78,12 +78,13 @@ class ClipIOManager(dg.ConfigurableIOManager):
         problems: list[str] = []
         with obj.session as session:
             store = self.get_store()
+            events = TaskEvents(obj.context.instance, session.pipeline.name, obj.tasks)
             for collected in collect_tasks(session, store, obj.tasks):
                 if collected.manifest is None:
                     problems.append(collected.problem)
                 # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
                 # if the run fails or dies before.
-                elif problem := report_clip(obj.context, session, store, collected):
+                elif problem := report_clip(obj.context, session, store, collected, events):
                     problems.append(problem)
         raise_failures("could not be stored", problems, len(obj.tasks))
 
