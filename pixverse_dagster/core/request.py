@@ -221,8 +221,9 @@ class Request(BaseModel):
         return redact_value(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
-    def _places(cls) -> list[tuple[str, At]]:
-        return [(n, m) for n, field in cls.model_fields.items() for m in field.metadata if isinstance(m, At)]
+    @cache
+    def _places(cls) -> tuple[tuple[str, At], ...]:
+        return tuple((n, m) for n, field in cls.model_fields.items() for m in field.metadata if isinstance(m, At))
 
 
 def place(body: dict[str, Any], path: str, value: Any) -> None:
