@@ -203,9 +203,12 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulat
             generation_seconds: float | None = None,
             seed: int | None = None,
             faults: Mapping[str, float] | None = None,
+            keys: Mapping[str, str] | None = None,
         ) -> Simulator:
             root = tmp_path_factory.mktemp("simulator")
-            started = running_simulator(root, generation_seconds=generation_seconds, seed=seed, faults=faults)
+            started = running_simulator(
+                root, generation_seconds=generation_seconds, seed=seed, faults=faults, keys=keys
+            )
             return running.enter_context(started)
 
         yield start

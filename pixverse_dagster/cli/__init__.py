@@ -1,10 +1,12 @@
-"""Commands. May import: core, policy, tables, ledger, storage, stages, reports, orchestration, definitions."""
+"""The CLI. May import: core, policy, tables, ledger, storage, stages, reports, recovery, orchestration, definitions."""
 
 import sys
 from typing import Any
 
 import click
 
+from pixverse_dagster.cli.accounts import accounts
+from pixverse_dagster.cli.clips import clips
 from pixverse_dagster.cli.demo import demo
 from pixverse_dagster.cli.dev import dev
 from pixverse_dagster.cli.ledger import ledger
@@ -38,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, dev, simulator, plan, tasks, pause, resume, verify, ledger):
+for command in (demo, dev, simulator, plan, tasks, accounts, pause, resume, verify, ledger, clips):
     cli.add_command(command)
 
 

@@ -26,7 +26,7 @@ from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.plan import SUBMITTED
 from pixverse_dagster.policy.timing import Pace
-from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.plan import plan_with_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import read_manifest
 
@@ -135,9 +135,11 @@ class DemoRun:
         """Submit every row that has no task yet, in one run."""
         name, ledger = self.project.name, self.project.ledger
         with self.project.open() as session:
-            made = plan_rows(session, ledger.rows.find(name).values(), ledger.rows.problems(name))
+            made, view = plan_with_store(
+                session, self.project.store, ledger.rows.find(name).values(), ledger.rows.problems(name)
+            )
         self._show.print(f"Plan: {describe_plan(made)}", markup=False)
-        keys = [line.row for line in made.lines if line.verdict in SUBMITTED]
+        keys = [line.row for line in made.lines if line.verdict in SUBMITTED or line.row in view.answers]
         if not keys:
             self._show.print("Nothing to submit: nothing is charged.")
             return

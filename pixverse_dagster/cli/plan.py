@@ -10,9 +10,9 @@ from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.policy.plan import Plan, Verdict
-from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.plan import plan_with_store
 from pixverse_dagster.stages.read import read_table
-from pixverse_dagster.storage.marker import check_form
+from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables import AssetTable
 
 
@@ -25,15 +25,16 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     Exits with 1 if some rows are invalid.
     """
     with choice.open() as project, project.open() as session:
-        _check_store(project)
+        store = _open_store(project)
         if isinstance(session.pipeline.table, AssetTable):
             # Only a run is handed the asset's value: the plan is for the rows as they were last read.
-            made = plan_rows(
-                session, session.ledger.rows.find(project.name).values(), session.ledger.rows.problems(project.name)
-            )
+            rows, problems = session.ledger.rows.find(project.name).values(), session.ledger.rows.problems(project.name)
         else:
             reading = read_table(session)
-            made = plan_rows(session, reading.rows, reading.problems)
+            rows, problems = reading.rows, reading.problems
+        made, view = plan_with_store(session, store, rows, problems)
+        if view.problem:
+            _say_not_asked(view.problem)
         accounts = [client.account for client in session.clients.values()]
         stopped = session.ledger.pauses.applying(project.name, accounts).values()
         paused = [f"{one}: nothing is submitted until it is resumed." for one in dict.fromkeys(stopped)]
@@ -62,15 +63,19 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     sys.exit(1 if made.counts[Verdict.INVALID] else 0)
 
 
-def _check_store(project: Project) -> None:
-    """Raise StoreConflict where a submission would be refused; a store that cannot be asked now is only mentioned."""
+def _open_store(project: Project) -> ClipStore | None:
+    """The store; None if it cannot be opened now, which is said."""
     try:
-        check_form(project.store, project.name)
+        return project.store
     except PixverseError:
         raise
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
-        why = redact_text(f"{type(error).__name__}: {error}")[:300]
-        click.echo(f"The store could not be asked ({why}); the plan does not depend on it.", err=True)
+        _say_not_asked(f"the store could not be opened ({redact_text(f'{type(error).__name__}: {error}')[:300]})")
+        return None
+
+
+def _say_not_asked(why: str) -> None:
+    click.echo(f"{why}. The plan is made without it: what it may hold is shown as new.", err=True)
 
 
 def describe_plan(made: Plan) -> str:

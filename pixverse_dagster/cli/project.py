@@ -86,6 +86,15 @@ class ProjectChoice:
             yield projects[0]
 
     @contextmanager
+    def open_either(self, old: str, new: str) -> Generator[Project]:
+        """The pipeline that has one of these names, before or after its definition has the new one.
+
+        Raises UsageError where there is none, or where both are there and so are two pipelines.
+        """
+        with self._opened(lambda found: [_choose_either(found, old, new)]) as projects:
+            yield projects[0]
+
+    @contextmanager
     def open_all(self) -> Generator[list[Project]]:
         """Every pipeline of the project, or the one that is named. Raises UsageError if there is none."""
         with self._opened(lambda found: _find_all(found, self.pipeline)) as projects:
@@ -205,6 +214,17 @@ def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
         raise failures[0]
     where = ", ".join(location.name for location in found.locations)
     raise click.UsageError(_describe_choice(where, sorted(spec.name for spec, _ in pairs), pipeline))
+
+
+def _choose_either(found: Found, old: str, new: str) -> tuple[PipelineSpec, Loaded]:
+    """The pipeline that is called by either of the names."""
+    there = {spec.name for spec, _ in _load_all(found)[0]} & {old, new}
+    if len(there) > 1:
+        raise click.UsageError(
+            f"{old!r} and {new!r} are both pipelines of this project. Nothing was renamed. Take {old!r} out of the "
+            "definitions first, or choose another name"
+        )
+    return _choose(found, new if new in there else old)
 
 
 def _describe_choice(where: str, names: Sequence[str], pipeline: str) -> str:

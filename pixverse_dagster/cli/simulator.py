@@ -70,12 +70,15 @@ def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Port on 127.0.0.1; 0 picks a free one.")
 @simulator_options
-def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], seed: int) -> None:
+@click.option("--key", "keys", multiple=True, metavar="KEY=ACCOUNT", help="A further key and its account; repeatable.")
+def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], seed: int, keys: tuple[str, ...]) -> None:
     """The three providers' APIs on this machine: no key, no money, real playable clips.
 
-    The key it accepts is `simulator`; its audit is at /_simulator/tasks.
+    The key it accepts is `simulator`; its audit is at /_simulator/tasks. With --key it accepts others too, so that a
+    changed key and other accounts can be tried: keys of one account see the same tasks, an account sees no other's.
     """
     need_demo_extra()
     arguments = simulator_arguments(generation_seconds, faults, seed)
+    arguments += [word for key in keys for word in ("--key", key)]
     command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own program takes this process's place, and its signals

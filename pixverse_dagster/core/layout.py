@@ -118,9 +118,7 @@ class ImageKey:
     ending: str = ""
 
     def __str__(self) -> str:
-        return f"{pipeline_prefix(self.pipeline)}images/{self.sha256}" + (
-            f".{self.ending}" if self.ending else "-thumb.jpg"
-        )
+        return f"{images_prefix(self.pipeline)}{self.sha256}" + (f".{self.ending}" if self.ending else "-thumb.jpg")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class NamesKey:
     n: int
 
     def __str__(self) -> str:
-        return f"{pipeline_prefix(self.pipeline)}names/{self.n}.json"
+        return f"{names_prefix(self.pipeline)}{self.n}.json"
 
 
 @dataclass(frozen=True)
@@ -168,6 +166,16 @@ def pipeline_prefix(pipeline: str) -> str:
 def clips_prefix(pipeline: str) -> str:
     """The prefix of the keys of all clips of a pipeline."""
     return f"{pipeline_prefix(pipeline)}clips/"
+
+
+def names_prefix(pipeline: str) -> str:
+    """The prefix of the keys of what was renamed of a pipeline."""
+    return f"{pipeline_prefix(pipeline)}names/"
+
+
+def images_prefix(pipeline: str) -> str:
+    """The prefix of the keys of a pipeline's input images."""
+    return f"{pipeline_prefix(pipeline)}images/"
 
 
 def parse(key: str) -> Key | None:

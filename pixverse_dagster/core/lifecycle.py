@@ -21,6 +21,7 @@ class TaskState(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ABANDONED = "abandoned"
+    FORGOTTEN = "forgotten"
 
 
 class FailureKind(StrEnum):
@@ -53,6 +54,11 @@ class Event(StrEnum):
     ABANDON = "abandon"
     RELEASE = "release"
     WITHDRAW = "withdraw"
+    RELOCATE = "relocate"
+    DESCRIBE = "describe"
+    RESTORE = "restore"
+    FIND = "find"
+    FORGET = "forget"
 
 
 class Guard(StrEnum):
@@ -63,6 +69,8 @@ class Guard(StrEnum):
     POLLED = "a time for the next poll is set: no person is asked to look"
     NOBODY_SENDS = "no poll is due by itself and no send is under way"
     NEWEST = "no newer claim of the same request exists"
+    SAME_FOLDER = "the folder of its clips is still the one that the caller knows"
+    SAME_MANIFEST = "the digest of its manifest is still the one that the caller knows"
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,28 @@ TRANSITIONS: Mapping[Event, Transition] = {
     Event.WITHDRAW: Transition(
         (_S.FAILED, _S.ABANDONED), None, "a person", "the further payment is not allowed any more"
     ),
+    Event.RELOCATE: Transition(
+        (_S.SUCCEEDED,),
+        None,
+        "the collector, where another task's clip stands in the folder",
+        "paid",
+        Guard.SAME_FOLDER,
+    ),
+    Event.DESCRIBE: Transition(
+        (_S.STORED,),
+        None,
+        "the collector, where all files are in the store and their manifest is gone",
+        "paid",
+        Guard.SAME_MANIFEST,
+    ),
+    Event.RESTORE: Transition((), None, "a run or a person that found the request in the store", "paid earlier"),
+    Event.FIND: Transition(
+        (_S.CLAIMED, _S.SUBMITTED, _S.SUCCEEDED, _S.REFUSED, _S.FAILED, _S.UNKNOWN, _S.ABANDONED),
+        _S.STORED,
+        "a run or a person that found the task's own manifest in the store",
+        "paid",
+    ),
+    Event.FORGET: Transition((_S.STORED,), _S.FORGOTTEN, "a person, whose wish it is that the clip is deleted", "paid"),
 }
 
 # Sets of states that several modules use.
@@ -147,10 +177,12 @@ OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
 """It is not recorded yet whether the provider accepted the task."""
 HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})
 """The provider has made the clips."""
-ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN})
-"""The row needs no submit: it has its clip, will have it, or may have been paid for."""
+ANSWERS_REQUEST = frozenset({*UNDER_WAY, _S.STORED, _S.UNKNOWN, _S.FORGOTTEN})
+"""The row needs no submit: it has its clip, will have it, may have been paid for, or is to be forgotten."""
 MAY_HAVE_FILES = frozenset({_S.SUBMITTED, _S.SUCCEEDED})
 """The clip is not complete, but some of its files may be in the store."""
+MAY_HAVE_LEFT_FILES = frozenset({_S.FAILED, _S.UNKNOWN, _S.ABANDONED})
+"""The clip was not completed before the task came to this end; some of its files may be in the store for good."""
 POLLED = frozenset(TRANSITIONS[Event.KEEP_POLLING].leaves)
 """The poller asks the provider about the task."""
 MAY_BE_RELEASED = frozenset(TRANSITIONS[Event.RELEASE].leaves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.redaction import remember_result
@@ -37,10 +37,15 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Failed:
-    """The provider ended the task without a clip."""
+    """The provider ended the task without a clip.
+
+    `names_task` says that the answer names the task's id: an error about the call alone says nothing of whose the task
+    is.
+    """
 
     kind: FailureKind
     reason: str
+    names_task: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

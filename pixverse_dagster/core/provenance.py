@@ -1,12 +1,13 @@
-"""Builds the manifest of stored clips from their task."""
+"""Builds the manifest of stored clips from their task, and the task again from its manifest."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import (
     Attempt,
     ClipManifest,
@@ -17,8 +18,9 @@ from pixverse_dagster.core.manifest import (
     SentAs,
 )
 from pixverse_dagster.core.redaction import redact_text, redact_url, redact_value
+from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.task import Task, task_cost
-from pixverse_dagster.core.values import iso
+from pixverse_dagster.core.values import from_iso, iso
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,24 @@ class Origin:
     package_version: str
     now: float
     provider_data: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a manifest was found, when (seconds since the epoch), and by which ledger.
+
+    `pipeline` and `row` are what these are called now, where that is not what the manifest says.
+    """
+
+    ledger_id: str
+    folder: str
+    manifest_sha256: str
+    at: float
+    pipeline: str = ""
+    row: str = ""
+
+
+_ENDED = frozenset({TaskState.REFUSED, TaskState.FAILED, TaskState.ABANDONED})
 
 
 def build_manifest(task: Task, claims: Sequence[Task], outputs: Sequence[ClipOutput], origin: Origin) -> ClipManifest:
@@ -73,6 +93,74 @@ def build_manifest(task: Task, claims: Sequence[Task], outputs: Sequence[ClipOut
         dagster_partition=task.row,
         code_version=task.request.CODE_VERSION,
         package_version=origin.package_version,
+    )
+
+
+def restore_tasks(
+    manifest: ClipManifest, request: Request, images: Mapping[str, InputImage], found: Found
+) -> list[Task]:
+    """The tasks that a manifest tells of, as a ledger has them that never saw them: the inverse of `build_manifest`.
+
+    The stored one comes last. Earlier claims of the request are among them if they had ended without a clip; what was
+    open when the manifest was written is left out, because nothing is known of how it went on.
+    """
+    stored = next(one for one in manifest.attempts if one.client_reference == manifest.client_reference)
+    ended = [one for one in manifest.attempts if one is not stored and one.state in _ENDED]
+    tasks = [_restored(manifest, one, request, images, found) for one in ended]
+    clip = replace(
+        _restored(manifest, stored, request, images, found),
+        state=TaskState.STORED,
+        kind=None,
+        reason=None,
+        task_id=manifest.task_id,
+        attempt=manifest.attempt,
+        folder=found.folder,
+        manifest_sha256=found.manifest_sha256,
+        cost_usd=manifest.cost.usd if manifest.cost.source == "provider" else None,
+        estimate_usd=manifest.cost.usd,
+        note=manifest.note,
+        seeds=tuple(output.seed for output in manifest.outputs),
+        submitted_at=from_iso(manifest.submitted_at),
+        finished_at=from_iso(manifest.finished_at),
+        stored_at=from_iso(manifest.stored_at),
+    )
+    return [*tasks, clip]
+
+
+def _restored(
+    manifest: ClipManifest, attempt: Attempt, request: Request, images: Mapping[str, InputImage], found: Found
+) -> Task:
+    cost = attempt.cost or Cost(usd=None, source="unknown")
+    return Task(
+        id=uuid.uuid4().hex,
+        pipeline=found.pipeline or manifest.name,
+        row=found.row or manifest.row,
+        digest=manifest.request_digest,
+        digest_version=manifest.digest_version,
+        address_digest=manifest.address_digest,
+        claim=attempt.claim,
+        take=manifest.take,
+        request=request,
+        images=images,
+        labels=manifest.labels,
+        differences=(*manifest.dropped, *manifest.adjusted),
+        client_reference=attempt.client_reference,
+        account=manifest.account,
+        world=manifest.world,
+        state=TaskState(attempt.state) if attempt.state in _ENDED else TaskState.STORED,
+        run_id=manifest.dagster_run_id,
+        claimed_at=from_iso(attempt.claimed_at),
+        attempt=attempt.attempt,
+        kind=FailureKind(attempt.kind) if attempt.kind in set(FailureKind) else None,
+        reason=attempt.reason,
+        decision=attempt.decision,
+        task_id=attempt.task_id,
+        cost_usd=cost.usd if cost.source == "provider" else None,
+        estimate_usd=cost.usd,
+        submitted_at=from_iso(attempt.submitted_at) if attempt.submitted_at else None,
+        finished_at=from_iso(attempt.finished_at) if attempt.finished_at else None,
+        found_at=found.at,
+        paid_by=manifest.ledger_id if manifest.ledger_id != found.ledger_id else None,
     )
 
 

@@ -64,6 +64,17 @@ class Task:
     next_poll_at: float | None = None
     manifest_sha256: str | None = None
     """The sha256, in hex, of the manifest in the store."""
+    key: str = ""
+    """The fingerprint of the API key that it was claimed with; empty where that is not known."""
+    found_at: float | None = None
+    """When it was taken into this ledger from what the store holds; None if this ledger saw it from its claim on."""
+    paid_by: str | None = None
+    """The ledger that paid for it, where that is another one."""
+
+    @property
+    def is_presumed(self) -> bool:
+        """Whether it only stands for a submit that a lost ledger may have made: nobody knows of a charge for it."""
+        return self.state is TaskState.UNKNOWN and self.found_at is not None and self.task_id is None
 
     @property
     def resolves_itself(self) -> bool:
@@ -159,7 +170,12 @@ def governing(attempts: Sequence[Task]) -> Task | None:
 
 
 def task_cost(task: Task) -> Cost:
-    """What the task cost: the provider's figure, else the estimate made at its submit, else unknown."""
+    """What the task cost: the provider's figure, else the estimate made at its submit, else unknown.
+
+    Nothing is known of the cost of a task that is presumed only; its estimate counts once it is adopted.
+    """
     if task.cost_usd is not None:
         return Cost(usd=task.cost_usd, source="provider")
+    if task.is_presumed:
+        return Cost(usd=None, source="unknown")
     return Cost(usd=task.estimate_usd, source="unknown" if task.estimate_usd is None else "estimate")

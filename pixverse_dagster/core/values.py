@@ -37,6 +37,12 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
+def from_iso(text: str) -> float:
+    """The seconds since the epoch of a time in ISO 8601; without an offset it is UTC."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """The items in lists of at most `size`."""
     iterator = iter(items)

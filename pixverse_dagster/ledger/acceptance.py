@@ -12,16 +12,12 @@ from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import Event, TaskState
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, MoveRefused, Task
-from pixverse_dagster.ledger.codec import TASK_COLUMNS, changed, read_task, task_values
+from pixverse_dagster.ledger.codec import changed, task_values
 from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.moves import lock_task, write_move
-from pixverse_dagster.ledger.queries import find_claims
+from pixverse_dagster.ledger.queries import find_claims, find_task_id
 from pixverse_dagster.ledger.schema import tasks, waiting
 from pixverse_dagster.ledger.spending import count_spent
-
-_OWNER = sa.select(*TASK_COLUMNS).where(
-    tasks.c.account == sa.bindparam("of_account"), tasks.c.task_id == sa.bindparam("of_task_id")
-)
 
 
 def record_acceptance(
@@ -35,7 +31,7 @@ def record_acceptance(
     before = next((one for one in claims if one.id == task.id), None)
     if before is not None and before.task_id == accepted.task_id:
         return Applied(before)
-    owner = _owner(connection, task.account, accepted.task_id)
+    owner = find_task_id(connection, task.account, accepted.task_id)
     if owner is not None and (before is None or _request(owner) == _request(task)):
         known = f"task {accepted.task_id} is recorded as claim {owner.claim} of row {owner.row!r}"
         return KeptApart(owner, owner.reason or known)
@@ -57,7 +53,7 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
     """
     claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
     before = next(one for one in claims if one.id == task.id)
-    owner = _owner(connection, task.account, task_id)
+    owner = find_task_id(connection, task.account, task_id)
     if not before.allows(Event.ADOPT) or (owner is not None and owner.id != task.id):
         return MoveRefused(before, Event.ADOPT)
     values: dict[str, Any] = {
@@ -77,11 +73,6 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
 
 def _request(task: Task) -> tuple[str, str, str]:
     return task.pipeline, task.row, task.digest
-
-
-def _owner(connection: sa.Connection, account: str, task_id: str) -> Task | None:
-    found = connection.execute(_OWNER, {"of_account": account, "of_task_id": task_id}).first()
-    return read_task(found) if found else None
 
 
 def _attempt(task: Task, claims: Sequence[Task], task_id: str) -> dict[str, Any]:
@@ -115,6 +106,7 @@ def _keep_apart(connection: sa.Connection, task: Task, claims: Sequence[Task], t
         client_reference=task.client_reference,
         account=task.account,
         world=task.world,
+        key=task.key,
         state=TaskState.UNKNOWN,
         reason=reason,
         run_id=task.run_id,

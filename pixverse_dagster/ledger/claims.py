@@ -42,6 +42,9 @@ _LOOK = sa.select(
     sa.select(sa.func.count()).select_from(pauses).scalar_subquery().label("pauses"),
 )
 """What else the ledger has about a row, in one statement: its digest now, and how many entries of each kind."""
+_WITH_REFERENCE = sa.select(tasks.c.pipeline, tasks.c.row).where(
+    tasks.c.client_reference == sa.bindparam("of_reference")
+)
 _INSERT = sa.insert(tasks)
 
 
@@ -49,8 +52,9 @@ _INSERT = sa.insert(tasks)
 class ClaimTerms:
     """Who claims a request, when, on which account, and under which limits.
 
-    With a budget, `estimate_usd` is reserved by the claim; with `max_open_tasks`, a slot of the account is. `body`
-    makes the submit as it will be sent, for a replay, out of the client reference; None where no replay is possible.
+    `key` is the fingerprint of the API key that the submit is sent with. With a budget, `estimate_usd` is reserved by
+    the claim; with `max_open_tasks`, a slot of the account is. `body` makes the submit as it will be sent, for a
+    replay, out of the client reference; None where no replay is possible.
     """
 
     run_id: str
@@ -62,6 +66,7 @@ class ClaimTerms:
     retry: RetryPolicy = NO_RETRIES
     account: str = ""
     world: World = "live"
+    key: str = ""
     max_open_tasks: int | None = None
     body: Callable[[str], str] | None = None
 
@@ -76,7 +81,8 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
         one_at_a_time(connection)
     seen = connection.execute(_LOOK, {"of_pipeline": pipeline, "of_row": row.id}).one()
     _check_digest(seen.digest, row.digest)
-    claims = find_claims(connection, pipeline, row.id, row.digest)
+    every_claim = find_claims(connection, pipeline, row.id, row.digest)
+    claims = [one for one in every_claim if one.world == terms.world]
     answer = governing(claims)
     if answer is not None and not may_attempt(claims, terms.retry):
         return answer, False
@@ -85,7 +91,11 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
     _check_budgets(connection, pipeline, row, terms)
     if terms.max_open_tasks is not None:
         _check_slot(connection, row, terms, terms.max_open_tasks)
-    task = _new_task(ledger_id, pipeline, row, len(claims) + 1, terms)
+    # The numbers go on over both worlds, so that no two tasks ever have one folder.
+    number = 1 + max((one.claim for one in every_claim), default=0)
+    while _is_used(connection, pipeline, row.id, client_reference(ledger_id, pipeline, row.id, row.digest, number)):
+        number += 1
+    task = _new_task(ledger_id, pipeline, row, number, terms)
     body = terms.body(task.client_reference) if terms.body else None
     connection.execute(_INSERT, task_values(task, body))
     for table, entries in ((waiting, seen.waiting), (withdrawals, seen.withdrawals)):
@@ -94,6 +104,15 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
     count_spent(connection, task)
     remember(connection, Event.CLAIM, task)
     return task, True
+
+
+def _is_used(connection: sa.Connection, pipeline: str, row: str, reference: str) -> bool:
+    """Whether a row that had this name before, and has another one now, was sent under the reference.
+
+    Never by the row itself: of two that claim the same number at the same moment, one has to fail.
+    """
+    found = connection.execute(_WITH_REFERENCE, {"of_reference": reference})
+    return any((task.pipeline, task.row) != (pipeline, row) for task in found)
 
 
 def check_current(connection: sa.Connection, pipeline: str, row: str, digest: str) -> None:
@@ -110,7 +129,8 @@ def _check_digest(current: str | None, digest: str) -> None:
 
 def _check_budgets(connection: sa.Connection, pipeline: str, row: Row, terms: ClaimTerms) -> None:
     if terms.budget.limits:
-        _check_budget(row, terms, terms.budget, sum_spent(connection, pipeline, terms.run_id, terms.now), "the budget")
+        spent = sum_spent(connection, pipeline, terms.run_id, terms.now, terms.world)
+        _check_budget(row, terms, terms.budget, spent, "the budget")
     if terms.account_budget.limits:
         spent = sum_account(connection, terms.account, terms.now)
         _check_budget(row, terms, terms.account_budget, spent, f"the budget of account {terms.account}")
@@ -150,9 +170,10 @@ def _new_task(ledger_id: str, pipeline: str, row: Row, number: int, terms: Claim
         images=row.images,
         labels=row.labels,
         differences=row.differences,
-        client_reference=_client_reference(ledger_id, pipeline, row, number),
+        client_reference=client_reference(ledger_id, pipeline, row.id, row.digest, number),
         account=terms.account,
         world=terms.world,
+        key=terms.key,
         state=TaskState.CLAIMED,
         run_id=terms.run_id,
         claimed_at=terms.now,
@@ -162,7 +183,10 @@ def _new_task(ledger_id: str, pipeline: str, row: Row, number: int, terms: Claim
     )
 
 
-def _client_reference(ledger_id: str, pipeline: str, row: Row, number: int) -> str:
-    # Derived, so that a replay has the same one; from the ledger's own id, so that two deployments never meet.
-    seed = json.dumps([ledger_id, pipeline, row.id, row.digest, number])
+def client_reference(ledger_id: str, pipeline: str, row: str, digest: str, claim: int) -> str:
+    """Our own id of a submit: a UUID that anyone can derive who knows the ledger, the request and the claim's number.
+
+    So a replay has the same one, and one of a lost ledger can be asked about; two deployments never meet.
+    """
+    seed = json.dumps([ledger_id, pipeline, row, digest, claim])
     return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))

@@ -13,6 +13,7 @@ from pixverse_dagster.core.redaction import redact_text, remember_result
 from pixverse_dagster.core.request import DIGEST_VERSION, Request
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.words import read_without_words, without_words
 from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.providers import MODELS
 
@@ -21,6 +22,8 @@ TASK_COLUMNS = tuple(column for column in tasks.c if column.name != "body")
 _COLUMN_NAMES = tuple(column.name for column in TASK_COLUMNS)
 _TEXTS = frozenset(["reason", "note", "decision"])
 _FIELDS = tuple(field.name for field in fields(Task))
+_WITHOUT_WORDS = "without words"
+"""The only key of a request whose words were forgotten; no model has such a parameter."""
 
 
 def plain(name: str, value: Any) -> Any:
@@ -39,6 +42,18 @@ def writable(text: str) -> str:
 
 def _request_text(request: Request) -> str:
     return request.model_dump_json(exclude_none=True)
+
+
+def text_without_words(model: str, text: str) -> str:
+    """A request as a column has it, without its words. Repeatable."""
+    return json.dumps({_WITHOUT_WORDS: without_words(_read_request_text(model, text))})
+
+
+def _read_request_text(model: str, text: str) -> Request:
+    document = json.loads(text)
+    if _WITHOUT_WORDS in document:
+        return read_without_words(MODELS[model], document[_WITHOUT_WORDS])
+    return MODELS[model].model_validate_json(text)
 
 
 def _images_text(images: Mapping[str, InputImage]) -> str:
@@ -79,7 +94,7 @@ def row_values(pipeline: str, position: int, row: Row) -> dict[str, Any]:
 
 
 def _read_request(record: Any) -> tuple[Request, dict[str, InputImage], dict[str, str]]:
-    request = MODELS[record.model].model_validate_json(record.request)
+    request = _read_request_text(record.model, record.request)
     images = {name: InputImage(**image) for name, image in json.loads(record.images).items()}
     return request, images, json.loads(record.labels)
 

@@ -1,4 +1,4 @@
-"""The files of clips as they landed in the store, and what their checks found."""
+"""The files of clips: which bytes a task has put, or is about to put, under which key of the store."""
 
 from __future__ import annotations
 
@@ -8,51 +8,71 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger.engine import reading
-from pixverse_dagster.ledger.schema import outputs
+from pixverse_dagster.ledger.schema import files
 
 
 @dataclass(frozen=True)
-class LandedFile:
-    """A file of a clip in the store: the number of its output, its key, and the digest of what was streamed there."""
+class ClipFile:
+    """A file of a clip: the number of its output, its key, and the digest of what was streamed."""
 
     n: int
     key: str
     digest: Digest
 
 
-_FIND = sa.select(outputs).where(outputs.c.task == sa.bindparam("of_task")).order_by(outputs.c.n, outputs.c.key)
+def clip_files(manifest: ClipManifest) -> list[ClipFile]:
+    """The files that a manifest describes: what goes on record for a task that was found by its manifest."""
+    return [
+        ClipFile(output.n, key, digest)
+        for output in manifest.outputs
+        for key, digest in (
+            (output.key, Digest(output.sha256, output.size_bytes)),
+            (output.poster_key, Digest(output.poster_sha256, output.poster_size_bytes)),
+        )
+    ]
+
+
+_FIND = (
+    sa.select(files)
+    .where(files.c.task == sa.bindparam("of_task"))
+    .order_by(files.c.n, files.c.key, files.c.recorded_at, files.c.sha256)
+)
 _ADD = sa.text(
-    f"INSERT INTO {outputs.name} (task, key, n, sha256, size_bytes, stored_at) "  # noqa: S608 - our constant
-    "VALUES (:task, :key, :n, :sha256, :size_bytes, :stored_at) ON CONFLICT (task, key) DO NOTHING"
+    f"INSERT INTO {files.name} (task, key, n, sha256, size_bytes, recorded_at) "  # noqa: S608 - our constant
+    "VALUES (:task, :key, :n, :sha256, :size_bytes, :recorded_at) ON CONFLICT (task, key, sha256) DO NOTHING"
 )
 
 
 class Files:
-    """Reads and writes what landed. Every method is one transaction; safe to use from many threads."""
+    """Reads and writes which files are a task's. Every method is one transaction; safe to use from many threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def landed(self, task: Task, files: Sequence[LandedFile], now: float) -> list[LandedFile]:
-        """Remember files of the task's clips. Repeatable: the first record of a key stays, and is what is returned."""
+    def record(self, task: Task, new: Sequence[ClipFile], now: float) -> list[ClipFile]:
+        """Write down files before they are put, and return all that are on record for the task. Repeatable.
+
+        What stands under a key is the task's own if, and only if, these bytes are on record for it. A record stays, so
+        that of two processes that bring other bytes of the same output, each knows what the other may have put.
+        """
         values = [
-            {"task": task.id, "key": file.key, "n": file.n, "stored_at": now}
+            {"task": task.id, "key": file.key, "n": file.n, "recorded_at": now}
             | {"sha256": file.digest.sha256, "size_bytes": file.digest.size_bytes}
-            for file in files
+            for file in new
         ]
         with self._engine.begin() as connection:
             connection.execute(_ADD, values)
-            found = {file.key: file for file in map(_read, connection.execute(_FIND, {"of_task": task.id}))}
-        return [found[file.key] for file in files]
+            return [_read(record) for record in connection.execute(_FIND, {"of_task": task.id})]
 
-    def find(self, task: Task) -> list[LandedFile]:
-        """The files of a task's clips that landed, by number."""
+    def find(self, task: Task) -> list[ClipFile]:
+        """The files on record for a task, by number."""
         with reading(self._engine) as connection:
             return [_read(record) for record in connection.execute(_FIND, {"of_task": task.id})]
 
 
-def _read(record: Any) -> LandedFile:
-    return LandedFile(record.n, record.key, Digest(record.sha256, record.size_bytes))
+def _read(record: Any) -> ClipFile:
+    return ClipFile(record.n, record.key, Digest(record.sha256, record.size_bytes))

@@ -14,6 +14,8 @@ from pixverse_dagster.ledger.engine import reading
 from pixverse_dagster.ledger.schema import counters, history
 
 HISTORY = "history"
+RENAME = "rename"
+"""What happened where a row or a pipeline got another name: about no task alone."""
 _MAX_DETAIL = 1000
 _SILENT = frozenset({Event.KEEP_POLLING, Event.RETRY_COLLECT, Event.RENEW})
 """Repeated as often as the clock ticks, and about nothing that happened."""
@@ -68,3 +70,10 @@ def remember(connection: sa.Connection, event: Event, task: Task, before: Task |
     entry = {"position": position, "at": time.time(), "pipeline": task.pipeline, "row": task.row, "task": task.id}
     what = {"event": event, "state": task.state, "detail": writable(detail or task.task_id or "")[:_MAX_DETAIL]}
     connection.execute(_WRITE, entry | what)
+
+
+def note_renaming(connection: sa.Connection, pipeline: str, row: str, detail: str) -> None:
+    """Write that a row, or a pipeline, has this name from now on; as the last step of a transaction."""
+    position = connection.execute(_COUNT).scalar_one()
+    entry = {"position": position, "at": time.time(), "pipeline": pipeline, "row": row, "task": ""}
+    connection.execute(_WRITE, entry | {"event": RENAME, "state": "", "detail": writable(detail)[:_MAX_DETAIL]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -12,23 +12,29 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.core.lifecycle import Event, TaskState
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Acceptance, Move, Task, governing
+from pixverse_dagster.core.task import Acceptance, Move, Task
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.acceptance import adopt_task, record_acceptance
 from pixverse_dagster.ledger.accounts import Accounts
 from pixverse_dagster.ledger.claims import ClaimTerms, check_current, claim
 from pixverse_dagster.ledger.engine import CHUNK, open_engine, reading
 from pixverse_dagster.ledger.files import Files
+from pixverse_dagster.ledger.forgetting import forget_words
 from pixverse_dagster.ledger.history import History
+from pixverse_dagster.ledger.ledgers import Ledgers
 from pixverse_dagster.ledger.moves import Unless, make_move
 from pixverse_dagster.ledger.pauses import Pauses, check_pauses
-from pixverse_dagster.ledger.queries import TaskQueries, find_claims
+from pixverse_dagster.ledger.queries import TaskQueries
 from pixverse_dagster.ledger.queue import SubmitQueue
+from pixverse_dagster.ledger.renaming import Renamings
+from pixverse_dagster.ledger.restoring import find_clip, restore_task, take_in
 from pixverse_dagster.ledger.rows import Rows
-from pixverse_dagster.ledger.schema import meta, tasks
+from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.ledger.spending import sum_account, sum_spent
+from pixverse_dagster.ledger.worlds import PipelineWorlds
 from pixverse_dagster.policy.budget import Spent
 
 T = TypeVar("T")
@@ -51,8 +57,11 @@ class Ledger:
         self.pauses = Pauses(engine)
         self.history = History(engine)
         self.files = Files(engine)
-        with reading(self._engine) as connection:
-            self.id = str(connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
+        self.names = Renamings(engine)
+        self.ledgers = Ledgers(engine)
+        self.id = self.ledgers.id
+        self.salt = self.ledgers.salt
+        self.worlds = PipelineWorlds(engine)
 
     def claim(self, pipeline: str, row: Row, terms: ClaimTerms) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
@@ -64,15 +73,8 @@ class Ledger:
         estimate is reserved where there is a budget, and a slot where there is a limit on open tasks, so that all
         processes together cannot pass them. Raises RowChanged, Paused, OverBudget or NoSlot, and then claims nothing.
         """
-        try:
-            with self._engine.begin() as connection:
-                return claim(connection, self.id, pipeline, row, terms)
-        except IntegrityError:
-            with reading(self._engine) as connection:
-                answer = governing(find_claims(connection, pipeline, row.id, row.digest))
-            if answer is None:
-                raise
-            return answer, False
+        # Another claim of the same number was faster: it answers for the request, or it is of the other world.
+        return self._retried(lambda connection: claim(connection, self.id, pipeline, row, terms))
 
     def renew(self, task: Task, until: float, *, now: float | None = None, replay: bool = False) -> Move:
         """Take the lease again before the claim's submit is sent once more. Refused: it must not be sent.
@@ -144,6 +146,13 @@ class Ledger:
         values: dict[str, Any] = {"note": note, "next_poll_at": next_poll_at, "polls": task.polls + 1}
         return self._apply(task, Event.KEEP_POLLING, **values)
 
+    def poll_soon(self, ids: Sequence[str], note: str, now: float) -> None:
+        """Have tasks with this note asked about now: what they were left alone for is over."""
+        for chunk in chunked(ids, CHUNK):
+            with self._engine.begin() as connection:
+                same = (tasks.c.id.in_(chunk), tasks.c.note == note, tasks.c.next_poll_at.is_not(None))
+                connection.execute(sa.update(tasks).where(*same).values(next_poll_at=now, note=""))
+
     def succeed(self, task: Task, fact: Succeeded, now: float) -> Move:
         """The provider has the clips. Also renews the URLs of a task that had succeeded, and revives a failed one."""
         return self._apply(
@@ -193,11 +202,12 @@ class Ledger:
     def store(self, task: Task, now: float, manifest_sha256: str | None = None) -> Move:
         """Every byte, the manifest and the event are in place: true, whatever another process said of the task since.
 
-        The result URLs are forgotten.
+        The result URLs are forgotten. The clips are in the folder that `task` shows.
         """
         return self._apply(
             task,
             Event.STORE,
+            **({"folder": task.folder} if task.folder else {}),
             manifest_sha256=manifest_sha256,
             kind=None,
             reason=None,
@@ -207,10 +217,61 @@ class Ledger:
             urls=(),
         )
 
-    def spent(self, pipeline: str, run_id: str, now: float) -> Spent:
+    def relocate(self, task: Task, folder: str) -> Move:
+        """The task's clips go to another folder: something else stands in the one that it had.
+
+        Refused if another collector has moved them since: then both go on in the folder that the ledger has.
+        """
+        return self._apply(task, Event.RELOCATE, folder=folder)
+
+    def describe(self, task: Task, manifest_sha256: str) -> Move:
+        """The manifest of a stored clip is about to be written again, for it is gone and all files are there.
+
+        Refused if another collector was faster.
+        """
+        return self._apply(task, Event.DESCRIBE, manifest_sha256=manifest_sha256)
+
+    def restore(self, task: Task) -> Move:
+        """Take in a task that the store, or a search at its provider, shows, in the state that it is given in.
+
+        Refused, with the task that is there, if the ledger knows it by its account and id or by its client reference.
+        It counts as spent for the day of its claim. A row that waited for this request waits no longer. Repeatable.
+        """
+        return self._retried(lambda connection: restore_task(connection, task))
+
+    def find(self, task: Task, found: Task) -> Move:
+        """The task's own manifest is in the store: it is stored, whatever was last heard of it.
+
+        `found` is the task as the manifest has it: the same account, task id and client reference. The caller has
+        compared them.
+        """
+        return self._retried(lambda connection: find_clip(connection, task, found))
+
+    def take_in(self, found: Sequence[Task]) -> list[Move]:
+        """Take in the tasks that one manifest of the store tells of, its own last: `restore` or `find`, for each.
+
+        One transaction: never an earlier attempt without the clip that came of the request. Repeatable.
+        """
+        return self._retried(lambda connection: take_in(connection, found))
+
+    def forget(self, task: Task, decision: str) -> Move:
+        """A person wants the clip deleted: the request keeps what it cost, is not shown, and is not paid for again."""
+        return self._apply(task, Event.FORGET, decision=decision)
+
+    def forget_words(self, pipeline: str, row: str, take: int | None = None) -> bool:
+        """Take the words of a row, or of one take, out of the ledger. As `ledger.forgetting.forget_words`."""
+        with self._engine.begin() as connection:
+            return forget_words(connection, pipeline, row, take)
+
+    def take_over(self, ledger_id: str, epoch: int, pipeline: str, others: Collection[str] = ()) -> None:
+        """Go on as another ledger, which is lost. As `Ledgers.take_over`."""
+        self.ledgers.take_over(ledger_id, epoch, pipeline, others)
+        self.id = ledger_id
+
+    def spent(self, pipeline: str, run_id: str, now: float, world: World = "live") -> Spent:
         """What the pipeline has spent or reserved: in this run, today (UTC), and ever. Refused submits cost nothing."""
         with reading(self._engine) as connection:
-            return sum_spent(connection, pipeline, run_id, now)
+            return sum_spent(connection, pipeline, run_id, now, world)
 
     def spent_at(self, account: str, now: float) -> Spent:
         """What was spent or reserved at an account, by all pipelines: today (UTC), and ever."""

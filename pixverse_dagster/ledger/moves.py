@@ -98,7 +98,10 @@ def _allowed(
         Guard.STALE_LEASE: asked_again and (same_lease or not claimed),
         Guard.POLLED: asked_again,
         Guard.NOBODY_SENDS: idle and not asked_again,
+        Guard.SAME_FOLDER: task.folder == known.folder,
+        Guard.SAME_MANIFEST: task.manifest_sha256 == known.manifest_sha256,
     }
     if guard is Guard.NEWEST:
-        return find_claims(connection, task.pipeline, task.row, task.digest)[-1].id == task.id
+        claims = find_claims(connection, task.pipeline, task.row, task.digest)
+        return [claim for claim in claims if claim.world == task.world][-1].id == task.id
     return holds[guard]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,6 +12,8 @@ from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task
 from pixverse_dagster.ledger.engine import reading, select_chunked
 from pixverse_dagster.ledger.schema import rows, tasks
+from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
+from pixverse_dagster.policy.identity import Holder
 
 # Statements of a claim are made once: putting one together takes longer than its execution.
 _CLAIMS = (
@@ -24,59 +26,88 @@ _CLAIMS = (
     .order_by(tasks.c.claim)
 )
 _LOCKED_CLAIMS = _CLAIMS.with_for_update()
+_OWNER = sa.select(*TASK_COLUMNS).where(
+    tasks.c.account == sa.bindparam("of_account"), tasks.c.task_id == sa.bindparam("of_task_id")
+)
+
+
+class Held(NamedTuple):
+    """The ids of an account's tasks under one key, and of those among them that have a certain note."""
+
+    ids: list[str]
+    noted: list[str]
 
 
 class TaskQueries:
-    """Reads the tasks of a ledger. Safe to use from many threads."""
+    """Reads the tasks of a ledger. Safe to use from many threads.
+
+    Where a method takes `worlds`, what was made in another world than the provider's present one does not count: as
+    given, or else as the ledger remembers it of the pipeline.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def due(self, pipeline: str, now: float, limit: int) -> list[Task]:
+    def due(self, pipeline: str, now: float, limit: int, worlds: Worlds | None = None) -> list[Task]:
         """Tasks that are to be asked about now, the longest overdue first, so that none starves."""
         query = sa.select(*TASK_COLUMNS).where(
             tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at <= now
         )
+        query = query.where(self._made_in(pipeline, worlds))
         return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
 
-    def ready(self, pipeline: str, now: float, limit: int) -> list[Task]:
-        """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first."""
+    def ready(self, pipeline: str, now: float, limit: int, worlds: Worlds | None = None) -> list[Task]:
+        """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first.
+
+        What a real provider made was paid for, and is there also while the pipeline works with a simulator.
+        """
         query = sa.select(*TASK_COLUMNS).where(
             tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED, tasks.c.next_collect_at <= now
         )
+        query = query.where(self._made_in(pipeline, worlds, or_live=True))
         return self._tasks(query.order_by(tasks.c.finished_at).limit(limit))
 
-    def current(self, pipeline: str, keys: Iterable[str] | None = None) -> dict[str, Task]:
+    def current(
+        self, pipeline: str, keys: Iterable[str] | None = None, worlds: Worlds | None = None
+    ) -> dict[str, Task]:
         """The task that answers for each current row's request, by row id; rows never claimed are absent."""
         same = sa.and_(rows.c.pipeline == tasks.c.pipeline, rows.c.row == tasks.c.row, rows.c.digest == tasks.c.digest)
         query = sa.select(*TASK_COLUMNS).join(rows, same).where(tasks.c.pipeline == pipeline).order_by(tasks.c.claim)
+        query = query.where(self._made_in(pipeline, worlds))
         claims: dict[str, list[Task]] = {}
         for task in self._tasks(query, keys=keys):
             claims.setdefault(task.row, []).append(task)
         return {row: answer for row, of_row in claims.items() if (answer := governing(of_row))}
 
-    def collectable(self, pipeline: str, keys: Iterable[str]) -> list[Task]:
+    def collectable(self, pipeline: str, keys: Iterable[str], worlds: Worlds | None = None) -> list[Task]:
         """Every succeeded task of these rows, also of requests that left the table: they were paid for."""
         query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
+        query = query.where(self._made_in(pipeline, worlds, or_live=True))
         return self._tasks(query.order_by(tasks.c.finished_at), keys=keys)
 
-    def newest_stored(self, pipeline: str, keys: Iterable[str]) -> dict[str, Task]:
+    def newest_stored(self, pipeline: str, keys: Iterable[str], worlds: Worlds | None = None) -> dict[str, Task]:
         """The stored task of each of these rows that has one: of its current request, else the one stored last."""
         keys = list(keys)
         query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
+        query = query.where(self._made_in(pipeline, worlds))
         stored = {task.row: task for task in self._tasks(query.order_by(tasks.c.stored_at), keys=keys)}
-        current = self.current(pipeline, keys)
+        current = self.current(pipeline, keys, worlds)
         return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
 
     def claims(self, task: Task) -> list[Task]:
-        """Every claim of the same request, the first one first: paid attempts, refused submits and open ones."""
+        """Every claim of the same request in the task's world, the first one first: attempts, refusals, open ones."""
         with reading(self._engine) as connection:
-            return find_claims(connection, task.pipeline, task.row, task.digest)
+            found = find_claims(connection, task.pipeline, task.row, task.digest)
+        return [claim for claim in found if claim.world == task.world]
 
     def with_task_id(self, account: str, task_id: str) -> Task | None:
         """The task that has this id at this account, of whichever pipeline."""
-        query = sa.select(*TASK_COLUMNS).where(tasks.c.account == account, tasks.c.task_id == task_id)
-        return next(iter(self._tasks(query)), None)
+        with reading(self._engine) as connection:
+            return find_task_id(connection, account, task_id)
+
+    def in_folders(self, folders: Iterable[str]) -> list[Task]:
+        """The tasks that were given these folders of a store, of whichever pipeline."""
+        return self._tasks(sa.select(*TASK_COLUMNS), tasks.c.folder, folders)
 
     def body(self, task: Task) -> str | None:
         """The submit of a task as it was sent; None where its outcome is known, or where it cannot be replayed."""
@@ -89,15 +120,34 @@ class TaskQueries:
         query = query.where(tasks.c.state.in_(sorted(states))) if states else query
         return self._tasks(query, keys=keys)
 
-    def unresolved(self, pipeline: str) -> list[Task]:
-        """Tasks whose outcome stays unknown until a person looks."""
-        return [task for task in self.find(pipeline, (TaskState.UNKNOWN,)) if not task.resolves_itself]
+    def unresolved(self, pipeline: str, worlds: Worlds | None = None) -> list[Task]:
+        """Tasks whose outcome stays unknown until a person looks. Those of a real provider cost money in any case."""
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.UNKNOWN)
+        query = query.where(self._made_in(pipeline, worlds, or_live=True)).order_by(tasks.c.claimed_at)
+        return [task for task in self._tasks(query) if not task.resolves_itself]
 
-    def counts(self, pipeline: str) -> dict[TaskState, int]:
+    def counts(self, pipeline: str, worlds: Worlds | None = None) -> dict[TaskState, int]:
         """How many tasks are in each state."""
         query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)
+        query = query.where(self._made_in(pipeline, worlds))
         with reading(self._engine) as connection:
             return {TaskState(state): count for state, count in connection.execute(query)}
+
+    def holders(self, pipeline: str, note: str = "") -> dict[tuple[str, Holder], Held]:
+        """Whose the tasks are that the poller asks about: by provider, account, world and key."""
+        columns = (tasks.c.id, tasks.c.model, tasks.c.account, tasks.c.world, tasks.c.key, tasks.c.note)
+        query = sa.select(*columns).where(
+            tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at.is_not(None)
+        )
+        found: dict[tuple[str, Holder], Held] = {}
+        with reading(self._engine) as connection:
+            for record in connection.execute(query):
+                holder = Holder(record.account, record.world, record.key)
+                held = found.setdefault((record.model.partition("/")[0], holder), Held([], []))
+                held.ids.append(record.id)
+                if note and record.note == note:
+                    held.noted.append(record.id)
+        return found
 
     def by_id(self, ids: Iterable[str]) -> list[Task]:
         """These tasks as they are now."""
@@ -107,10 +157,22 @@ class TaskQueries:
         """The task as it is now."""
         return self.by_id([task.id])[0]
 
+    def _made_in(self, pipeline: str, worlds: Worlds | None, *, or_live: bool = False) -> sa.ColumnElement[bool]:
+        if worlds is None:
+            with reading(self._engine) as connection:
+                worlds = find_worlds(connection, pipeline)
+        return made_in(worlds, or_live=or_live)
+
     def _tasks(
         self, query: sa.Select[Any], column: sa.Column[Any] = tasks.c.row, keys: Iterable[str] | None = None
     ) -> list[Task]:
         return [read_task(record) for record in select_chunked(self._engine, query, column, keys)]
+
+
+def find_task_id(connection: sa.Connection, account: str, task_id: str) -> Task | None:
+    """The task that has this id at this account."""
+    found = connection.execute(_OWNER, {"of_account": account, "of_task_id": task_id}).first()
+    return read_task(found) if found else None
 
 
 def find_claims(connection: sa.Connection, pipeline: str, row: str, digest: str, *, lock: bool = False) -> list[Task]:

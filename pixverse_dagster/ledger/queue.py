@@ -13,6 +13,7 @@ from pixverse_dagster.core.task import QueuedRow
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading
 from pixverse_dagster.ledger.schema import rows, tasks, waiting
+from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
 
 _FIELDS = tuple(field.name for field in fields(QueuedRow))
 
@@ -48,15 +49,18 @@ class SubmitQueue:
                 ]
                 connection.execute(sa.insert(waiting), values)
 
-    def due(self, pipeline: str, now: float) -> list[QueuedRow]:
+    def due(self, pipeline: str, now: float, worlds: Worlds | None = None) -> list[QueuedRow]:
         """Entries that no run has leased, the longest wait first; only of requests that are current."""
-        return self._find(pipeline, waiting.c.next_submit_at <= now)
+        return self._find(pipeline, worlds, waiting.c.next_submit_at <= now)
 
-    def find(self, pipeline: str) -> list[QueuedRow]:
+    def find(self, pipeline: str, worlds: Worlds | None = None) -> list[QueuedRow]:
         """All entries of current requests, the longest wait first."""
-        return self._find(pipeline)
+        return self._find(pipeline, worlds)
 
-    def _find(self, pipeline: str, *where: sa.ColumnElement[bool]) -> list[QueuedRow]:
+    def _find(self, pipeline: str, worlds: Worlds | None, *where: sa.ColumnElement[bool]) -> list[QueuedRow]:
+        if worlds is None:
+            with reading(self._engine) as connection:
+                worlds = find_worlds(connection, pipeline)
         same = sa.and_(
             rows.c.pipeline == waiting.c.pipeline, rows.c.row == waiting.c.row, rows.c.digest == waiting.c.digest
         )
@@ -66,6 +70,7 @@ class SubmitQueue:
             tasks.c.row == waiting.c.row,
             tasks.c.digest == waiting.c.digest,
             tasks.c.state.in_(sorted(ANSWERS_REQUEST)),
+            made_in(worlds),
         )
         query = sa.select(waiting).join(rows, same).where(waiting.c.pipeline == pipeline, ~has_task, *where)
         with reading(self._engine) as connection:

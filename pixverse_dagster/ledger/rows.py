@@ -16,6 +16,7 @@ from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.codec import read_row, row_values
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading, select_chunked
 from pixverse_dagster.ledger.schema import rows, snapshots, takes, tasks, waiting, withdrawals
+from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
 
 MAX_PROBLEMS_KEPT = 1000
 
@@ -45,7 +46,7 @@ class Rows:
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
             before: dict[str, str] = {record.row: record.digest for record in connection.execute(query)}
             changed = [row.id for row in table if before.get(row.id, row.digest) != row.digest]
-            old = {row.id: row for row in _read_rows(connection, pipeline, changed)}
+            old = {row.id: row for row in find_rows(connection, pipeline, changed)}
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
@@ -77,10 +78,19 @@ class Rows:
         found = [read_row(record) for record in select_chunked(self._engine, query, rows.c.row, keys)]
         return {row.id: row for row in found}
 
-    def unsubmitted(self, pipeline: str, limit: int) -> list[str]:
-        """Current rows, in table order, whose request was never claimed or withdrawn, and that do not wait."""
+    def unsubmitted(self, pipeline: str, limit: int, worlds: Worlds | None = None) -> list[str]:
+        """Current rows, in table order, whose request was never claimed or withdrawn, and that do not wait.
+
+        What was claimed in another world does not count: as given, or else as the ledger remembers it.
+        """
+        if worlds is None:
+            with reading(self._engine) as connection:
+                worlds = find_worlds(connection, pipeline)
         attempted = sa.exists().where(
-            tasks.c.pipeline == rows.c.pipeline, tasks.c.row == rows.c.row, tasks.c.digest == rows.c.digest
+            tasks.c.pipeline == rows.c.pipeline,
+            tasks.c.row == rows.c.row,
+            tasks.c.digest == rows.c.digest,
+            made_in(worlds),
         )
         waits = sa.exists().where(waiting.c.pipeline == rows.c.pipeline, waiting.c.row == rows.c.row)
         withdrawn = sa.exists().where(
@@ -102,8 +112,35 @@ class Rows:
         """Ask for one more clip from a row's words: its current row gets the next take. Returns it as it is now."""
         with self._engine.begin() as connection:
             one_at_a_time(connection)
-            row = _read_rows(connection, pipeline, [key])[0]
-            return _set_take(connection, pipeline, retake(row, row.take + 1))
+            row = find_rows(connection, pipeline, [key])[0]
+            return set_take(connection, pipeline, retake(row, row.take + 1))
+
+    def ask_takes(self, pipeline: str, asked: Mapping[str, int]) -> None:
+        """Ask for at least these takes of rows, as `raise_take` does, also of rows that left the table. Repeatable."""
+        with self._engine.begin() as connection:
+            one_at_a_time(connection)
+            query = sa.select(takes.c.row, takes.c.take).where(takes.c.pipeline == pipeline)
+            there = {record.row: record.take for record in connection.execute(query)}
+            higher = {row: take for row, take in asked.items() if take > there.get(row, 1)}
+            values = [{"pipeline": pipeline, "row": row, "take": take} for row, take in higher.items()]
+            for chunk in chunked(values, CHUNK):
+                keys = [value["row"] for value in chunk]
+                connection.execute(sa.delete(takes).where(takes.c.pipeline == pipeline, takes.c.row.in_(keys)))
+                connection.execute(sa.insert(takes), chunk)
+            for row in find_rows(connection, pipeline, list(higher)):
+                if row.take < higher[row.id]:
+                    set_take(connection, pipeline, retake(row, higher[row.id]))
+
+    def keep_request(self, pipeline: str, digest: str, row: Row) -> None:
+        """The row keeps the request of `row`, where it asks for the one with this digest now: it was paid for.
+
+        As a reading of the table does it, for bytes that changed behind the address of an image. Repeatable.
+        """
+        values = row_values(pipeline, 0, row)
+        kept = {name: values[name] for name in ("digest", "address_digest", "images")}
+        same = (rows.c.pipeline == pipeline, rows.c.row == row.id, rows.c.digest == digest)
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(rows).where(*same).values(kept))
 
     def withdraw(self, pipeline: str, key: str, now: float) -> Row | None:
         """Take back what was asked for and not sent: the row waits no longer, and no sensor asks for it again.
@@ -114,13 +151,13 @@ class Rows:
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             connection.execute(sa.delete(waiting).where(waiting.c.pipeline == pipeline, waiting.c.row == key))
-            row = next(iter(_read_rows(connection, pipeline, [key])), None)
+            row = next(iter(find_rows(connection, pipeline, [key])), None)
             if row is None or _is_claimed(connection, pipeline, row):
                 return row
             same = (takes.c.pipeline == pipeline, takes.c.row == key)
             asked = connection.execute(sa.select(takes.c.take).where(*same)).scalar()
             if asked == row.take and row.take > 1:
-                return _set_take(connection, pipeline, retake(row, row.take - 1))
+                return set_take(connection, pipeline, retake(row, row.take - 1))
             values = {"pipeline": pipeline, "row": key, "digest": row.digest}
             same = tuple(withdrawals.c[name] == value for name, value in values.items())
             connection.execute(sa.delete(withdrawals).where(*same))
@@ -135,7 +172,8 @@ class Rows:
         return [Problem(*item) for item in json.loads(text or "[]")]
 
 
-def _set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:
+def set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:
+    """Ask for the take that the row has; its record gets it too."""
     same = (takes.c.pipeline == pipeline, takes.c.row == row.id)
     connection.execute(sa.delete(takes).where(*same))
     connection.execute(sa.insert(takes).values(pipeline=pipeline, row=row.id, take=row.take))
@@ -147,10 +185,12 @@ def _set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:
 
 def _is_claimed(connection: sa.Connection, pipeline: str, row: Row) -> bool:
     same = (tasks.c.pipeline == pipeline, tasks.c.row == row.id, tasks.c.digest == row.digest)
-    return connection.execute(sa.select(tasks.c.id).where(*same).limit(1)).first() is not None
+    query = sa.select(tasks.c.id).where(*same, made_in(find_worlds(connection, pipeline)))
+    return connection.execute(query.limit(1)).first() is not None
 
 
-def _read_rows(connection: sa.Connection, pipeline: str, keys: Sequence[str]) -> list[Row]:
+def find_rows(connection: sa.Connection, pipeline: str, keys: Sequence[str]) -> list[Row]:
+    """The current rows with these ids."""
     query = sa.select(rows).where(rows.c.pipeline == pipeline)
     return [
         read_row(record)

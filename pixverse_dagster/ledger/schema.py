@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "7c41e9d05b2a"
+HEAD = "3b8f20d4c6e1"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
 UNRELEASED = frozenset({"0001", "0002"})
@@ -28,7 +28,7 @@ UNRELEASED = frozenset({"0001", "0002"})
 metadata = MetaData()
 
 
-# The ledger's random id.
+# The ledger's random id, and what it knows of the other ledgers of its stores.
 meta = Table(
     "pixverse_meta",
     metadata,
@@ -152,25 +152,30 @@ tasks = Table(
     Column("next_poll_at", Float),
     Column("next_collect_at", Float),
     Column("manifest_sha256", String(64)),
+    Column("key", String(64), nullable=False, server_default=""),
+    Column("found_at", Float),
+    Column("paid_by", String(64)),
     # The claim: whoever inserts this row may send, and nobody else can.
     UniqueConstraint("pipeline", "row", "digest", "claim", name="pixverse_tasks_claim"),
     UniqueConstraint("pipeline", "row", "digest", "attempt", name="pixverse_tasks_attempt"),
     UniqueConstraint("account", "task_id", name="pixverse_tasks_id"),
     Index("pixverse_tasks_due", "pipeline", "state", "next_poll_at"),
     Index("pixverse_tasks_open", "account", "state"),
+    Index("pixverse_tasks_reference", "client_reference"),
 )
 
 
-# Every file of a clip as it landed in the store, before the manifest is written.
-outputs = Table(
-    "pixverse_outputs",
+# Every file of a clip, written down before it is put into the store. A key has several digests where a provider
+# rendered an output anew before the first rendering was put; the store has one of them.
+files = Table(
+    "pixverse_files",
     metadata,
     Column("task", String(32), primary_key=True),
     Column("key", String(700), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
     Column("n", Integer, nullable=False),
-    Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("stored_at", Float, nullable=False),
+    Column("recorded_at", Float, nullable=False),
 )
 
 
@@ -231,6 +236,7 @@ waiting = Table(
 # --- money and accounts
 
 # Running totals: of a pipeline, an account or a run, by day (since the epoch, UTC) or, where `day` is -1, in all.
+# The scopes of what a simulator charged are `simulator` and `simulator run`.
 spending = Table(
     "pixverse_spending",
     metadata,
@@ -262,7 +268,8 @@ accounts = Table(
 )
 
 
-# The API keys seen for an account, as salted fingerprints.
+# The API keys seen for an account, as salted fingerprints. Keys with the same identity are of one account for certain;
+# an empty identity is the fingerprint itself.
 account_keys = Table(
     "pixverse_account_keys",
     metadata,
@@ -270,6 +277,17 @@ account_keys = Table(
     Column("fingerprint", String(64), primary_key=True),
     Column("first_seen_at", Float, nullable=False),
     Column("confirmed_at", Float),
+    Column("identity", String(64), nullable=False, server_default=""),
+)
+
+
+# Whether a pipeline works with a real provider or a simulator now; what was made in the other world does not count.
+worlds = Table(
+    "pixverse_worlds",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("provider", String(64), primary_key=True),
+    Column("world", String(16), nullable=False),
 )
 
 

@@ -1,4 +1,7 @@
-"""Running totals of money: kept with every claim and every outcome, so that a claim sums up nothing."""
+"""Running totals of money: kept with every claim and every outcome, so that a claim sums up nothing.
+
+A pipeline and a run have one of each world: what a simulator charged is nobody's money.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.task import Task, task_cost
 from pixverse_dagster.ledger.schema import spending
 from pixverse_dagster.policy.budget import Spent
@@ -49,15 +53,15 @@ def count_spent(connection: sa.Connection, task: Task, before: Task | None = Non
     if change == 0:
         return
     # In one order, so that two transactions never wait for each other.
-    totals = sorted({*_pipeline_totals(task.pipeline, task.run_id, task.claimed_at),
+    totals = sorted({*_pipeline_totals(task.pipeline, task.run_id, task.claimed_at, task.world),
                      *_account_totals(task.account, task.claimed_at)})  # fmt: skip
     values = [{"scope": s, "name": n, "day": d, "usd_millionths": change} for s, n, d in totals]
     connection.execute(_ADD, values)
 
 
-def sum_spent(connection: sa.Connection, pipeline: str, run_id: str, now: float) -> Spent:
-    """What the pipeline has spent or reserved: in this run, today (UTC), and ever."""
-    day, in_all, run = totals = tuple(_pipeline_totals(pipeline, run_id, now))
+def sum_spent(connection: sa.Connection, pipeline: str, run_id: str, now: float, world: World) -> Spent:
+    """What the pipeline has spent or reserved in a world: in this run, today (UTC), and ever."""
+    day, in_all, run = totals = tuple(_pipeline_totals(pipeline, run_id, now, world))
     found = _read(connection, totals)
     return Spent(run_usd=found.get(run, 0.0), day_usd=found.get(day, 0.0), total_usd=found.get(in_all, 0.0))
 
@@ -69,10 +73,11 @@ def sum_account(connection: sa.Connection, account: str, now: float) -> Spent:
     return Spent(day_usd=found.get(day, 0.0), total_usd=found.get(in_all, 0.0))
 
 
-def _pipeline_totals(pipeline: str, run_id: str, at: float) -> Iterator[Total]:
-    yield "pipeline", pipeline, int(at // _DAY_SECONDS)
-    yield "pipeline", pipeline, _IN_ALL
-    yield "run", f"{pipeline}/{run_id}", _IN_ALL
+def _pipeline_totals(pipeline: str, run_id: str, at: float, world: World) -> Iterator[Total]:
+    whole, part = ("pipeline", "run") if world == "live" else ("simulator", "simulator run")
+    yield whole, pipeline, int(at // _DAY_SECONDS)
+    yield whole, pipeline, _IN_ALL
+    yield part, f"{pipeline}/{run_id}", _IN_ALL
 
 
 def _account_totals(account: str, at: float) -> Iterator[Total]:

@@ -9,7 +9,13 @@ from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION
-from pixverse_dagster.orchestration.events.prompts import ROWS_SHOWN, problem_table, reading_metadata, report_changes
+from pixverse_dagster.orchestration.events.prompts import (
+    ROWS_SHOWN,
+    problem_table,
+    reading_metadata,
+    report_changes,
+    report_worlds,
+)
 from pixverse_dagster.orchestration.runs import generate_clips, submit_only
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.plan import plan_rows
@@ -29,7 +35,7 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
         kinds={"pixverse"},
         tags={"pixverse/pipeline": spec.name},
         ins={"table": dg.AssetIn(spec.table_asset)} if spec.table_asset else {},
-        required_resource_keys=spec.resource_keys,
+        required_resource_keys=spec.run_resource_keys,
         check_specs=[
             dg.AssetCheckSpec("rows_valid", asset=key, description="Every row of the table can be generated.")
         ],
@@ -37,6 +43,7 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
     def prompts(context: dg.AssetExecutionContext, **upstream: Any) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
         with spec.open(context.resources, context.instance, context.run) as session:
             given = [ValueTable(value, spec.pipeline.table.describe()) for value in upstream.values()]
+            report_worlds(session, context.instance, context.log_event)
             reading = read_table(session, *given)
             change = record_table(session, reading)
             plan = plan_rows(session, reading.rows, reading.problems)

@@ -19,7 +19,7 @@ from pixverse_dagster.orchestration.sensors import (
     build_submit_sensor,
     build_table_sensor,
 )
-from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.orchestration.spec import PIPELINE_NAME, PipelineSpec
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.session import Pipeline
 from pixverse_dagster.tables import AssetTable, FileTable, PromptTable, open_table
@@ -51,7 +51,7 @@ def build_clips_definitions(
     Raises:
         InvalidTable: The name, a default or a label is not what it should be.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
+    if not re.fullmatch(PIPELINE_NAME, name):
         raise InvalidTable(
             f"pipeline name {name!r}: use letters, digits and '_', at most 100; it names assets and jobs"
         )

@@ -48,7 +48,9 @@ def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
         session = spec.open(context.resources, context.instance, context.run)
-        return ClipBatch(session, session.ledger.tasks.collectable(spec.name, context.op_config["rows"]), context)
+        return ClipBatch(
+            session, session.ledger.tasks.collectable(spec.name, context.op_config["rows"], session.worlds), context
+        )
 
     @dg.job(  # pyright: ignore[reportUnknownMemberType]
         name=f"{spec.name}_collect",

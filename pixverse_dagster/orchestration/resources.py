@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import ClassVar, cast, get_args
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
@@ -43,6 +43,13 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Your name for the account; it outlives its API keys. `live` or `simulator` if not given.",
     )
+    # A Literal is no type of Dagster's configuration.
+    world: str = Field(
+        default="",
+        pattern=f"^({'|'.join(get_args(World))})?$",
+        description="Where the address does not tell: `simulator` for one on another machine, `live` for a way to the "
+        "provider that begins on this one. What was made in one world does not count in the other.",
+    )
     max_usd_per_day: float | None = Field(
         default=None, ge=0, description="What may be spent at the account per UTC day, by every pipeline of the ledger."
     )
@@ -70,6 +77,7 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
             self.max_open_tasks,
             self.account,
             Budget(per_day_usd=self.max_usd_per_day, total_usd=self.max_usd),
+            cast("World | None", self.world or None),
         )
 
 

@@ -6,15 +6,19 @@ from typing import Any
 
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import problem_events
 from pixverse_dagster.orchestration.events.log import TaskEvents
+from pixverse_dagster.orchestration.events.prompts import report_worlds
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown, task_event
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.submit import Submission, submit_rows
+from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.submit import submit_rows
 
 
 def submit_reported(
@@ -22,13 +26,13 @@ def submit_reported(
 ) -> Generator[Submission]:
     """Submit rows, each reported as an event of `tasks`; close the iterator to stop.
 
-    Without `adopted`, only what was sent now is: the run that sent the others has told of them.
+    Without `adopted`, only what was sent or found in the store now is: the run that sent the others has told of them.
     """
     with closing(submit_rows(session, keys)) as submissions:
         for submission in submissions:
             task = submission.task
             if task and not (submission.problem or submission.waits or submission.skipped):
-                if submission.sent or adopted:
+                if submission.sent or submission.found or adopted:
                     report(task_event(task, sent=submission.sent))
             elif task and task.state is not TaskState.CLAIMED and not submission.skipped:
                 report(ended_event(task, session.commands))
@@ -37,17 +41,26 @@ def submit_reported(
 
 def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str, str]:
     """Submit rows and leave the rest to the poll sensor; returns what is wrong, by row."""
+    report_worlds(session, context.instance, context.log_event)
     problems: dict[str, str] = {}
     never_sent: dict[str, str] = {}
     waits: list[str] = []
     skipped: list[str] = []
+    found: list[Task] = []
     for submission in submit_reported(session, keys, context.log_event):
+        if submission.found and submission.task:
+            found.append(submission.task)
+        elif found:
+            # They come first: their clips are told of before anything is sent.
+            problems |= report_found(session, found, context)
+            found = []
         if submission.problem:
             problems[submission.row] = submission.problem
             if submission.task is None:
                 never_sent[submission.row] = submission.problem
         waits += [submission.waits] if submission.waits else []
         skipped += [submission.skipped] if submission.skipped else []
+    problems |= report_found(session, found, context)
     for event in problem_events(session.pipeline.name, "tasks", never_sent):
         context.log_event(event)
     if waits:
@@ -61,16 +74,31 @@ def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str
     return problems
 
 
+def report_found(session: Session, tasks: Sequence[Task], context: Any) -> dict[str, str]:
+    """Report the clips of tasks that were found in the store: each row's materialisation. What is wrong, by row."""
+    if not tasks or session.open_store is None:
+        return {}
+    problems: dict[str, str] = {}
+    store, events = session.open_store(), TaskEvents(context.instance, session.pipeline.name)
+    for collected in collect_tasks(session, store, tasks):
+        problem = collected.problem
+        if collected.manifest is not None:
+            problem = report_clip(context, session, store, collected, events)
+        problems |= {collected.task.row: problem} if problem else {}
+    return problems
+
+
 def report_unknown(session: Session, report: Callable[[Any], None]) -> None:
     """Evaluate the check on unknown outcomes as they are now."""
     name = session.pipeline.name
-    report(judge_unknown(name, session.ledger.tasks.unresolved(name), session.commands))
+    report(judge_unknown(name, session.ledger.tasks.unresolved(name, session.worlds), session.commands))
 
 
 def generate_clips(
     spec: PipelineSpec, context: Any, session: Session, keys: Sequence[str], *, adopted: bool
 ) -> dict[str, str]:
     """Submit rows and store their clips as the tasks finish; returns what is wrong, by row."""
+    report_worlds(session, context.instance, context.log_event)
     io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
     store = io_manager.get_store()
     generation = GenerateRun(

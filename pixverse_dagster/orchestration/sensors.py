@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, TaskState
+from pixverse_dagster.orchestration.events.prompts import report_worlds
 from pixverse_dagster.orchestration.events.tasks import ended_event
 from pixverse_dagster.orchestration.runs import report_unknown
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -34,9 +35,11 @@ def build_poll_sensor(spec: PipelineSpec, collect_job: dg.JobDefinition) -> dg.S
     )
     def poll(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with spec.open(context.resources, context.instance) as session:
+            events: list[Any] = []
+            report_worlds(session, context.instance, events.append)
             report = poll_due(session, TICK_SECONDS)
             request, words = _collect_request(session)
-            events: list[Any] = [
+            events += [
                 ended_event(task, session.commands, asset=asset)
                 for task in report.ended
                 for asset in ("tasks", "clips")
@@ -120,8 +123,8 @@ def build_table_sensor(spec: PipelineSpec, table: FileTable) -> dg.SensorDefinit
 def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
     """A run for the clips that are ready, if it is time for one, and what is under way, in words."""
     name, pace, ledger, now = session.pipeline.name, session.options.pace, session.ledger, session.clock()
-    ready = ledger.tasks.ready(name, now, pace.collect_batch)
-    counts = ledger.tasks.counts(name)
+    ready = ledger.tasks.ready(name, now, pace.collect_batch, session.worlds)
+    counts = ledger.tasks.counts(name, session.worlds)
     pending = sum(counts.get(state, 0) for state in OCCUPIES_SLOT)
     batch = choose_collect_batch(ready, pending, now, pace)
     ledger.lease_collect(batch, now + pace.collect_request_seconds)
@@ -132,7 +135,7 @@ def _collect_request(session: Session) -> tuple[dg.RunRequest | None, str]:
 def _submit_request(session: Session, last_at: float) -> tuple[dg.RunRequest | None, str]:
     """A run for rows whose turn has come, and how many wait, in words."""
     name, pace, queue, now = session.pipeline.name, session.options.pace, session.ledger.queue, session.clock()
-    due = queue.due(name, now)
+    due = queue.due(name, now, session.worlds)
     turn = choose_submit_batch(due, find_room(session), now - last_at, pace) if due else []
     queue.lease(name, turn, now + pace.collect_request_seconds)
     request = _request(f"{name}_submit", turn) if turn else None

@@ -16,6 +16,9 @@ from pixverse_dagster.orchestration.resources import LedgerResource, ProviderRes
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.transport.download import Downloader
 
+PIPELINE_NAME = r"[A-Za-z0-9_]{1,100}"
+"""What a pipeline may be called: it names assets, jobs and a folder."""
+
 
 @dataclass(frozen=True)
 class PipelineSpec:

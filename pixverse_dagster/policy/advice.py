@@ -25,17 +25,38 @@ def describe_trouble(task: Task, commands: CommandLine) -> str:
                 f"{commands.tasks('retry', task.row)}"
             )
         case TaskState.UNKNOWN:
-            return (
-                f"{who} has an unknown outcome: {task.reason}. At stake: {stake}; "
-                f"it counts as spent and is never sent again. Look for it in {task.provider}'s console, then, with its "
-                f"id for TASK_ID: {resolve_command(task, commands)} {OTHERWISE}"
-            )
+            return f"{who} {_unknown(task, stake, commands)}"
         case TaskState.CLAIMED:
             return f"{who} is being submitted by run {task.run_id}; run it again when that run has ended"
-        case TaskState.ABANDONED:
-            return f"{who} was abandoned: {task.reason}"
+        case TaskState.ABANDONED | TaskState.FORGOTTEN:
+            return f"{who} {_given_up(task, commands)}"
         case _:
             return ""
+
+
+def _unknown(task: Task, stake: str, commands: CommandLine) -> str:
+    if task.found_at is None:
+        return (
+            f"has an unknown outcome: {task.reason}. At stake: {stake}; it counts as spent and is never sent again. "
+            f"Look for it in {task.provider}'s console, then, with its id for TASK_ID: "
+            f"{resolve_command(task, commands)} {OTHERWISE}"
+        )
+    # A submit that a lost ledger may have made: the row is kept from being paid for until that is known.
+    words = f"may have been paid for: {task.reason}. Nothing is sent for it, and no budget counts it"
+    if task.resolves_itself:
+        return f"{words}. {task.provider} is asked about it by itself, which is free"
+    return (
+        f"{words}. Look for it in {task.provider}'s console, then, with its id for TASK_ID: "
+        f"{resolve_command(task, commands)} {OTHERWISE}. Where the console shows none of the rows that may have been "
+        f"pending, for all at once: {commands.render('ledger', 'rebuild', '--nothing-pending')}"
+    )
+
+
+def _given_up(task: Task, commands: CommandLine) -> str:
+    if task.state is TaskState.ABANDONED:
+        return f"was abandoned: {task.reason}"
+    another = commands.tasks("retry", task.row, "--take")
+    return f"was deleted on demand ({task.decision}) and is not paid for again. For another clip of it: {another}"
 
 
 def resolve_command(task: Task, commands: CommandLine) -> str:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import get_args
 
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import Problem, Row, changed_columns
@@ -30,8 +32,11 @@ class Verdict(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ABANDONED = "abandoned"
+    FORGOTTEN = "forgotten"
     INVALID = "invalid"
     OVER_BUDGET = "over budget"
+    IN_STORE = "in the store"
+    WITHHELD = "withheld"
 
 
 SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN, Verdict.RETRY)
@@ -44,7 +49,16 @@ _BY_STATE = {
     TaskState.FAILED: Verdict.FAILED,
     TaskState.UNKNOWN: Verdict.UNKNOWN,
     TaskState.ABANDONED: Verdict.ABANDONED,
+    TaskState.FORGOTTEN: Verdict.FORGOTTEN,
 }
+
+
+@dataclass(frozen=True)
+class NotPaid:
+    """Why a row that the ledger has no task for is not paid for: what the store has in its place."""
+
+    verdict: Verdict
+    note: str
 
 
 @dataclass(frozen=True)
@@ -52,15 +66,20 @@ class PlanInputs:
     """What a plan depends on besides rows and tasks.
 
     `waits` says, by row id, why a row has to wait. `account_room_usd` is what is left, by provider, of the budgets that
-    accounts have; providers without one are absent.
+    accounts have; providers without one are absent. `worlds` says in which world each provider is now: `spent` has what
+    was spent in each, and what was made in the other does not count. `not_paid` is what the store says,
+    by row id, of rows that would be paid for; `withheld` why no other row is either, empty if nothing is in the way.
     """
 
     prices: Sequence[Price] = ()
     budget: Budget = NO_LIMIT
-    spent: Spent = NOTHING_SPENT
+    spent: Mapping[World, Spent] = field(default_factory=dict[World, Spent])
     retry: RetryPolicy = NO_RETRIES
     waits: Mapping[str, str] = field(default_factory=dict[str, str])
     account_room_usd: Mapping[str, float] = field(default_factory=dict[str, float])
+    worlds: Mapping[str, World] = field(default_factory=dict[str, World])
+    not_paid: Mapping[str, NotPaid] = field(default_factory=dict[str, NotPaid])
+    withheld: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,18 +128,21 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
     claims: dict[tuple[str, str], list[Task]] = {}
     newest: dict[str, Task] = {}
     for task in tasks:
+        if task.world != inputs.worlds.get(task.provider, task.world):
+            continue
         claims.setdefault((task.row, task.digest), []).append(task)
         newest[task.row] = task
-    room = inputs.spent.room_usd(inputs.budget)
+    room = {world: inputs.spent.get(world, NOTHING_SPENT).room_usd(inputs.budget) for world in get_args(World)}
     rooms = dict(inputs.account_room_usd)
     lines: list[PlanLine] = []
     for row in rows:
         same_request = sorted(claims.get((row.id, row.digest), []), key=lambda task: task.claim)
-        line = _line(row, same_request, newest.get(row.id), inputs)
+        line = _ask_store(_line(row, same_request, newest.get(row.id), inputs), inputs)
         provider = row.request.provider()
+        world: World = inputs.worlds.get(provider, "live")
         if line.verdict in SUBMITTED and (inputs.budget.limits or provider in rooms):
-            line = _within_budget(line, row, min(room, rooms.get(provider, room)))
-            room -= line.cost_usd or 0
+            line = _within_budget(line, row, min(room[world], rooms.get(provider, room[world])))
+            room[world] -= line.cost_usd or 0
             if provider in rooms:
                 rooms[provider] -= line.cost_usd or 0
         lines.append(replace(line, size=expected_size(row.request)))
@@ -144,6 +166,14 @@ def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInp
         verdict = Verdict.RETRY if again else _BY_STATE[_last_paid(claims).state]
     note = inputs.waits.get(row.id) or redact_text(answer.reason or "")
     return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, answer)
+
+
+def _ask_store(line: PlanLine, inputs: PlanInputs) -> PlanLine:
+    """The line as it is by what the store says, where it would be paid for by what the ledger says."""
+    if line.verdict not in SUBMITTED:
+        return line
+    found = inputs.not_paid.get(line.row) or (NotPaid(Verdict.WITHHELD, inputs.withheld) if inputs.withheld else None)
+    return replace(line, verdict=found.verdict, cost_usd=0.0, note=found.note) if found else line
 
 
 def _last_paid(claims: Sequence[Task]) -> Task:

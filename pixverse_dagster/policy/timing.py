@@ -8,6 +8,7 @@ from pixverse_dagster.core.values import FrozenModel
 
 _FACTOR = 1.5
 _MAX_WAIT_SECONDS = 900.0
+_ASIDE_FACTOR = 4
 
 
 class Pace(FrozenModel):
@@ -56,6 +57,10 @@ class Pace(FrozenModel):
     def poll_wait(self, polls: int) -> float:
         """The wait after poll number `polls`, counted from 0: 5, 7.5, 11.25, 15, 15 … by default."""
         return min(self.first_poll_seconds * _FACTOR ** min(polls, 50), self.max_poll_seconds)
+
+    def aside_wait(self, age_seconds: float) -> float:
+        """The wait before a task is asked about again that is of another key: a minute, and more the older it is."""
+        return min(max(self.max_poll_seconds, age_seconds / _ASIDE_FACTOR**2) * _ASIDE_FACTOR, _MAX_WAIT_SECONDS)
 
     def collect_wait(self, collects: int) -> float:
         """The wait after failed collect number `collects`, counted from 0: 60, 120, 240, 480, 900, 900 … by default."""

@@ -15,6 +15,8 @@ from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.secrets import remember_secret, remember_url
 
+THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+
 
 @dataclass(frozen=True)
 class TaskRef:
@@ -30,6 +32,8 @@ class Provider(ABC):
     NAME: ClassVar[str]
     """The part before the slash in the names of its models."""
     BASE_URL: ClassVar[str]
+    OTHER_HOSTS: ClassVar[frozenset[str]] = frozenset()
+    """Further hosts of the same service, with the same accounts."""
     MODELS: ClassVar[tuple[type[Request], ...]]
     POLL_BATCH: ClassVar[int] = 1
     """How many tasks one poll request may ask about."""
@@ -54,8 +58,15 @@ class Provider(ABC):
         return f"{type(self).__name__}({self.base_url!r})"
 
     def fingerprint(self, salt: str) -> str:
-        """A salted digest of the API key, which does not reveal it: tells keys of an account apart."""
-        return hashlib.sha256(f"{salt} {self._api_key}".encode()).hexdigest()[:16]
+        """A salted digest of the API key, which does not reveal it: tells keys of an account apart.
+
+        The same key at a host that is neither the provider's own nor on this machine is another one: nobody knows whose
+        accounts are there.
+        """
+        host = httpx.URL(self.base_url).host
+        known = {httpx.URL(self.BASE_URL).host, *self.OTHER_HOSTS, *THIS_MACHINE}
+        words = f"{salt} {self._api_key}" if host in known else f"{salt} {self._api_key} {host}"
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
 
     def envelope(self, request: Request, body: dict[str, Any], reference: str) -> Any:
         """The JSON document of the paid call. `reference` is our own id of the task, for providers that accept one."""

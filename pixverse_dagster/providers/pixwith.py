@@ -128,7 +128,7 @@ class Pixwith(Provider):
             if code != _AUTH and _NOT_FOUND.search(text) and not _KEY_TROUBLE.search(text):
                 return {tasks[0].task_id: Missing()}
             raise ReadFailed(f"Pixwith answered the poll with: {text or excerpt(response)}")
-        return {tasks[0].task_id: _read_task(data, text, tasks[0].outputs)}
+        return {tasks[0].task_id: _read_task(data, text, tasks[0])}
 
     def _headers(self) -> dict[str, str]:
         return {"Api-Key": self._api_key}
@@ -138,12 +138,14 @@ def _text(body: dict[str, Any]) -> str:
     return redact_text(str(body.get("message") or body.get("msg") or ""))[:300]
 
 
-def _read_task(data: dict[str, Any], text: str, asked: int) -> PollFact:
-    status = integer(data.get("status"))
+def _read_task(data: dict[str, Any], text: str, task: TaskRef) -> PollFact:
+    status, asked = integer(data.get("status")), task.outputs
     urls = tuple(islice((url for url in items(data.get("result_urls")) if is_web_url(url)), asked))
     if status == _FAILED:
         # No field for the reason of a failure is documented; the message is kept, if there is one.
-        return Failed(FailureKind.PROVIDER_ERROR, text if text and text != "success" else "no reason given")
+        reason = text if text and text != "success" else "no reason given"
+        named = identifier(data.get("task_id")) == task.task_id
+        return Failed(FailureKind.PROVIDER_ERROR, reason, names_task=named)
     if urls and status != _PROCESSING:
         note = f"{len(urls)} of {asked} outputs" if len(urls) < asked else ""
         return Succeeded(urls, note=note)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from pixverse_dagster.core.errors import StoreConflict
-from pixverse_dagster.core.layout import ClipKey, parse, pipeline_prefix, task_folder
-from pixverse_dagster.core.lifecycle import MAY_HAVE_FILES, TaskState
+from pixverse_dagster.core.layout import ClipKey, clips_prefix, names_prefix, parse, pipeline_prefix, task_folder
+from pixverse_dagster.core.lifecycle import MAY_HAVE_FILES, MAY_HAVE_LEFT_FILES, TaskState
 from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.marker import check_form
+from pixverse_dagster.storage.names import RowName, read_names
 from pixverse_dagster.storage.reading import copy_hashed, read_bytes
 
 _WORKERS = 8
@@ -55,29 +57,107 @@ def verify(
     check_form(store, pipeline)
     tasks = ledger.tasks.find(pipeline)
     stored = [task for task in tasks if task.state is TaskState.STORED]
-    found: list[Discrepancy] = []
+    names = _Names(store, pipeline, tasks)
+    found = names.differences
     expected: set[str] = set()
     with ThreadPoolExecutor(_WORKERS) as pool:
-        checked = pool.map(partial(_check_task, ledger.id, store, hash_bytes=hash_bytes), stored)
+        checked = pool.map(partial(_check_task, ledger.id, store, names, hash_bytes=hash_bytes), stored)
         for done, (keys, disagreements) in enumerate(checked, start=1):
             expected |= keys
             found += disagreements
             if progress:
                 progress(done, len(stored))
+    files, strays = _check_keys(store, names, tasks, expected)
+    return Verification(len(stored), files, (*found, *strays))
+
+
+class _Names:
+    """What the clips of a pipeline are called, by the store and by the ledger."""
+
+    def __init__(self, store: ClipStore, pipeline: str, tasks: Sequence[Task]) -> None:
+        with_clip = [task for task in tasks if task.state in {TaskState.STORED, TaskState.FORGOTTEN}]
+        self.pipeline = pipeline
+        self.trees = sorted({pipeline, *(task_folder(task).pipeline for task in with_clip)})
+        """The pipelines, by the names that they once had, in whose folders the clips are."""
+        self._by_tree = {tree: read_names(store, tree) for tree in self.trees}
+        self.differences = [one for task in with_clip for one in self._compare(store, task)]
+
+    def keys(self, store: ClipStore) -> Iterator[str]:
+        """Every key of the pipeline: what is below its own name, and its clips below its former names."""
+        for tree in self.trees:
+            for key in store.keys(pipeline_prefix(tree) if tree == self.pipeline else clips_prefix(tree)):
+                known = parse(key)
+                if isinstance(known, ClipKey) and self._by_tree[tree].owner(known.folder).pipeline != self.pipeline:
+                    continue
+                if isinstance(known, ClipKey) or tree == self.pipeline:
+                    yield key
+
+    def called(self, task: Task) -> set[tuple[str, str]]:
+        """What the manifest may call the task's pipeline and row."""
+        folder = task_folder(task)
+        return {(task.pipeline, task.row)} | self._by_tree[folder.pipeline].called(folder)
+
+    def _compare(self, store: ClipStore, task: Task) -> Iterator[Discrepancy]:
+        folder, name = task_folder(task), RowName(pipeline=task.pipeline, row=task.row)
+        owners = {tree: self._by_tree[tree].owner(folder) for tree in {folder.pipeline, self.pipeline}}
+        for tree, owner in owners.items():
+            if owner != name:
+                where = store.uri(f"{names_prefix(tree)}")
+                message = (
+                    f"{folder} has clips of row {task.row!r} by the ledger, and of {owner.row!r} of {owner.pipeline!r} "
+                    "by the store's names: a `ledger rename` did not come to its end, or is unknown to the one of them"
+                )
+                yield Discrepancy(task.row, where, message)
+
+
+def _check_tombstones(store: ClipStore, tasks: Sequence[Task], tombstones: set[str]) -> Iterator[Discrepancy]:
+    """Every forgotten task has its tombstone, and no stored task has one of its own."""
+    for task in tasks:
+        key = task_folder(task).tombstone
+        if task.state is TaskState.FORGOTTEN and key not in tombstones:
+            message = "the ledger says forgotten, but there is no tombstone: without the ledger it would be paid again"
+            yield Discrepancy(task.row, store.uri(key), message)
+        if task.state is TaskState.STORED and key in tombstones and _is_own(store, key, task):
+            message = "the clip was to be forgotten, and the ledger says stored: run `clips forget` for the row again"
+            yield Discrepancy(task.row, store.uri(key), message)
+
+
+def _is_own(store: ClipStore, key: str, task: Task) -> bool:
+    try:
+        tombstone = Tombstone.read(read_bytes(store, key), store.uri(key))
+    except StoreConflict:
+        return True
+    return tombstone.client_reference == task.client_reference
+
+
+def _check_keys(
+    store: ClipStore, names: _Names, tasks: Sequence[Task], expected: set[str]
+) -> tuple[int, list[Discrepancy]]:
+    """How many files the pipeline has, and those that no task accounts for."""
     under_way = {str(task_folder(task)) for task in tasks if task.state in MAY_HAVE_FILES}
-    files = 0
-    for key in store.keys(pipeline_prefix(pipeline)):
-        known = parse(key)
-        if known is not None and not (isinstance(known, ClipKey) and known.kind != "tombstone"):
-            continue  # input images, names, the gallery, tombstones: no clip's files
+    given_up = {str(task_folder(task)) for task in tasks if task.attempt and task.state in MAY_HAVE_LEFT_FILES}
+    forgotten = {str(task_folder(task)): task.row for task in tasks if task.state is TaskState.FORGOTTEN}
+    files, tombstones, found = 0, set[str](), list[Discrepancy]()
+    for key in names.keys(store):
+        known, folder = parse(key), key.rsplit("/", 1)[0]
+        if isinstance(known, ClipKey) and known.kind == "tombstone":
+            tombstones.add(key)
+            continue
+        if known is not None and not isinstance(known, ClipKey):
+            continue  # input images, names, the gallery: no clip's files
         files += 1
-        if key not in expected and key.rsplit("/", 1)[0] not in under_way:
-            found.append(Discrepancy("", store.uri(key), "is in the store, but no stored task of the ledger has it"))
-    return Verification(len(stored), files, tuple(found))
+        left = folder in given_up and known is not None and known.kind != "manifest"
+        if folder in forgotten:
+            message = "is left of a clip that was forgotten: run `clips forget` for the row again"
+            found.append(Discrepancy(forgotten[folder], store.uri(key), message))
+        elif not (key in expected or folder in under_way or left):
+            message = "is in the store, but no stored task of the ledger has it"
+            found.append(Discrepancy("", store.uri(key), message))
+    return files, [*found, *_check_tombstones(store, tasks, tombstones)]
 
 
 def _check_task(
-    ledger_id: str, store: ClipStore, task: Task, *, hash_bytes: bool
+    ledger_id: str, store: ClipStore, names: _Names, task: Task, *, hash_bytes: bool
 ) -> tuple[set[str], list[Discrepancy]]:
     key = task_folder(task).manifest
     try:
@@ -89,7 +169,9 @@ def _check_task(
     except StoreConflict as error:
         return {key}, [Discrepancy(task.row, store.uri(key), str(error))]
     keys = {key} | {k for output in manifest.outputs for k in (output.key, output.poster_key)}
-    found = [Discrepancy(task.row, store.uri(key), message) for message in _differences(ledger_id, task, manifest)]
+    found = [
+        Discrepancy(task.row, store.uri(key), message) for message in _differences(ledger_id, names, task, manifest)
+    ]
     if task.manifest_sha256 not in {None, hashlib.sha256(text).hexdigest()}:
         message = "its sha256 is not the ledger's: the manifest was changed since it was written"
         found.append(Discrepancy(task.row, store.uri(key), message))
@@ -99,10 +181,11 @@ def _check_task(
     return keys, found
 
 
-def _differences(ledger_id: str, task: Task, manifest: ClipManifest) -> Iterator[str]:
+def _differences(ledger_id: str, names: _Names, task: Task, manifest: ClipManifest) -> Iterator[str]:
+    renamed = (manifest.name, manifest.row) in names.called(task)
     pairs = {
-        "name": (task.pipeline, manifest.name),
-        "row": (task.row, manifest.row),
+        "name": (task.pipeline, task.pipeline if renamed else manifest.name),
+        "row": (task.row, task.row if renamed else manifest.row),
         "digest": (task.digest, manifest.request_digest),
         "take": (task.take, manifest.take),
         "model": (task.request.MODEL, manifest.model),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pixverse_dagster.simulator.app import serve
-from pixverse_dagster.simulator.faults import SAMPLES_DIR, Settings, parse_fault
+from pixverse_dagster.simulator.faults import SAMPLES_DIR, Settings, parse_fault, parse_key
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,6 +17,9 @@ def main(argv: list[str] | None = None) -> None:
         "--generation-seconds", type=float, default=5.0, help="nominal; each clip takes 70 to 130 %% of it"
     )
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="may be given several times")
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="KEY=ACCOUNT", help="a further key, and whose account it is of"
+    )
     parser.add_argument("--seed", type=int, default=0, help="faults and durations are drawn from it")
     parser.add_argument("--samples-dir", type=Path, default=SAMPLES_DIR, help="what /samples/<file> serves")
     options = parser.parse_args(argv)
@@ -26,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
             faults=dict(parse_fault(text) for text in options.fault),
             seed=options.seed,
             samples_dir=options.samples_dir,
+            keys=dict(parse_key(text) for text in options.key),
         )
     except ValueError as error:
         parser.error(str(error))

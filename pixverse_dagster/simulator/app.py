@@ -72,6 +72,10 @@ def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]
         state.reset()
         return JSONResponse({})
 
+    async def expire(request: Request) -> Response:
+        asked = await request.json()
+        return JSONResponse({"expired": state.expire(asked["task_id"], asked.get("output"))})
+
     async def health(_request: Request) -> Response:
         return JSONResponse({})
 
@@ -85,6 +89,7 @@ def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]
         Route("/_simulator/requests", requests),
         Route("/_simulator/faults", faults),
         Route("/_simulator/reset", reset, methods=["POST"]),
+        Route("/_simulator/expire", expire, methods=["POST"]),
         Route("/_simulator/health", health),
     ]
 
@@ -104,7 +109,7 @@ def _media(state: SimulatorState) -> Callable[[Request], Awaitable[Response]]:
         clip = output.clip
         if expired is None or clip is None:
             return provider, _store_error(403, "SignatureDoesNotMatch")
-        if expired:
+        if expired or output.gone:
             return provider, _store_error(410, "Request has expired")
         fault = None if request.method == "HEAD" else state.faults.first(DOWNLOAD_KINDS)
         if fault == "media.dropped":

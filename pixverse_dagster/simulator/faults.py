@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+KEY: Final = "simulator"
+"""The key that is always accepted, and the name of its account."""
+_ACCOUNT: Final = re.compile(r"[a-z0-9_-]{1,64}")
 SAMPLES_DIR: Final = Path(__file__).resolve().parent.parent / "samples" / "images"
 
 SUBMIT_KINDS: Final = ("submit.rate_limited", "submit.refused_503", "submit.server_error", "submit.lost_response")
@@ -31,18 +35,27 @@ def _no_faults() -> dict[str, float]:
     return {}
 
 
+def _no_keys() -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the simulator behaves: the time that a clip takes, and the rate of each fault, from 0 to 1.
 
+    `keys` says of further API keys whose account each is of. Several keys of one account see the same tasks; a task of
+    another account is not known.
+
     Raises:
-        ValueError: an unknown fault, a rate outside 0 to 1, or a duration that is negative or not finite.
+        ValueError: an unknown fault, a rate outside 0 to 1, a duration that is negative or not finite, a key that no
+            header can carry, or a name of an account that is not made of small letters, digits, '-' and '_'.
     """
 
     generation_seconds: float = 5.0
     faults: Mapping[str, float] = field(default_factory=_no_faults)
     seed: int = 0
     samples_dir: Path | None = None
+    keys: Mapping[str, str] = field(default_factory=_no_keys)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.generation_seconds) and self.generation_seconds >= 0):
@@ -52,6 +65,15 @@ class Settings:
                 raise ValueError(f"unknown fault {kind!r}; known are {', '.join(sorted(KINDS))}")
             if not 0 <= rate <= 1:
                 raise ValueError(f"the rate of {kind} must be from 0 to 1, not {rate}")
+        for key, account in self.keys.items():
+            if not key or key != key.strip() or not (key.isascii() and key.isprintable()):
+                raise ValueError("a key has printable ASCII characters, and no space at its ends")
+            if not _ACCOUNT.fullmatch(account):
+                raise ValueError(f"an account's name has 1 to 64 small letters, digits, '-' and '_', not {account!r}")
+
+    def account(self, key: str | None) -> str | None:
+        """Whose key it is; None if it is not accepted."""
+        return None if key is None else {**self.keys, KEY: KEY}.get(key)
 
 
 def parse_fault(text: str) -> tuple[str, float]:
@@ -66,6 +88,18 @@ def parse_fault(text: str) -> tuple[str, float]:
     except ValueError:
         reason = f"{rate!r} is not a number" if equals else "there is no '='"
         raise ValueError(f"a fault is given as KIND=RATE, not {text!r}: {reason}") from None
+
+
+def parse_key(text: str) -> tuple[str, str]:
+    """Reads `KEY=ACCOUNT` from a command line; both are checked by `Settings`.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    key, equals, account = text.rpartition("=")
+    if not equals:
+        raise ValueError("a key is given as KEY=ACCOUNT: there is no '='")
+    return key, account
 
 
 class Faults:

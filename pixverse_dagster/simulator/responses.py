@@ -28,6 +28,11 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers['host']}"
 
 
+def bearer_key(header: str | None) -> str | None:
+    """The key in an `Authorization` header; None if it carries none."""
+    return header.removeprefix("Bearer ") if header is not None and header.startswith("Bearer ") else None
+
+
 def server_error() -> Response:
     """HTTP 500 without JSON, as from a proxy in front of a broken service."""
     return HTMLResponse("<html><body><h1>500 Internal Server Error</h1></body></html>", status_code=500)

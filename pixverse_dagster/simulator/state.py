@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from secrets import token_hex, token_urlsafe
 from typing import Any, Final, Literal
 
-from pixverse_dagster.simulator.faults import SUBMIT_KINDS, TASK_KINDS, Faults, Settings
+from pixverse_dagster.simulator.faults import KEY, SUBMIT_KINDS, TASK_KINDS, Faults, Settings
 from pixverse_dagster.simulator.media import Clip, Shape, Template, Templates
 
 Status = Literal["processing", "succeeded", "failed"]
@@ -31,12 +31,22 @@ class Order:
 
     provider: str
     model: str
+    account: str
     request: dict[str, Any]
     shape: Shape
     price_usd: float
     task_id: str
     count: int = 1
     client_reference: str | None = None
+
+    @property
+    def name(self) -> str:
+        """A name that no other order has: two accounts may choose the same id."""
+        return _name(self.account, self.task_id)
+
+
+def _name(account: str, task_id: str) -> str:
+    return task_id if account == KEY else f"{account}.{task_id}"
 
 
 @dataclass
@@ -52,6 +62,8 @@ class Output:
     signature: str | None = None
     signatures: dict[str, bool] = field(default_factory=dict[str, bool])  # every one issued, and whether it is expired
     uuid: str = ""
+    gone: bool = False
+    """Whether it is kept no longer: every link to it has expired, also one that is issued now."""
 
     @property
     def status(self) -> Status:
@@ -96,7 +108,7 @@ class Task:
         return min(99, int(100 * (time.monotonic() - self.born) / whole)) if whole > 0 else 99
 
     def path(self, number: int) -> str:
-        return f"/media/{self.order.task_id}/{number}.{self.order.shape.container}"
+        return f"/media/{self.order.name}/{number}.{self.order.shape.container}"
 
 
 class SimulatorState:
@@ -126,7 +138,7 @@ class SimulatorState:
         now = time.monotonic()
         outputs = [self._output(order, number, whole, now) for number in range(1, order.count + 1)]
         task = Task(order, outputs, born=now, accepted_at=datetime.now(UTC).isoformat())
-        self.tasks[order.task_id.lower()] = task
+        self.tasks[order.name.lower()] = task
         return task
 
     def _output(self, order: Order, number: int, whole: str | None, now: float) -> Output:
@@ -138,7 +150,7 @@ class SimulatorState:
         given = order.request.get("seed")
         drawn = self.faults.dice("clip.seed").randrange(_SEED_SPACE)
         return Output(
-            name=f"{order.task_id}/{number}",
+            name=f"{order.name}/{number}",
             fate=fate,
             seed=given + number - 1 if isinstance(given, int) else drawn,
             due=now + self.settings.generation_seconds * spread,
@@ -146,9 +158,9 @@ class SimulatorState:
             uuid=f"{token_hex(4)}-{token_hex(2)}-4{token_hex(2)[1:]}-a{token_hex(2)[1:]}-{token_hex(6)}",
         )
 
-    def find(self, provider: str, task_id: str) -> Task | None:
-        """The provider's task of this id, in either letter case; None if there is none."""
-        task = self.tasks.get(task_id.lower())
+    def find(self, provider: str, account: str, task_id: str) -> Task | None:
+        """The account's task of this id, in either letter case; None if there is none."""
+        task = self.tasks.get(_name(account, task_id).lower())
         return task if task and task.order.provider == provider else None
 
     def signed_url(self, base: str, task: Task, number: int) -> str:
@@ -161,6 +173,14 @@ class SimulatorState:
             output.signature = token_urlsafe(24)
             output.signatures[output.signature] = self.faults.strikes("media.expired")
         return f"{base}{task.path(number)}?X-Sim-Expires=3600&X-Sim-Signature={output.signature}"
+
+    def expire(self, task_id: str, number: int | None = None) -> int:
+        """Keep output `number` of the task no longer, or none of its outputs; how many that are."""
+        tasks = [task for task in self.tasks.values() if task.order.task_id == task_id]
+        doomed = [output for task in tasks for n, output in enumerate(task.outputs, 1) if number in {None, n}]
+        for output in doomed:
+            output.gone = True
+        return len(doomed)
 
     def count(self, provider: str, call: str, outcome: str) -> None:
         self.requests[provider][call][outcome] += 1
@@ -177,6 +197,7 @@ def _audited(task: Task, base: str) -> dict[str, Any]:
     return {
         "provider": order.provider,
         "model": order.model,
+        "account": order.account,
         "task_id": order.task_id,
         "client_reference": order.client_reference,
         "request": order.request,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pixverse_dagster.core.errors import NotSent, PixverseError, ReadFailed
 from pixverse_dagster.core.outcomes import Failed, Missing, PollFact
 from pixverse_dagster.core.task import Move, Task
+from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.stages.repeat import repeat
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.standing import find_standing
 
 _PAUSES_SECONDS = (0.3, 0.3)
 
@@ -52,7 +54,14 @@ def _ask(session: Session, task: Task, task_id: str) -> PollFact:
     client = session.clients.get(task.provider)
     if client is None:
         raise ReadFailed(f"no resource for provider {task.provider!r}")
+    if find_standing(session, task) is Standing.FOREIGN:
+        raise ReadFailed(f"the row was submitted at account {task.account}, and the present one is {client.account}")
     fact = client.poll([TaskRef(task_id, task.request.outputs_asked())])[task_id]
     if isinstance(fact, Missing):
         raise ReadFailed("it does not show such a task")
+    if find_standing(session, task, fact) is not Standing.OWN:
+        raise ReadFailed(
+            f"the row was submitted with another key of account {task.account}, and only a finished task would show "
+            "that the present one is of the same account"
+        )
     return fact

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.row import Problem, Row, retake
@@ -31,10 +32,10 @@ def keep_paid_images(session: Session, rows: Sequence[Row]) -> tuple[list[Row], 
     Where `read_image_urls` was turned on or off in between, nobody knows whether the bytes changed: the row keeps its
     request all the same, and there is nothing to say.
     """
-    keys = [row.id for row in rows if any(map(_is_behind_url, row.images.values()))]
+    keys = [row.id for row in rows if any(map(is_behind_url, row.images.values()))]
     found = session.ledger.tasks.find(session.pipeline.name, _MAY_BE_PAID, keys=keys) if keys else []
     tasks: dict[str, list[Task]] = {}
-    for task in found:
+    for task in filter(session.counts, found):
         tasks.setdefault(task.row, []).insert(0, task)
     kept: list[Row] = []
     cautions: list[Problem] = []
@@ -43,21 +44,28 @@ def keep_paid_images(session: Session, rows: Sequence[Row]) -> tuple[list[Row], 
         paid = None if any(task.digest == row.digest for task in attempts) else _with_paid_images(row, attempts)
         kept.append(paid or row)
         columns = dict.fromkeys(row.request.image_column(r) for r, i in paid.images.items() if i.newer) if paid else ()
-        cautions += [
-            Problem(row.line, row.id, column, _MESSAGE.format(retry=session.commands.tasks("retry", row.id, "--take")))
-            for column in columns
-        ]
+        cautions += [Problem(row.line, row.id, column, say_changed(session.commands, row.id)) for column in columns]
     return kept, cautions
+
+
+def say_changed(commands: CommandLine, row: str) -> str:
+    """That an image of a row changed under its address, what it means for the money, and what can be done."""
+    return _MESSAGE.format(retry=commands.tasks("retry", row, "--take"))
 
 
 def _with_paid_images(row: Row, attempts: Sequence[Task]) -> Row | None:
     """The row with the images of the newest of these tasks from which nothing else distinguishes it."""
     for task in attempts:
         before = dict(zip(row.request.images(), (task.images.get(r) for r in task.request.images()), strict=False))
-        found = retake(replace(row, images=_older(row.images, before)), row.take)
-        if found.digest == task.digest:
+        if found := with_older_images(row, before, task.digest):
             return None if task.released else found
     return None
+
+
+def with_older_images(row: Row, before: Mapping[str, InputImage | None], digest: str) -> Row | None:
+    """The row with these earlier images, by its own references, if that is the request with this digest."""
+    found = retake(replace(row, images=_older(row.images, before)), row.take)
+    return found if found.digest == digest else None
 
 
 def _older(images: Mapping[str, InputImage], before: Mapping[str, InputImage | None]) -> dict[str, InputImage]:
@@ -65,11 +73,12 @@ def _older(images: Mapping[str, InputImage], before: Mapping[str, InputImage | N
     found = dict(images)
     for reference, image in images.items():
         old = before.get(reference)
-        if old and _is_behind_url(image) and old.address == image.address and old.digest != image.digest:
+        if old and is_behind_url(image) and old.address == image.address and old.digest != image.digest:
             both_read = image.address not in {image.digest, old.digest}
             found[reference] = old.model_copy(update={"newer": image.digest if both_read else None})
     return found
 
 
-def _is_behind_url(image: InputImage) -> bool:
+def is_behind_url(image: InputImage) -> bool:
+    """Whether the image is read from an http(s) address, where others may change it."""
     return (image.address or "").startswith(WEB_ADDRESS)

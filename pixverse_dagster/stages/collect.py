@@ -11,28 +11,30 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from pixverse_dagster.core.errors import ClipInvalid, NotSent, PixverseError, ReadFailed, ResultExpired, StoreConflict
+from pixverse_dagster.core.errors import PixverseError, ReadFailed, ResultExpired, StoreConflict
 from pixverse_dagster.core.layout import ClipFolder, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
-from pixverse_dagster.core.manifest import ClipFacts, ClipManifest, ClipOutput
+from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
 from pixverse_dagster.core.outcomes import Failed
 from pixverse_dagster.core.provenance import Origin, build_manifest
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Applied, Task, latest
-from pixverse_dagster.core.values import Digest
-from pixverse_dagster.ledger.files import LandedFile
-from pixverse_dagster.media.probe import probe
+from pixverse_dagster.core.tombstone import Tombstone
+from pixverse_dagster.ledger.files import clip_files
+from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.policy.quality import Finding
+from pixverse_dagster.stages.attempts import FolderTaken, check_folder, inside, lost_file, move_on
 from pixverse_dagster.stages.check import check_clip
-from pixverse_dagster.stages.poll import refresh
+from pixverse_dagster.stages.landing import land_output, put_bytes
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.standing import find_standing
 from pixverse_dagster.stages.store import enter_store
+from pixverse_dagster.stages.stored import StoredClip, find_forgotten, find_stored
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.storage.reading import copy_to_file, read_bytes
 from pixverse_dagster.transport.logs import get_logger
 
-CONTENT_TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/quicktime"}
-_CORRUPT_DOWNLOADS = 3
+_MAX_FOLDERS = 20
+"""How many folders are tried in one go. Each is free when it is chosen, so that others have to be at work there."""
 _log = get_logger()
 
 
@@ -48,15 +50,6 @@ class Collected:
     manifest_sha256: str | None = None
     not_checked: str = ""
     """Why some checks could not be made; empty if all were, or if none are wanted."""
-
-
-@dataclass(frozen=True)
-class _Fetched:
-    """A downloaded output: its digest and size, what the file says of itself, its poster frame."""
-
-    file: Digest
-    facts: ClipFacts
-    poster: bytes
 
 
 def collect_tasks(session: Session, store: ClipStore, batch: Sequence[Task]) -> Iterator[Collected]:
@@ -96,7 +89,8 @@ def _collect_safely(session: Session, store: ClipStore, task: Task) -> Collected
         if task.state is TaskState.SUCCEEDED:
             retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
             task = latest(session.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at))
-        return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) is not stored: {text}")
+        what = "is stored, and not as it was" if task.state is TaskState.STORED else "is not stored"
+        return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {what}: {text}")
     if collected.manifest is None:
         return collected
     return _check(session, store, collected, collected.manifest)
@@ -118,6 +112,8 @@ def _check(session: Session, store: ClipStore, collected: Collected, manifest: C
 
 def _expire(session: Session, task: Task) -> Task:
     """A result that stays away past its documented lifetime is given up; before that it may come back."""
+    if find_standing(session, task) is not Standing.OWN:
+        return task  # another key may still get fresh links
     age = session.clock() - (task.finished_at or task.claimed_at)
     if age <= session.options.pace.result_lifetime_seconds:
         return task
@@ -145,131 +141,92 @@ def _record_stored(session: Session, collected: Collected) -> Collected | None:
 def collect(session: Session, store: ClipStore, task: Task) -> Collected:
     """Store one task's clips and manifest, completing whatever an earlier run left.
 
-    Every file is recorded in the ledger as it lands. Raises ReadFailed, ClipInvalid, StoreConflict or the store's own
-    error; then nothing is half-visible, because the manifest is written last, and the next call goes on from there.
+    The store is looked at first: what is complete there is not fetched again, and needs no link. Every file is on
+    record in the ledger before it is put; where something else stands in the task's folder, the clip goes to the next
+    free one. Raises ReadFailed, ClipInvalid, StoreConflict or the store's own error; then nothing is half-visible,
+    because the manifest is written last, and the next call goes on from there.
     """
-    enter_store(store, session.ledger.id, task.pipeline)
-    folder = task_folder(task)
-    if found := _find_stored(session, store, task, folder):
-        return found
+    if task.state is not TaskState.STORED:
+        # What is stored was found or stored before: to look at it writes nothing, and names no ledger.
+        enter_store(store, session.ledger.id, task.pipeline)
+    for _ in range(_MAX_FOLDERS):
+        folder = task_folder(task)
+        try:
+            with inside(store, folder):
+                return _collect_into(session, store, task, folder)
+        except FolderTaken as taken:
+            task = move_on(session, store, task, taken)
+    raise StoreConflict(
+        f"something else stands in each of {_MAX_FOLDERS} folders, the last of them {store.uri(str(task_folder(task)))}"
+        ": nothing was overwritten, and the clip is tried again. Look at who writes there"
+    )
+
+
+def _collect_into(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> Collected:
+    """As `collect`, into this folder. Raises FolderTaken if something that is not the task's stands there."""
+    present = list(store.keys(f"{folder}/"))
+    if folder.tombstone in present and (tombstone := find_forgotten(store, task, folder)):
+        return _forget(session, task, tombstone)
+    recorded = session.ledger.files.find(task)
+    if folder.manifest in present and (found := find_stored(session, store, task, folder)):
+        if not recorded:  # the task was taken in from the store
+            session.ledger.files.record(task, clip_files(found.manifest), session.clock())
+        return _collected(task, found)
+    if task.state is TaskState.SUCCEEDED:
+        check_folder(store, folder, present, recorded)
+        count = len(task.urls)
+    else:
+        count = max((file.n for file in recorded), default=0)
+    if not count:
+        raise lost_file(session, task, f"{store.uri(folder.manifest)} is not there, nor any record of the clip's files")
     with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
         outputs: list[ClipOutput] = []
         posters: list[bytes] = []
-        for n in range(1, len(task.urls) + 1):
-            path = Path(scratch) / f"{n}.part"
-            task, got = _fetch(session, task, n, path)
-            output, poster = _store_output(session, store, task, n, path, got)
+        for n in range(1, count + 1):
+            task, output, poster = land_output(session, store, task, n, Path(scratch) / f"{n}.part", recorded)
             outputs.append(output)
             posters.append(poster)
-        if not outputs:
-            raise ReadFailed(
-                "the ledger says stored, but the store has no manifest and the result is gone; see `verify`"
-            )
-        origin = Origin(session.ledger.id, session.run_id, _package_version(), session.clock())
-        manifest = build_manifest(task, session.ledger.tasks.claims(task), outputs, origin)
-        text = manifest.model_dump_json(indent=2).encode()
-        if not _put_bytes(store, folder.manifest, text, Path(scratch) / "manifest", "application/json"):
-            if found := _find_stored(session, store, task, folder):
-                return found
-            raise ReadFailed(f"{store.uri(folder.manifest)} came and went while the clip was stored; see `verify`")
-    return Collected(task, manifest, posters[0], manifest_sha256=hashlib.sha256(text).hexdigest())
+        return _write_manifest(session, store, task, outputs, posters[0], Path(scratch) / "manifest")
 
 
-def _find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> Collected | None:
-    """The task's clip, if it is complete. Raises StoreConflict if the folder holds another task's."""
-    try:
-        text = read_bytes(store, folder.manifest)
-    except FileNotFoundError:
-        return None
-    where = store.uri(folder.manifest)
-    manifest = ClipManifest.parse(text, where)
-    if (manifest.account, manifest.task_id, manifest.request_digest) != (task.account, task.task_id, task.digest):
-        raise StoreConflict(
-            f"{where} is of task {manifest.task_id} at account {manifest.account!r}, and not of task {task.task_id} at "
-            f"{task.account!r}: nothing was overwritten. Both are paid for, and a person must look: "
-            f"{session.commands.tasks('show', task.row)}"
-        )
-    try:
-        poster = read_bytes(store, folder.poster(1))
-    except FileNotFoundError:
-        poster = b""  # `verify` names it
-    return Collected(task, manifest, poster, manifest_sha256=hashlib.sha256(text).hexdigest())
+def _write_manifest(
+    session: Session, store: ClipStore, task: Task, outputs: Sequence[ClipOutput], poster: bytes, path: Path
+) -> Collected:
+    """Write the manifest, the last file of a clip."""
+    folder, ledger = task_folder(task), session.ledger
+    origin = Origin(ledger.id, session.run_id, _package_version(), session.clock())
+    if task.state is TaskState.STORED:
+        # It was stored long ago, perhaps by another ledger: the same words whoever writes it again, and whenever.
+        origin = replace(origin, ledger_id=task.paid_by or ledger.id, run_id=task.run_id, now=task.stored_at or 0)
+    told = replace(task, state=TaskState.SUCCEEDED)
+    manifest = build_manifest(told, ledger.tasks.claims(task), outputs, origin)
+    text = manifest.model_dump_json(indent=2).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    if task.state is TaskState.STORED:
+        task = latest(ledger.describe(task, digest))
+        if (task.state, task.manifest_sha256) != (TaskState.STORED, digest):
+            raise ReadFailed(f"another run is at work on {store.uri(folder.manifest)}; nothing was written. Run again")
+    if put_bytes(store, folder.manifest, text, path, "application/json"):
+        return Collected(task, manifest, poster, manifest_sha256=digest)
+    if found := find_stored(session, store, task, folder):
+        return _collected(task, found)
+    raise ReadFailed(f"{store.uri(folder.manifest)} came and went while the clip was stored; run again, which is free")
+
+
+def _forget(session: Session, task: Task, tombstone: Tombstone) -> Collected:
+    """The clip was deleted on demand, and this ledger, such as one from a backup, did not know: it does now."""
+    ledger = session.ledger
+    if task.state is not TaskState.STORED:
+        task = latest(ledger.store(task, session.clock()))
+    task = latest(ledger.forget(task, tombstone.decision))
+    why = f"was deleted on demand ({tombstone.decision}): it is not stored again, and not paid for again"
+    return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {why}")
+
+
+def _collected(task: Task, found: StoredClip) -> Collected:
+    return Collected(task, found.manifest, found.poster, manifest_sha256=found.manifest_sha256)
 
 
 @cache
 def _package_version() -> str:
     return version("pixverse-dagster")
-
-
-def _fetch(session: Session, task: Task, n: int, path: Path) -> tuple[Task, _Fetched]:
-    """Download output `n` and read it; an expired link or a damaged file is asked for again, which is free."""
-    renewed = False
-    for attempt in range(1, _CORRUPT_DOWNLOADS + 1):
-        try:
-            with path.open("w+b") as file:
-                got = session.downloader.fetch(task.urls[n - 1], file)
-            return task, _Fetched(got, *probe(path))
-        except ResultExpired as error:
-            if renewed:
-                raise
-            task, renewed = _renew(session, task, n, error), True
-        except ClipInvalid:
-            if attempt == _CORRUPT_DOWNLOADS:
-                raise
-    raise ResultExpired(f"output {n} of task {task.task_id} could not be downloaded")
-
-
-def _renew(session: Session, task: Task, n: int, error: ResultExpired) -> Task:
-    try:
-        task = refresh(session, task)
-    except (ReadFailed, NotSent):
-        raise error from None
-    if len(task.urls) < n:
-        raise error
-    return task
-
-
-def _store_output(
-    session: Session, store: ClipStore, task: Task, n: int, path: Path, got: _Fetched
-) -> tuple[ClipOutput, bytes]:
-    folder = task_folder(task)
-    key, poster_key = folder.output(n, got.facts.container), folder.poster(n)
-    content_type = CONTENT_TYPES[got.facts.container]
-    if not store.put_new(key, path, sha256=got.file.sha256, content_type=content_type):
-        # An earlier run came this far. What it stored stays; the manifest describes those bytes, whatever they are.
-        got = _Fetched(copy_to_file(store, key, path), *probe(path))
-    size = store.size_bytes(key)
-    if size != got.file.size_bytes:
-        raise StoreConflict(f"{store.uri(key)} holds {size} bytes, not {got.file.size_bytes}; nothing was overwritten")
-    poster = got.poster
-    if not _put_bytes(store, poster_key, poster, path.with_suffix(".jpg"), "image/jpeg"):
-        poster = read_bytes(store, poster_key)
-    poster_file = Digest(hashlib.sha256(poster).hexdigest(), len(poster))
-    _record_landed(session, store, task, [LandedFile(n, key, got.file), LandedFile(n, poster_key, poster_file)])
-    output = ClipOutput(
-        n=n,
-        key=key,
-        poster_key=poster_key,
-        sha256=got.file.sha256,
-        size_bytes=got.file.size_bytes,
-        poster_sha256=poster_file.sha256,
-        poster_size_bytes=poster_file.size_bytes,
-        seed=task.seeds[n - 1] if n <= len(task.seeds) else None,
-        **dict(got.facts),
-    )
-    return output, poster
-
-
-def _record_landed(session: Session, store: ClipStore, task: Task, files: Sequence[LandedFile]) -> None:
-    """Record files as they are in the store. Raises StoreConflict if the video is not as it was when it landed."""
-    video, recorded = files[0], session.ledger.files.landed(task, files, session.clock())[0]
-    if recorded.digest != video.digest:
-        raise StoreConflict(
-            f"{store.uri(video.key)} is not as it was stored: its sha256 was {recorded.digest.sha256} and is "
-            f"{video.digest.sha256}. Nothing was overwritten; put the file back, or delete it to have it fetched again"
-        )
-
-
-def _put_bytes(store: ClipStore, key: str, data: bytes, path: Path, content_type: str) -> bool:
-    path.write_bytes(data)
-    return store.put_new(key, path, sha256=hashlib.sha256(data).hexdigest(), content_type=content_type)

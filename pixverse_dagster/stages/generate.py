@@ -14,7 +14,8 @@ from pixverse_dagster.policy.retry import may_attempt
 from pixverse_dagster.stages.collect import Collected, collect_tasks
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.submit import Submission
+from pixverse_dagster.stages.standing import ASIDE_NOTE
+from pixverse_dagster.stages.submission import Submission
 from pixverse_dagster.storage.base import ClipStore
 
 _POLL_SECONDS = 15.0
@@ -113,7 +114,8 @@ class GenerateRun:
 
     def _report_rest(self, deadline_seconds: float) -> None:
         for task in self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()]):
-            what = task.note if task.state is TaskState.SUCCEEDED and task.note else "is still being generated"
+            tells = task.note and (task.state is TaskState.SUCCEEDED or task.note == ASIDE_NOTE)
+            what = task.note if tells else "is still being generated"
             self.problems[task.row] = (
                 f"row {task.row!r} (task {task.task_id}) after {deadline_seconds:.0f} s: {what}. "
                 "Nothing is lost: run it again to adopt the task, or leave it to the poll sensor"

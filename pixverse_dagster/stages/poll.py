@@ -16,10 +16,12 @@ from pixverse_dagster.core.outcomes import Failed, Missing, PollFact, Running, S
 from pixverse_dagster.core.task import MoveRefused, QueuedRow, Task, latest
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.policy.deadlines import MISSING_NOTE, judge_answer
+from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.policy.retry import may_attempt
 from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.stages.resolve import resolve_unknown
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.standing import find_standing, look_at_keys, set_aside, split_by_standing
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.logs import get_logger
 
@@ -38,12 +40,15 @@ class PollReport:
     ended: tuple[Task, ...]
     unread: int
     last_error: str = ""
+    aside: str = ""
+    """Which tasks are of another account, or of a key that is not known to be of the same one; empty if none are."""
 
     def __str__(self) -> str:
         text = (
             f"{self.asked} due: {self.running} running, {self.succeeded} ready, {len(self.ended)} ended without a clip"
         )
-        return text + (f", {self.unread} could not be read ({self.last_error})" if self.unread else "")
+        text += f", {self.unread} could not be read ({self.last_error})" if self.unread else ""
+        return f"{text}. {self.aside}".removesuffix(".") if self.aside else text
 
 
 def poll_due(session: Session, within_seconds: float) -> PollReport:
@@ -53,21 +58,24 @@ def poll_due(session: Session, within_seconds: float) -> PollReport:
     and is paid for then if it had never arrived.
     """
     deadline = time.monotonic() + within_seconds
-    due = session.ledger.tasks.due(session.pipeline.name, session.clock(), DUE_LIMIT)
+    aside = look_at_keys(session)
+    due = session.ledger.tasks.due(session.pipeline.name, session.clock(), DUE_LIMIT, session.worlds)
     tally: Counter[str] = Counter()
     ended: list[Task] = []
     errors: list[str] = []
     by_provider = itertools.groupby(sorted(due, key=lambda task: task.provider), key=lambda task: task.provider)
-    batches: list[tuple[ProviderClient, list[Task]]] = []
+    batches: list[tuple[ProviderClient, Standing, list[Task]]] = []
     for provider, group in by_provider:
         client = session.clients.get(provider)
         if client is None:
             errors.append(f"no resource for provider {provider!r}")
-            ended += _set_aside(session, group, errors[-1])
+            ended += _leave(session, group, errors[-1])
             continue
-        batches += [(client, batch) for batch in chunked(group, client.provider.POLL_BATCH)]
-    batches.sort(key=lambda item: item[1][0].next_poll_at or 0)
-    with ThreadPoolExecutor(max((client.sender.limits.max_concurrency for client, _ in batches), default=1)) as pool:
+        # By themselves: what is said of another account's task is not to spoil the answer about one's own.
+        for standing, of_one in split_by_standing(session, list(group)).items():
+            batches += [(client, standing, batch) for batch in chunked(of_one, client.provider.POLL_BATCH)]
+    batches.sort(key=lambda item: item[2][0].next_poll_at or 0)
+    with ThreadPoolExecutor(max((client.sender.limits.max_concurrency for client, _, _ in batches), default=1)) as pool:
         ask = functools.partial(_poll_batch, session, deadline=deadline)
         for seen, error in pool.map(ask, *zip(*batches, strict=True)) if batches else ():
             errors += [error] if error else []
@@ -82,10 +90,11 @@ def poll_due(session: Session, within_seconds: float) -> PollReport:
         ended=tuple(ended),
         unread=len(errors),
         last_error=errors[-1] if errors else "",
+        aside=aside,
     )
 
 
-def _set_aside(session: Session, tasks: Iterable[Task], why: str) -> list[Task]:
+def _leave(session: Session, tasks: Iterable[Task], why: str) -> list[Task]:
     """Put tasks that cannot be asked about out of the way of the others, which would never be reached behind them.
 
     A lease ends all the same: those whose outcome nobody can tell now, a person has to look at. Returns these.
@@ -115,7 +124,7 @@ def _is_lost(task: Task) -> bool:
 
 
 def _poll_batch(
-    session: Session, client: ProviderClient, batch: Sequence[Task], *, deadline: float
+    session: Session, client: ProviderClient, standing: Standing, batch: Sequence[Task], *, deadline: float
 ) -> tuple[list[Task], str]:
     """The tasks that an answer came for, as they are now, and why there was none for the others."""
     if time.monotonic() > deadline:
@@ -123,6 +132,8 @@ def _poll_batch(
     open_submits = [task for task in batch if task.state is not TaskState.SUBMITTED]
     seen = [resolve_unknown(session, task) for task in open_submits]
     asked = [task for task in batch if task.state is TaskState.SUBMITTED]
+    if standing is Standing.FOREIGN:
+        return seen + [set_aside(session, task) for task in asked], ""
     if not asked:
         return seen, ""
     try:
@@ -130,6 +141,9 @@ def _poll_batch(
     except (ReadFailed, NotSent) as error:
         wait = session.options.pace.first_poll_seconds
         for task in asked:
+            if standing is not Standing.OWN:
+                set_aside(session, task)
+                continue
             session.ledger.keep_polling(task, f"last poll failed: {error}"[:300], session.clock() + wait)
         return seen, str(error)
     return seen + [_record(session, task, facts.get(task.task_id or "", Missing())) for task in asked], ""
@@ -140,13 +154,17 @@ def refresh(session: Session, task: Task) -> Task:
     client = session.clients.get(task.provider)
     if client is None or task.task_id is None:
         raise ReadFailed(f"no resource for provider {task.provider!r}: the task cannot be asked about")
+    if find_standing(session, task) is Standing.FOREIGN:
+        raise ReadFailed(f"it is of account {task.account}, which is not the present one")
     fact = client.poll([TaskRef(task.task_id, task.request.outputs_asked())])[task.task_id]
-    if isinstance(fact, Succeeded):
+    if isinstance(fact, Succeeded) and find_standing(session, task, fact) is Standing.OWN:
         return latest(session.ledger.succeed(task, fact, session.clock()))
     return task
 
 
 def _record(session: Session, task: Task, fact: PollFact) -> Task:
+    if find_standing(session, task, fact) is not Standing.OWN:
+        return set_aside(session, task)
     now = session.clock()
     fact = judge_answer(task, fact, now, session.options.pace)
     if isinstance(fact, Succeeded):

@@ -18,8 +18,8 @@ def queue_new_rows(session: Session, limit: int) -> tuple[list[str], Plan]:
     """
     name = session.pipeline.name
     # Those that are in the queue already come first: what is left of the budget is theirs.
-    waiting = session.ledger.rows.find(name, [entry.row for entry in session.ledger.queue.find(name)])
-    rows = session.ledger.rows.find(name, session.ledger.rows.unsubmitted(name, limit))
+    waiting = session.ledger.rows.find(name, [entry.row for entry in session.ledger.queue.find(name, session.worlds)])
+    rows = session.ledger.rows.find(name, session.ledger.rows.unsubmitted(name, limit, session.worlds))
     lines = plan_rows(session, [*waiting.values(), *rows.values()]).lines
     plan = Plan(tuple(line for line in lines if line.row not in waiting))
     # What is not sent before the table is read again would only fail, at every tick.

@@ -12,6 +12,7 @@ from pixverse_dagster.core.row import Problem, Row
 from pixverse_dagster.ledger.rows import SnapshotChange
 from pixverse_dagster.media.images import ImageCache
 from pixverse_dagster.stages.changed_images import keep_paid_images
+from pixverse_dagster.stages.folders import shared_folders
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import PromptTable
 from pixverse_dagster.tables.ids import settle_ids
@@ -48,10 +49,11 @@ def read_table(session: Session, table: PromptTable | None = None) -> TableReadi
             problems.append(double_problem(raw, settled.doubles[raw.line]))
         elif isinstance(parsed, Draft):
             drafts.append(parsed)
-    twice = duplicate_problems(drafts)
-    problems += twice
-    doubled = {problem.line for problem in twice}
-    drafts = [draft for draft in drafts if draft.raw.line not in doubled]
+    for find in (duplicate_problems, partial(shared_folders, session)):
+        found = find(drafts)
+        problems += found
+        without = {problem.line for problem in found}
+        drafts = [draft for draft in drafts if draft.raw.line not in without]
     asked = session.ledger.rows.takes(session.pipeline.name)
     drafts = [replace(draft, take=max(draft.take, asked.get(draft.id, 1))) for draft in drafts]
     cache = ImageCache(session.images())
@@ -75,6 +77,7 @@ def record_table(session: Session, reading: TableReading) -> SnapshotChange:
     A row that waits for another take, because a person asked for it, keeps its place if only its images were read anew.
     """
     name, ledger = session.pipeline.name, session.ledger
+    ledger.worlds.set(name, session.worlds)
     waiting = {entry.row: entry for entry in ledger.queue.find(name)}
     before = ledger.rows.find(name, waiting) if waiting else {}
     change = ledger.rows.record(name, reading.rows, reading.problems, session.run_id, now=session.clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from pixverse_dagster.core.errors import (
     InvalidRow,
@@ -14,16 +15,24 @@ from pixverse_dagster.core.errors import (
     Refused,
 )
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.outcomes import Accepted, Missing
+from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Succeeded
 from pixverse_dagster.core.submit_body import fill_body
 from pixverse_dagster.core.task import KeptApart, MoveRefused, Task, latest
+from pixverse_dagster.core.values import chunked
+from pixverse_dagster.ledger.claims import client_reference
+from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster.stages.sending import NotNow, lease_seconds
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.standing import find_standing, set_aside
 from pixverse_dagster.transport.client import Outgoing, ProviderClient
 from pixverse_dagster.transport.logs import get_logger
 
 _FIRST_WAIT_SECONDS = 0.2
+_CLAIMS_ASKED = 3
+"""Of a request whose ledger was lost: a refused submit, or a failed attempt that was followed, is a claim as well."""
+_NEVER_SENT = "it may never have been sent"
+_FOUND_NOTE = "asked about: nothing shows yet that it was ever sent"
 _log = get_logger()
 
 
@@ -47,7 +56,58 @@ def resolve_unknown(session: Session, task: Task) -> Task:
     if client is None or not client.provider.REPLAYABLE:
         reason = task.reason or f"no answer came, and {task.provider} cannot be asked about it"
         return latest(session.ledger.mark_unknown(task, reason, None))
+    if task.found_at is not None:
+        return _ask_found(session, client, task)
+    if find_standing(session, task) is not Standing.OWN:
+        return _ask_aside(session, client, task)
     return _ask(session, client, task, now)
+
+
+def _ask_aside(session: Session, client: ProviderClient, task: Task) -> Task:
+    """Ask about a submit of another key: only a terminal answer shows that it arrived. It is never sent again."""
+    if find_standing(session, task) is Standing.UNPROVEN:
+        try:
+            fact = client.poll([TaskRef(task.client_reference, task.request.outputs_asked())])[task.client_reference]
+        except (ReadFailed, NotSent) as error:
+            _log.info("row %r: its outcome is still unknown: %s", task.row, error)
+        else:
+            if find_standing(session, task, fact) is Standing.OWN:
+                return record_acceptance(session, task, Accepted(task.client_reference))
+    return set_aside(session, task)
+
+
+def _ask_found(session: Session, client: ProviderClient, task: Task) -> Task:
+    """Ask about a submit that a lost ledger may have made, under the references of its next few claims.
+
+    Only a terminal answer shows that there was one. It is never sent again, and past the deadline it needs a person.
+    """
+    pace, now = session.options.pace, session.clock()
+    if now > task.claimed_at + pace.task_deadline_seconds:
+        return latest(session.ledger.mark_unknown(task, task.reason or _NEVER_SENT, None))
+    if find_standing(session, task) is not Standing.FOREIGN:
+        same = (session.ledger.id, task.pipeline, task.row, task.digest)
+        later = [client_reference(*same, claim) for claim in range(task.claim + 1, task.claim + _CLAIMS_ASKED)]
+        refs = [TaskRef(one, task.request.outputs_asked()) for one in (task.client_reference, *later)]
+        facts = _poll_each(client, task, refs)
+        # A later attempt follows a failure, so of several answers a finished one counts, else the last.
+        found = sorted(facts.items(), key=lambda one: isinstance(one[1], Succeeded))
+        for reference, fact in reversed(found):
+            terminal = isinstance(fact, Succeeded) or (isinstance(fact, Failed) and fact.names_task)
+            if terminal and find_standing(session, task, fact) is Standing.OWN:
+                return record_acceptance(session, task, Accepted(reference))
+    again_at = now + pace.aside_wait(now - task.claimed_at)
+    return latest(session.ledger.keep_polling(task, _FOUND_NOTE, again_at))
+
+
+def _poll_each(client: ProviderClient, task: Task, refs: Sequence[TaskRef]) -> dict[str, PollFact]:
+    """What the provider says of each reference; where it cannot be read, nothing is known."""
+    facts: dict[str, PollFact] = {}
+    for batch in chunked(refs, client.provider.POLL_BATCH):
+        try:
+            facts |= client.poll(batch)
+        except (ReadFailed, NotSent) as error:
+            _log.info("row %r: its outcome is still unknown: %s", task.row, error)
+    return facts
 
 
 def _ask(session: Session, client: ProviderClient, task: Task, now: float) -> Task:

@@ -106,6 +106,7 @@ class Sending:
             retry=options.retry,
             account=client.account,
             world=client.world,
+            key=client.provider.fingerprint(session.ledger.salt),
             max_open_tasks=client.max_open_tasks,
             body=self._kept_body if client.provider.REPLAYABLE else None,
         )

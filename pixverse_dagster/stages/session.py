@@ -8,11 +8,13 @@ from typing import Self
 
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.errors import raise_if_unsafe
+from pixverse_dagster.core.manifest import World
+from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.tables import FileTable, PromptTable
+from pixverse_dagster.tables import AssetTable, FileTable, PromptTable
 from pixverse_dagster.tables.parse import TableRules
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.download import Downloader
@@ -32,9 +34,25 @@ class Pipeline:
         return TableRules(self.options.defaults, self.options.labels)
 
     @property
+    def is_given_rows(self) -> bool:
+        """Whether the table is an asset's value, which only a run is handed."""
+        return isinstance(self.table, AssetTable)
+
+    @property
     def image_base(self) -> str:
         """Where relative images are: as the options have it, else the table's own folder."""
         return self.options.image_base or (self.table.folder if isinstance(self.table, FileTable) else ".")
+
+
+@dataclass
+class AskedStore:
+    """What was asked of a store in one session, so that rows that wait for their turn do not ask it again and again.
+
+    `not_there` says of requests, by row and digest, when the store had nothing for them (seconds since the epoch).
+    """
+
+    may_pay: bool = False
+    not_there: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 
 @dataclass(frozen=True)
@@ -53,11 +71,23 @@ class Session:
     """The commands that messages name."""
     open_store: Callable[[], ClipStore] | None = None
     """Opens the store that the clips go to, if the session knows it."""
+    asked: AskedStore = field(default_factory=AskedStore)
+    """What this session has asked its store already."""
 
     @property
     def options(self) -> PipelineOptions:
         """The pipeline's options."""
         return self.pipeline.options
+
+    @property
+    def worlds(self) -> dict[str, World]:
+        """The world that each of the providers is of, as this session works with it."""
+        return {provider: client.world for provider, client in self.clients.items()}
+
+    def counts(self, task: Task) -> bool:
+        """Whether the task was made in the world that its provider is of now."""
+        client = self.clients.get(task.provider)
+        return client is None or client.world == task.world
 
     def images(self) -> ImageSource:
         """Where this pipeline's input images are."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 
 from pixverse_dagster.core.errors import (
     InvalidRow,
@@ -21,40 +20,26 @@ from pixverse_dagster.core.errors import (
     RowChanged,
     Unauthorized,
 )
-from pixverse_dagster.core.lifecycle import OPEN_SUBMIT
+from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, TaskState
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import QueuedRow, RateLimitHold, Task
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.policy.plan import SUBMITTED, PlanLine, Verdict
-from pixverse_dagster.stages.plan import plan_rows
+from pixverse_dagster.stages.ask import end_paying
 from pixverse_dagster.stages.queue import queued_row
 from pixverse_dagster.stages.resolve import ask_again_at, record_acceptance, resolve_unknown
 from pixverse_dagster.stages.sending import NotNow, Sending
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.store import enter_store
+from pixverse_dagster.stages.submission import Submission, ask_store_first
 from pixverse_dagster.transport.client import ProviderClient
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What became of one row.
-
-    All is well, or `problem` says what is wrong, `waits` why its turn has not come, or `skipped` why there is nothing
-    to submit any more, which is no failure.
-    """
-
-    row: str
-    task: Task | None
-    sent: bool = False
-    problem: str = ""
-    waits: str = ""
-    skipped: str = ""
 
 
 def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
     """Submit these rows, yielding each as soon as its outcome is known.
 
-    Billed at most once per request, whatever is repeated.
+    Billed at most once per request, whatever is repeated: also where this ledger does not know of it, for the store is
+    asked first, and what is there is taken in. Where nobody can tell, nothing is paid, and the row keeps its place in
+    the queue if it has one.
 
     A row with a task already keeps it. One row's failure is that row's; a provider that refuses the key or has no
     credit left is not asked again in this call. Rows whose account is busy are queued. Raises StoreConflict, before
@@ -62,14 +47,13 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
     waited for and recorded, nothing further leaves.
     """
     name, ledger = session.pipeline.name, session.ledger
+    ledger.worlds.set(name, session.worlds)
     rows = {row.id: row for row in sorted(ledger.rows.find(name, keys).values(), key=lambda row: row.line)}
     yield from _unknown_rows(session, [key for key in keys if key not in rows])
     by_provider: dict[str, list[PlanLine]] = {}
     done_with: list[str] = []
-    lines = plan_rows(session, rows.values()).lines
-    if session.open_store and any(line.verdict in SUBMITTED for line in lines):
-        # Nothing is paid for that a store of another form could not keep.
-        enter_store(session.open_store(), ledger.id, name)
+    # What the store has is taken in, and nothing is paid for that it could not keep or that others may have paid for.
+    lines = yield from ask_store_first(session, rows)
     for line in lines:
         if line.verdict is Verdict.OVER_BUDGET:
             done_with.append(line.row)
@@ -79,7 +63,7 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
     submitters = [_AccountSubmitter(session, provider) for provider in by_provider]
     pools = [ThreadPoolExecutor(submitter.concurrency) for submitter in submitters]
     pending: list[Future[Submission]] = []
-    finished = False
+    finished = sent = False
     try:
         for submitter, pool in zip(submitters, pools, strict=True):
             lines = by_provider[submitter.provider]
@@ -87,6 +71,7 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
         for done in as_completed(pending):
             submission = done.result()
             done_with += [] if submission.waits else [submission.row]
+            sent = sent or submission.sent
             yield submission
         finished = True
     finally:
@@ -98,6 +83,8 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
             pool.shutdown(cancel_futures=True)
         ledger.queue.drop(name, done_with)
         ledger.queue.add(name, [entry for submitter in submitters for entry in submitter.queued], session.clock())
+        if sent:
+            end_paying(session)
 
 
 def _unknown_rows(session: Session, keys: Sequence[str]) -> Iterator[Submission]:
@@ -120,7 +107,7 @@ class _AccountSubmitter:
         self._busy = ""
         self._hold = session.ledger.accounts.held(self._account)
         if self._client:
-            key = self._client.provider.fingerprint(session.ledger.id)
+            key = self._client.provider.fingerprint(session.ledger.salt)
             session.ledger.accounts.see_key(self._account, key, session.clock())
         if session.clock() < self._hold.until:
             self._busy = self._hold.reason
@@ -133,7 +120,10 @@ class _AccountSubmitter:
             return self._submit_anew(row, known)
         if known is not None and known.state in OPEN_SUBMIT:
             known = resolve_unknown(self._session, known)
-        return Submission(row.id, known, problem=describe_trouble(known, self._session.commands) if known else "")
+        words = describe_trouble(known, self._session.commands) if known else ""
+        if known is not None and known.state is TaskState.FORGOTTEN:
+            return Submission(row.id, known, skipped=words)  # as a person wanted it: nothing that fails a run
+        return Submission(row.id, known, problem=words)
 
     def close(self, *, stop: bool) -> None:
         """Send nothing further; `stop` also wakes those that wait for their turn to send."""

@@ -17,7 +17,7 @@ from pixverse_dagster.core.values import FrozenModel
 
 
 class ClipStore(Protocol):
-    """A place for clips. Writes are atomic. Nothing is deleted, and nothing overwritten but by `replace`."""
+    """A place for clips. Writes are atomic. Nothing is overwritten but by `replace`, or deleted but by `delete`."""
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
         """Store a local file under a new key, atomically. If the key exists, change nothing and return False.
@@ -35,6 +35,14 @@ class ClipStore(Protocol):
         """
         ...
 
+    def delete(self, key: str) -> bool:
+        """Delete an object; one that is not there is deleted already. Returns whether the store keeps its old bytes.
+
+        Only `recovery.forget` deletes, what a person has named. Raises OSError, or the store's own error; then the
+        object may still be there.
+        """
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading. Raises FileNotFoundError."""
         ...
@@ -44,7 +52,17 @@ class ClipStore(Protocol):
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key below a prefix that ends in `/`, in any order."""
+        """Every key below a prefix that ends in `/`; those of one folder follow each other, in any order otherwise.
+
+        Raises OSError, or the store's own error, if it cannot be listed: what is not shown is not there.
+        """
+        ...
+
+    def told_apart(self, one: str, other: str) -> bool:
+        """Whether these two names of folders are two folders here. Leaves nothing behind.
+
+        A local directory may not tell upper and lower case apart, or leave out dots at the end of a name.
+        """
         ...
 
     def uri(self, key: str) -> str:

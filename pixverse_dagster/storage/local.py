@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Self
 from urllib.parse import urlsplit
@@ -16,9 +19,13 @@ from urllib.request import url2pathname
 
 from pydantic import Field
 
+from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
+from pixverse_dagster.storage.naming import NOT_TO_BE_HAD, WAYS, Way, rename_locked
 
 _LEFTOVER_SECONDS = 86_400
+_NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
+"""Some network file systems flush files, and know no flushing of a folder."""
 
 
 class LocalSettings(StoreSettings):
@@ -53,15 +60,18 @@ class LocalSettings(StoreSettings):
 class LocalStore:
     """A store in a directory.
 
-    A file is flushed to disk and then gets its final name by a hard link, which fails if the name exists. So a file
-    under its final name is always complete.
+    A file is flushed to disk and then gets its final name in one step that fails if the name exists: by the first of
+    `ways` that the file system has. So a file under its final name is always complete.
     """
 
     INCOMING = ".incoming"
+    _NEAR = "~incoming"
+    """The same beside a clip, where its folder is a mount of its own. No row has a folder of this name."""
     _LOCK = "replace.lock"
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, ways: Sequence[Way] = WAYS) -> None:
         self._root = Path(root).expanduser().resolve()
+        self._ways = ways
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
@@ -74,13 +84,66 @@ class LocalStore:
         path = self._incoming(path)
         try:
             _sync(path)
-            os.link(path, target)
+            self._name(path, target)
         except FileExistsError:
             return False
         finally:
             path.unlink(missing_ok=True)
-        _sync(target.parent)
+        _sync_folder(target.parent)
         return True
+
+    def _name(self, path: Path, target: Path) -> None:
+        """Give a complete file its final name. Raises FileExistsError if the name is taken."""
+        try:
+            self._name_here(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            near = target.parent / self._NEAR
+            near.mkdir(exist_ok=True)
+            self._sweep(near)
+            copy = near / uuid.uuid4().hex
+            try:
+                shutil.copyfile(path, copy)
+                _sync(copy)
+                self._name_here(copy, target)
+            finally:
+                copy.unlink(missing_ok=True)
+                with suppress(OSError):  # another process has a file there
+                    near.rmdir()
+
+    def _name_here(self, path: Path, target: Path) -> None:
+        last: OSError | None = None
+        for way in self._ways:
+            try:
+                if way is rename_locked:
+                    with self._locked():
+                        way(path, target)
+                else:
+                    way(path, target)
+            except OSError as error:
+                if error.errno not in NOT_TO_BE_HAD:
+                    raise
+                last = error
+            else:
+                return
+        if last is not None and last.errno == errno.EXDEV:
+            raise last
+        raise self._unsafe(last)
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """The lock that all processes take. Let go when the file is closed, also by the end of the process."""
+        with (self.scratch() / self._LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _unsafe(self, error: OSError | None) -> PixverseError:
+        return PixverseError(
+            f"{self._root} is on a file system that has neither hard links, nor a rename that replaces nothing, nor "
+            f"locks ({error}): a clip could be overwritten there. Nothing was stored, and what was paid for stays to "
+            "be collected. Mount it with locks, or give the pipeline another directory"
+        )
 
     def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
         """As `ClipStore.replace`: under a lock that all processes take, and by renaming, which is atomic."""
@@ -89,16 +152,26 @@ class LocalStore:
         path = self._incoming(path)
         try:
             _sync(path)
-            with (self.scratch() / self._LOCK).open("wb") as lock:
-                # Let go when the file is closed, also by the end of the process.
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with self._locked():
                 if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() != was:
                     return False
                 path.replace(target)
+        except OSError as error:
+            if error.errno not in NOT_TO_BE_HAD:
+                raise
+            raise self._unsafe(error) from error
         finally:
             path.unlink(missing_ok=True)
-        _sync(target.parent)
+        _sync_folder(target.parent)
         return True
+
+    def delete(self, key: str) -> bool:
+        """As `ClipStore.delete`. The folder stays."""
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _sync_folder(path.parent)
+        return False
 
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`."""
@@ -110,7 +183,8 @@ class LocalStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """As `ClipStore.keys`."""
-        for folder, _, names in os.walk(self._path(prefix.rstrip("/"))):
+        for folder, folders, names in os.walk(self._path(prefix.rstrip("/")), onerror=_raise_unless_gone):
+            folders[:] = [name for name in folders if name != self._NEAR]
             for name in names:
                 yield (Path(folder) / name).relative_to(self._root).as_posix()
 
@@ -127,6 +201,21 @@ class LocalStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._sweep(folder)
         return folder
+
+    def told_apart(self, one: str, other: str) -> bool:
+        """As `ClipStore.told_apart`: asked of the file system itself, in a folder that is removed again.
+
+        True where nothing can be written: then nothing can be stored either, and that is said elsewhere.
+        """
+        if one == other:
+            return False
+        place = self._root / self.INCOMING
+        while not place.is_dir():
+            place = place.parent
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=place, prefix="pixverse-") as folder:
+            (Path(folder) / one).mkdir()
+            return not (Path(folder) / other).exists()
+        return True
 
     def _incoming(self, path: Path) -> Path:
         """The file itself, if it is on this file system, else a copy that is."""
@@ -153,13 +242,28 @@ class LocalStore:
         return path
 
 
+def _raise_unless_gone(error: OSError) -> None:
+    """A folder that cannot be listed is not an empty one."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
+
+
 def _make_folder(folder: Path) -> None:
     """Create a folder and its parents, and flush their entries to disk so that they survive a power failure."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk, where its file system has that."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise
 
 
 def _sync(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
 
 from pydantic import ConfigDict, ValidationError
 
 from pixverse_dagster.core.errors import StoreConflict
-from pixverse_dagster.core.layout import LEDGERS_PREFIX, MARKER, ClipKey, LedgerKey, clips_prefix, parse
+from pixverse_dagster.core.layout import LEDGERS_PREFIX, MARKER, ClipKey, LedgerKey, clips_prefix, encode_row, parse
 from pixverse_dagster.core.manifest import EARLIER_FORM, MANIFEST_VERSION, version_of
 from pixverse_dagster.core.values import StoredModel
 from pixverse_dagster.storage.base import ClipStore
@@ -33,6 +34,8 @@ class LedgerEntry(StoredModel):
 
     ledger_id: str
     pipelines: tuple[str, ...]
+    epoch: int = 0
+    """How many runs that pay the ledger had begun: a ledger with fewer was restored from a copy."""
 
 
 def read_marker(store: ClipStore) -> StoreMarker | None:
@@ -64,6 +67,23 @@ def read_entry(store: ClipStore, key: str) -> LedgerEntry:
     return parse_entry(read_bytes(store, key), store.uri(key))
 
 
+class LedgersUnreadable(OSError):
+    """The names of the ledgers that wrote to a store cannot be read: as where the rights to that folder are missing."""
+
+
+def read_entries(store: ClipStore) -> list[LedgerEntry]:
+    """What is written about every ledger. Raises StoreConflict if one cannot be understood, or LedgersUnreadable."""
+    try:
+        keys = [key for key in store.keys(LEDGERS_PREFIX) if isinstance(parse(key), LedgerKey)]
+        return [read_entry(store, key) for key in sorted(keys)]
+    except StoreConflict:
+        raise
+    except Exception as error:
+        where = store.uri(LEDGERS_PREFIX)
+        why = f"{type(error).__name__}: {error}"
+        raise LedgersUnreadable(f"{where}, which names the ledgers that wrote here, cannot be read ({why})") from error
+
+
 def parse_entry(text: bytes, where: str) -> LedgerEntry:
     """The entry with this text. Raises StoreConflict, which names where it is."""
     try:
@@ -91,14 +111,32 @@ def check_form(store: ClipStore, pipeline: str) -> StoreMarker | None:
             f"{store.uri(clips_prefix(pipeline))} has clips, and {store.uri(MARKER)} is not there: a store "
             f"{EARLIER_FORM}"
         )
-    if pipeline not in _kept(store):
+    kept = _kept(store)
+    if pipeline not in kept:
+        _check_name(store, pipeline, kept)
         _check_clips(store, pipeline)
     return marker
 
 
+def alike(name: str) -> str:
+    """A text that is the same for all names of folders that some store takes for one: case, dots at the end."""
+    return name.lower().rstrip(".")
+
+
+def _check_name(store: ClipStore, pipeline: str, kept: Iterable[str]) -> None:
+    """Raise StoreConflict where the pipeline's folder would be that of another one, which keeps its clips here."""
+    own = encode_row(pipeline)
+    for other in map(encode_row, kept):
+        if alike(other) == alike(own) and not store.told_apart(other, own):
+            raise StoreConflict(
+                f"{store.uri(MARKER)} is of a store whose file system has one folder for pipelines {unquote(other)!r} "
+                f"and {pipeline!r}: nothing was stored, and nothing is paid for. Give {pipeline!r} another name, or a "
+                "store of its own"
+            )
+
+
 def _kept(store: ClipStore) -> set[str]:
-    keys = [key for key in store.keys(LEDGERS_PREFIX) if isinstance(parse(key), LedgerKey)]
-    return {pipeline for key in keys for pipeline in read_entry(store, key).pipelines}
+    return {pipeline for entry in read_entries(store) for pipeline in entry.pipelines}
 
 
 def _check_clips(store: ClipStore, pipeline: str) -> None:

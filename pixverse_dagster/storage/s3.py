@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import Field
 
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.layout import MARKER
 from pixverse_dagster.core.secrets import remember_secret, remember_url
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
@@ -21,7 +22,11 @@ from pixverse_dagster.storage.base import FromVariable, StoreSettings
 _NOT_AS_EXPECTED = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "409"}
 _NOT_FOUND = {"NoSuchKey", "NotFound", "404"}
+_DENIED = {"AccessDenied", "403"}
 _MAX_ATTEMPTS = 5
+_SMALL_BYTES = 1_000_000
+_overwriting: set[tuple[str, str]] = set()
+"""The endpoints and buckets that were seen, in this process, to overwrite what was put as new."""
 _SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Where AWS's tools find what signs; the redaction is told, as an error of theirs might quote it."""
 
@@ -70,6 +75,9 @@ class S3Store:
 
     A file is written by one conditional PUT, so that of several writers of a key exactly one succeeds. The digest that
     was computed during the download is sent as the checksum of the object; S3 refuses bytes that do not match it.
+
+    Where the store's marker is put again with the same bytes, and the server takes it, it does not know the condition:
+    from then on it is looked first whether a key is there. Rights to the prefix are enough for everything.
     """
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
@@ -89,7 +97,14 @@ class S3Store:
         return f"S3Store('s3://{self._bucket}/{self._prefix}')"
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        """As `ClipStore.put_new`, by `If-None-Match: *`. Raises ClientError, or PixverseError if writers conflict."""
+        """As `ClipStore.put_new`, by `If-None-Match: *`. Raises ClientError, or PixverseError if writers conflict.
+
+        True for bytes that were there already shows that the server overwrites.
+        """
+        place = (str(self._client.meta.endpoint_url), self._bucket)
+        there = self._digest(key) if key == MARKER or place in _overwriting else None
+        if there not in {None, sha256}:
+            return False
         for _ in range(_MAX_ATTEMPTS):
             try:
                 self._put(key, path, sha256, content_type, IfNoneMatch="*")
@@ -100,8 +115,21 @@ class S3Store:
                 if code not in _CONFLICT:
                     raise
             else:
+                if there is not None:
+                    _overwriting.add(place)
                 return True
         raise PixverseError(f"{self.uri(key)}: other writers kept interfering. Nothing was lost; run again")
+
+    def _digest(self, key: str) -> str | None:
+        """The sha256 of an object, as it was put or, of a small one, as it is read; None if it is not there."""
+        try:
+            head = self._call(self._client.head_object, key)
+        except FileNotFoundError:
+            return None
+        if (known := head.get("Metadata", {}).get("sha256")) or int(head["ContentLength"]) > _SMALL_BYTES:
+            return str(known)
+        with self.open(key) as file:
+            return hashlib.sha256(file.read()).hexdigest()
 
     def replace(self, key: str, path: Path, *, was: str, sha256: str, content_type: str) -> bool:
         """As `ClipStore.replace`, by `If-Match` on what was read. Raises ClientError."""
@@ -136,6 +164,11 @@ class S3Store:
                 **condition,
             )
 
+    def delete(self, key: str) -> bool:
+        """As `ClipStore.delete`. A bucket with versions only marks it as deleted, and keeps the bytes."""
+        answer = self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        return bool(answer.get("DeleteMarker"))
+
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`: a stream, not seekable."""
         return cast("BinaryIO", self._call(self._client.get_object, key)["Body"])
@@ -152,6 +185,10 @@ class S3Store:
         for page in pages:
             for item in page.get("Contents", []):
                 yield str(item["Key"]).removeprefix(self._prefix)
+
+    def told_apart(self, one: str, other: str) -> bool:
+        """As `ClipStore.told_apart`: keys are compared byte for byte."""
+        return one != other
 
     def uri(self, key: str) -> str:
         """The `s3://` URL."""
@@ -171,9 +208,15 @@ class S3Store:
         try:
             return operation(Bucket=self._bucket, Key=self._prefix + key)
         except self._client.exceptions.ClientError as error:
-            if _code(error) in _NOT_FOUND:
+            if _code(error) in _NOT_FOUND or (_code(error) in _DENIED and not self._is_listed(key)):
                 raise FileNotFoundError(self.uri(key)) from None
             raise
+
+    def _is_listed(self, key: str) -> bool:
+        """Whether a key that must not be read is there: without the right to list all, S3 answers alike for both."""
+        whole = self._prefix + key
+        found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=whole, MaxKeys=1)
+        return any(item["Key"] == whole for item in found.get("Contents", []))
 
 
 def _code(error: Any) -> str:

@@ -101,7 +101,7 @@ def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
     if raw.complaint:
         complain("", raw.complaint)
         return problems
-    if complaint := _id_complaint(row_id):
+    if complaint := id_complaint(row_id):
         complain("id", complaint)
     take = _take(cells.get("take", rules.defaults.get("take", 1)))
     if take is None:
@@ -202,7 +202,7 @@ def _take(value: Any) -> int | None:
     return take if 1 <= take <= 9999 else None  # noqa: PLR2004 - any bound will do
 
 
-def _id_complaint(row_id: str) -> str:
+def id_complaint(row_id: str) -> str:
     if not row_id:
         return "is empty: every row needs an id, which becomes its partition key"
     if CONTROL_CHARACTERS.search(row_id):

@@ -12,10 +12,8 @@ from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
-from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.base import THIS_MACHINE, Provider, TaskRef
 from pixverse_dagster.transport.sender import HttpSender
-
-_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class ProviderClient:
     """The client of one provider account: its protocol and its sender. Provider resources make it.
 
     `name` is the user's own name of the account. `max_open_tasks` is how many of its tasks may be open at once, over
-    all processes, and `budget` what may be spent there, by all pipelines of the ledger.
+    all processes, and `budget` what may be spent there, by all pipelines of the ledger. `known_world` is given where
+    the address does not tell: a simulator on another machine, or a way to the real provider that begins on this one.
     """
 
     provider: Provider
@@ -40,11 +39,13 @@ class ProviderClient:
     max_open_tasks: int | None = None
     name: str = ""
     budget: Budget = NO_LIMIT
+    known_world: World | None = None
 
     @property
     def world(self) -> World:
-        """Whether calls go to a real provider, or to a simulator on this machine."""
-        return "simulator" if httpx.URL(self.provider.base_url).host in _THIS_MACHINE else "live"
+        """Whether calls go to a real provider, or to a simulator: one on this machine, unless it is given."""
+        here = httpx.URL(self.provider.base_url).host in THIS_MACHINE
+        return self.known_world or ("simulator" if here else "live")
 
     @property
     def account(self) -> str:
@@ -57,7 +58,7 @@ class ProviderClient:
 
     @property
     def costs_money(self) -> bool:
-        """Whether calls go to a real provider, and not to a simulator on this machine."""
+        """Whether calls go to a real provider, and not to a simulator."""
         return self.world == "live"
 
     def submit(self, before_send: Callable[[], Outgoing]) -> Accepted:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +18,9 @@ from alembic import command
 from alembic.config import Config
 
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.manifest import ClipManifest
+from pixverse_dagster.core.manifest import ClipManifest, World
 from pixverse_dagster.core.row import Row, retake
+from pixverse_dagster.core.task import task_cost
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
@@ -87,7 +89,7 @@ def test_every_task_row_and_total_is_as_it_was(ledger: Ledger, kept: dict[str, l
     assert ledger.id == kept["pixverse_meta"][0]["value"]
     before = {task["id"]: task for task in kept["pixverse_tasks"]}
     found = ledger.tasks.find(NAME)
-    assert {task.state for task in found} == set(TaskState)
+    assert {task.state for task in found} == {TaskState(task["state"]) for task in before.values()}
     for task in found:
         old = before[task.id]
         for name in ("row", "digest", "claim", "attempt", "folder", "account", "world", "task_id", "cost_usd"):
@@ -95,7 +97,12 @@ def test_every_task_row_and_total_is_as_it_was(ledger: Ledger, kept: dict[str, l
         assert (str(task.state), task.client_reference) == (old["state"], old["client_reference"])
     assert len(found) == len(before)
     totals = {(one["scope"], one["name"], one["day"]): one["usd_millionths"] for one in kept["pixverse_spending"]}
-    assert ledger.spent(NAME, RUN, NOW).total_usd == totals["pipeline", NAME, -1] / 1e6
+    whole = sum(millionths for (scope, name, day), millionths in totals.items() if _is_whole(scope, name, day))
+    spent = {world: ledger.spent(NAME, RUN, NOW, world) for world in get_args(World)}
+    assert sum(one.total_usd for one in spent.values()) == pytest.approx(whole / 1e6)
+    for world, one in spent.items():
+        at_stake = sum((task_cost(task).usd or 0) for task in found if task.world == world and task.state != "refused")
+        assert one.total_usd == pytest.approx(at_stake), "each world has totals of its own"
     assert [entry.row for entry in ledger.queue.find(NAME)] == ["waits"]
     assert [str(pause) for pause in ledger.pauses.find()] == [
         "spending of account 'runware/live' is paused (the year ends)"
@@ -109,11 +116,18 @@ def test_what_was_paid_for_is_not_paid_for_again(ledger: Ledger):
     """The digests are those that this version computes, so that no row looks new."""
     ledger.pauses.remove("account", "runware/live")
     rows = ledger.rows.find(NAME)
+    world: dict[str, World] = {task.row: task.world for task in ledger.tasks.find(NAME)}
     terms = ClaimTerms("another run", NOW, 180, 0.1, Budget(), Budget(), RetryPolicy())
     for row in rows.values():
         assert recomputed(row) == (row.digest, row.address_digest), row.id
-    claimed = {row.id for row in rows.values() if ledger.claim(NAME, row, terms)[1]}
+    claimed = {
+        row.id for row in rows.values() if ledger.claim(NAME, row, replace(terms, world=world.get(row.id, "live")))[1]
+    }
     assert claimed == {"refused", "waits", "another take", "withdrawn"}
+
+
+def _is_whole(scope: str, name: str, day: int) -> bool:
+    return scope in {"pipeline", "simulator"} and (name, day) == (NAME, -1)
 
 
 def recomputed(row: Row) -> tuple[str, str]:

@@ -29,9 +29,10 @@ MAY_IMPORT: Mapping[str, str] = {
     "tables": "core providers transport",
     "reports": "core ledger storage media",
     "stages": "core policy providers storage transport ledger media tables",
+    "recovery": "core policy providers storage transport ledger stages reports",
     "orchestration": "core policy providers storage transport ledger tables stages reports",
     "definitions": "core policy tables transport stages orchestration",
-    "cli": "core policy tables ledger storage stages reports orchestration definitions",
+    "cli": "core policy tables ledger storage stages reports recovery orchestration definitions",
 }
 ONLY_IN: Mapping[str, str] = {  # whoever wants to replace a library knows where it is
     "dagster": "orchestration definitions cli",

@@ -26,14 +26,15 @@ from pixverse_dagster.core.errors import OverBudget, Paused, PixverseError, RowC
 from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.lifecycle import TRANSITIONS, UNDER_WAY, Event, FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
-from pixverse_dagster.core.row import Problem, Row
+from pixverse_dagster.core.row import Problem, Row, retake
 from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, MoveRefused, QueuedRow, Task, latest
 from pixverse_dagster.ledger import schema
-from pixverse_dagster.ledger.claims import ClaimTerms
+from pixverse_dagster.ledger.claims import ClaimTerms, client_reference
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
 from pixverse_dagster.ledger.pauses import Pause, Scope
 from pixverse_dagster.policy.budget import Budget, Spent
+from pixverse_dagster.policy.identity import Holder
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster_tests.harness.factories import (
     CELLS,
@@ -44,6 +45,7 @@ from pixverse_dagster_tests.harness.factories import (
     RUNWARE,
     make_row,
     make_rows,
+    make_task,
     moved,
     put_row,
 )
@@ -113,6 +115,7 @@ REACH: dict[TaskState, Callable[[Ledger, Row], Task]] = {
     TaskState.FAILED: lambda ledger, row: moved(ledger.fail(submitted(ledger, row), ENDED, NOW + 9)),
     TaskState.UNKNOWN: lambda ledger, row: moved(ledger.mark_unknown(claimed(ledger, row), "no answer", None)),
     TaskState.ABANDONED: lambda ledger, row: moved(ledger.abandon(submitted(ledger, row), "given up", "by hand")),
+    TaskState.FORGOTTEN: lambda ledger, row: moved(ledger.forget(REACH[TaskState.STORED](ledger, row), "by hand")),
 }
 
 
@@ -311,8 +314,18 @@ CASES = {
     ),
     Event.RELEASE: Case(lambda ledger, task: ledger.release(task, "by hand"), (S.FAILED, S.ABANDONED)),
     Event.WITHDRAW: Case(lambda ledger, task: ledger.withdraw(task, "by hand"), (S.FAILED, S.ABANDONED)),
+    Event.RELOCATE: Case(lambda ledger, task: ledger.relocate(task, "elsewhere"), (S.SUCCEEDED,)),
+    Event.DESCRIBE: Case(lambda ledger, task: ledger.describe(task, "ab" * 32), (S.STORED,)),
+    # Not by an event of its own kind: a task that the ledger knows is never made again.
+    Event.RESTORE: Case(lambda ledger, task: ledger.restore(task), ()),
+    Event.FIND: Case(
+        lambda ledger, task: ledger.find(task, dataclasses.replace(task, task_id=task.task_id or task.row, folder="f")),
+        (S.CLAIMED, S.SUBMITTED, S.SUCCEEDED, S.REFUSED, S.FAILED, S.UNKNOWN, S.ABANDONED),
+        S.STORED,
+    ),
+    Event.FORGET: Case(lambda ledger, task: ledger.forget(task, "by hand"), (S.STORED,), S.FORGOTTEN),
 }
-KEPT_APART = {S.REFUSED, S.ABANDONED, S.SUBMITTED, S.SUCCEEDED, S.STORED, S.FAILED}
+KEPT_APART = {S.REFUSED, S.ABANDONED, S.SUBMITTED, S.SUCCEEDED, S.STORED, S.FAILED, S.FORGOTTEN}
 """States in which a task cannot take an acceptance under another id, which is kept beside it."""
 
 
@@ -336,7 +349,7 @@ def test_a_task_moves_only_along_its_way(ledger: Ledger, event: Event):
     for state, reach in REACH.items():
         before = reach(ledger, make_row(f"from {state}"))
         # What a second process still believes must not matter, only what the ledger says.
-        move = case.call(ledger, dataclasses.replace(before, state=case.leaves[0]))
+        move = case.call(ledger, dataclasses.replace(before, state=next(iter(case.leaves), S.STORED)))
         after = ledger.tasks.refresh(before)
         if state in case.leaves:
             assert after.state is (case.to or state), state
@@ -880,6 +893,9 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
         "folder": f"{clip_folder(NAME, row.id, row.digest, 3)}",
         "world": "live",
         "lease_until": None,
+        "key": "",
+        "found_at": None,
+        "paid_by": None,
         "manifest_sha256": None,
         "take": 3,
         "request": row.request,
@@ -1036,3 +1052,134 @@ def test_a_plain_postgresql_url_means_the_driver_that_is_installed(postgres_data
         engine = open_engine(postgres_database.replace("postgresql+psycopg2", scheme))
         assert engine.dialect.driver == "psycopg2"
         engine.dispose()
+
+
+# --- which ledger it is
+
+
+def test_a_ledger_goes_on_as_one_that_was_lost(ledger: Ledger, engine: sa.Engine):
+    """With its id and at its epoch, and with the salt that it had; its own id counts as lost from then on."""
+    own = ledger.id
+    assert (ledger.salt, ledger.ledgers.epoch, ledger.ledgers.acknowledged) == (own, 0, {})
+    assert [ledger.ledgers.raise_epoch() for _ in range(2)] == [1, 2]
+    for _ in range(2):
+        ledger.take_over("lost-one", 7, NAME, [NAME, "posters"])
+        for one in (ledger, Ledger(engine)):
+            assert (one.id, one.salt, one.ledgers.epoch, one.ledgers.unread) == ("lost-one", own, 7, {"posters"})
+            assert one.ledgers.acknowledged == {"lost-one": "lost", own: "lost"}
+    ledger.take_over("lost-one", 7, "posters", [NAME, "posters"])
+    assert (ledger.ledgers.epoch, ledger.ledgers.unread) == (7, frozenset())
+    ledger.take_over("lost-one", 8, NAME, ["posters"])
+    assert ledger.ledgers.unread == {"posters"}
+    ledger.take_over("lost-one", 8, "posters", [NAME])
+    assert (ledger.ledgers.epoch, ledger.ledgers.unread) == (8, frozenset())
+    ledger.take_over("older", 3, NAME)
+    assert (ledger.ledgers.epoch, ledger.salt) == (8, own)
+    ledger.ledgers.acknowledge("neighbour", "beside")
+    assert ledger.ledgers.acknowledged["neighbour"] == "beside"
+
+
+def test_a_reference_is_that_of_the_ledger_that_was_lost(ledger: Ledger):
+    """So that the provider refuses, unpaid, to take a submit again that the lost one sent."""
+    row = make_row()
+    ledger.take_over("lost-one", 1, NAME)
+    task = claimed(ledger, row)
+    assert task.client_reference == client_reference("lost-one", NAME, row.id, row.digest, 1)
+
+
+def test_takes_are_asked_for_at_least(ledger: Ledger):
+    """Of rows in the table and of others; a higher take stays, and the row's request is that of its take."""
+    kite, dog = put_row(ledger, make_row("kite")), put_row(ledger, make_row("dog", take=5))
+    for _ in range(2):
+        ledger.rows.ask_takes(NAME, {"kite": 3, "dog": 2, "gone": 4, "first": 1})
+        assert ledger.rows.takes(NAME) == {"kite": 3, "dog": 2, "gone": 4}
+        assert ledger.rows.find(NAME) == {"kite": retake(kite, 3), "dog": dog}
+    ledger.rows.ask_takes(NAME, {"kite": 2})
+    assert ledger.rows.takes(NAME)["kite"] == 3
+
+
+def test_a_claim_has_a_number_that_no_other_has(ledger: Ledger):
+    """Also where the first ones are not known: a refused one with the number 2 was taken in from elsewhere."""
+    row = put_row(ledger, make_row())
+    known = make_task(claim=2, state=TaskState.REFUSED, digest=row.digest, attempt=None, client_reference="r2")
+    assert isinstance(ledger.restore(known), Applied)
+    task, mine = claim(ledger, row)
+    assert (task.claim, mine) == (3, True)
+
+
+# --- accounts and worlds
+
+
+def test_keys_that_are_of_one_account_stay_so(ledger: Ledger):
+    """Each key is its own until two are joined; what is joined with one of them is joined with all. Repeatable."""
+    accounts, account = ledger.accounts, "runware/live"
+    for at, key in enumerate(("a", "b", "c", "d")):
+        accounts.see_key(account, key, NOW + at)
+        accounts.see_key(account, key, NOW + 100)
+    assert accounts.identities(account) == {"a": "a", "b": "b", "c": "c", "d": "d"}
+    for _ in range(2):
+        accounts.confirm(account, "d", ["c"], NOW + 10)
+        accounts.confirm(account, "b", ["a"], NOW + 11)
+    assert accounts.identities(account) == {"a": "a", "b": "a", "c": "c", "d": "c"}
+    accounts.confirm(account, "d", ["b"], NOW + 12)
+    assert set(accounts.identities(account).values()) == {"a"}
+    accounts.confirm(account, "new", ["a"], NOW + 13)
+    found = {key.fingerprint: (key.first_seen_at, key.confirmed_at) for key in accounts.find_keys(account)}
+    assert found["a"] == (NOW, NOW + 11)
+    assert found["new"] == (NOW + 13, NOW + 13)
+    assert accounts.identities("runware/studio") == {}
+
+
+def test_a_task_whose_key_was_not_known_has_the_one_that_a_person_or_an_answer_names(ledger: Ledger):
+    """Only of that account; a key that is known stays."""
+    live = [put_row(ledger, make_row(f"r{n}")) for n in range(3)]
+    terms = ClaimTerms(RUN, NOW, LEASE, account="runware/live")
+    unkeyed = [ledger.claim(NAME, row, terms)[0].id for row in live[:2]]
+    keyed = ledger.claim(NAME, live[2], dataclasses.replace(terms, key="a"))[0]
+    ledger.accounts.confirm("runware/studio", "z", [""], NOW, unkeyed=unkeyed)
+    assert sorted(ledger.accounts.unkeyed("runware/live")) == sorted(unkeyed)
+    ledger.accounts.confirm("runware/live", "b", [""], NOW, unkeyed=[*unkeyed[:1], keyed.id])
+    assert {task.row: task.key for task in ledger.tasks.find(NAME)} == {"r0": "b", "r1": "", "r2": "a"}
+    holder = Holder("runware/live", "live", "a")
+    assert ledger.accounts.open_by_key() == {holder._replace(key=key): 1 for key in ("", "a", "b")}
+    moved(ledger.keep_polling(keyed, "aside", NOW + 1000))
+    assert ledger.tasks.holders(NAME, "aside")["runware", holder] == ([keyed.id], [keyed.id])
+    ledger.poll_soon([keyed.id], "another note", NOW)
+    assert ledger.tasks.refresh(keyed).next_poll_at == NOW + 1000
+    ledger.poll_soon([keyed.id], "aside", NOW)
+    assert (ledger.tasks.refresh(keyed).next_poll_at, ledger.tasks.refresh(keyed).note) == (NOW, "")
+
+
+def test_what_was_made_in_one_world_counts_in_no_question_of_the_other(ledger: Ledger):
+    """Claims, answers, the queue, what was never sent, what needs a person; numbers and folders go on over both."""
+    row = put_row(ledger, make_row())
+    live = ClaimTerms(RUN, NOW, LEASE, 1.0, account="runware/live")
+    simulated = dataclasses.replace(live, account="runware/simulator", world="simulator")
+    ledger.worlds.set(NAME, {"runware": "simulator"})
+    first, mine = ledger.claim(NAME, row, simulated)
+    assert mine
+    moved(ledger.succeed(ledger.accept(first, Accepted("t"), NOW, NOW).task, FINISHED, NOW))
+    assert [task.id for task in ledger.tasks.ready(NAME, NOW, 9)] == [first.id]
+    moved(ledger.store(first, NOW))
+    assert ledger.tasks.newest_stored(NAME, [row.id])[row.id].id == ledger.tasks.current(NAME)[row.id].id == first.id
+    ledger.worlds.set(NAME, {"runware": "live"})
+    assert ledger.worlds.find(NAME) == {"runware": "live"}
+    assert ledger.tasks.current(NAME) == ledger.tasks.newest_stored(NAME, [row.id]) == {}
+    assert ledger.tasks.counts(NAME) == {}
+    assert ledger.rows.unsubmitted(NAME, 9) == [row.id]
+    ledger.queue.add(NAME, [QueuedRow(row.id, row.digest, "runware", RUN, "asked for", NOW)], NOW)
+    assert [entry.row for entry in ledger.queue.due(NAME, NOW)] == [row.id]
+    second, mine = ledger.claim(NAME, row, live)
+    assert (mine, second.claim) == (True, 2)
+    assert ledger.claim(NAME, row, live) == (second, False)
+    assert ledger.claim(NAME, row, simulated)[1] is False
+    second = ledger.accept(second, Accepted("t"), NOW, NOW).task
+    assert (second.attempt, second.folder) == (2, f"{first.folder or ledger.tasks.refresh(first).folder}-a2")
+    assert [task.id for task in ledger.tasks.claims(second)] == [second.id]
+    assert [ledger.spent(NAME, RUN, NOW, world).total_usd for world in ("live", "simulator")] == [1.0, 0.11]
+    ended = moved(ledger.fail(second, ENDED, NOW))
+    assert ledger.claim(NAME, row, simulated) == (ledger.tasks.refresh(first), False)
+    assert moved(ledger.release(ended, "by hand")).released, "a simulator's claim is no newer one"
+    ledger.worlds.set(NAME, {"runware": "simulator"})
+    assert ledger.tasks.current(NAME)[row.id].id == first.id
+    assert ledger.tasks.current(NAME, worlds={"runware": "live"})[row.id].id == second.id

@@ -27,6 +27,7 @@ from av.error import FFmpegError
 
 from pixverse_dagster.simulator import images
 from pixverse_dagster.simulator.media import Shape, render
+from pixverse_dagster_tests.harness.servers import running_simulator
 
 HIGHWAY_KEY = {"Authorization": "Bearer simulator"}
 PIXWITH_KEY = {"Api-Key": "simulator"}
@@ -633,6 +634,40 @@ def test_only_the_simulators_key_opens_the_door(sim: Simulator) -> None:
     assert len(sim.audit()) == 1
 
 
+def test_keys_of_one_account_see_its_tasks_and_no_others(tmp_path: Path) -> None:
+    """Two keys of one account are one customer; another account's task is answered like one that never was."""
+    with running_simulator(tmp_path, generation_seconds=0, keys={"old": "a", "new": "a", "other=": "b"}) as server:
+        client = httpx.Client(base_url=server.url, trust_env=False)
+
+        def call(path: str, body: Any, key: str, method: str = "POST") -> httpx.Response:
+            headers = {"Api-Key": key} if "pixwith" in path else {"Authorization": f"Bearer {key}"}
+            return client.request(method, path, json=body, headers=headers)
+
+        mine = runware()
+        poll = [{"taskType": "getResponse", "taskUUID": mine["taskUUID"]}]
+        pix = call("/pixwith/api/task/create", pixwith(), "old").json()["data"]["task_id"]
+        high = call("/highway/v3/async/pixverse-v6-i2v", v6(), "old").json()["task_id"]
+        result = f"/highway/v3/async/task-result?task_id={high}"
+        assert call("/runware/v1", [mine], "old").status_code == 200
+        assert call("/runware/v1", [mine], "new").json()["errors"][0]["code"] == "conflictTaskUUID"
+        assert call("/runware/v1", poll, "new").json()["data"]
+        assert call(result, None, "new", "GET").status_code == 200
+        assert call("/pixwith/api/task/get", {"task_id": pix}, "new").json()["code"] == 1
+        assert call("/runware/v1", poll, "other=").json() == {"data": []}
+        assert call(result, None, "other=", "GET").json()["reason"] == "TASK_NOT_FOUND"
+        assert call("/pixwith/api/task/get", {"task_id": pix}, "other=").json()["code"] == 0
+        assert call("/runware/v1", [mine], "other=").status_code == 200, "ids are unique in an account"
+        assert call("/runware/v1", [mine], "wrong").status_code == 401
+        assert [task["account"] for task in server.tasks()] == ["a", "a", "a", "b"]
+        tasks = wait(server.tasks, lambda found: all(task["status"] == "succeeded" for task in found))
+        first, second = (task["outputs"][0] for task in tasks if task["task_id"] == mine["taskUUID"])
+        assert first["url"] != second["url"]
+        assert first["sha256"] != second["sha256"], "every clip has its own bytes"
+        left = [call("/pixwith/api/task/get_credits", {}, key).json()["data"]["credits"] for key in ("new", "other=")]
+        assert left[0] < left[1]
+        client.close()
+
+
 def test_unknown_tasks_and_models_are_named_as_such(sim: Simulator) -> None:
     """Highway 404, Pixwith code 0, Runware no row and no error."""
     assert sim.highway("pixverse-v9-i2v", v6()).json()["reason"] == "MODEL_NOT_FOUND"
@@ -837,6 +872,18 @@ def test_an_expired_url_stays_expired_and_a_later_poll_brings_another(faulty: St
     *expired, last = fates.values()
     assert all(fate == {410} for fate in expired)
     assert last == {200}
+
+
+def test_a_result_can_be_let_expire_for_good(sim: Simulator) -> None:
+    """As after its lifetime: the link that is known answers 410, and so does every later one."""
+    url = sim.highway_url()
+    (task,) = sim.audit()
+    done = sim.client.post("/_simulator/expire", json={"task_id": task["task_id"], "output": 1})
+    assert done.json() == {"expired": 1}
+    assert sim.client.get(url).status_code == 410
+    again = sim.highway_result(task["task_id"]).json()["videos"][0]["video_url"]
+    assert sim.client.get(again).status_code == 410
+    assert sim.client.post("/_simulator/expire", json={"task_id": "none"}).json() == {"expired": 0}
 
 
 def test_a_slow_download_arrives_whole(faulty: Start) -> None:

@@ -1,13 +1,14 @@
 """Both stores keep the same contract: complete or absent, created once, never changed."""
 
 import base64
+import errno
 import hashlib
 import itertools
 import multiprocessing
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,16 @@ import pytest
 from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingTypeStubs]
 from dagster_aws.s3 import S3Resource
 
+from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.marker import check_form, read_entry, read_marker
+from pixverse_dagster.storage.naming import WAYS, Way, link, rename_locked, rename_new
 from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.buckets import s3_client
 from pixverse_dagster_tests.harness.putting import Put, put_for_ever, putting
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
@@ -36,14 +40,14 @@ S3_PAGE = 100
 """How many objects the server lists at a time: not the usual 1000, so that fewer have to be put."""
 
 
-def s3_client(server: S3Server) -> Any:
-    """The client that dagster-aws's resource makes, as users configure it."""
-    return S3Resource(
-        endpoint_url=server.endpoint_url,
-        region_name=server.region,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    ).get_client()
+def no_link(path: Path, target: Path) -> None:
+    """As exFAT and SMB answer `link`."""
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(path), None, str(target))
+
+
+def no_rename(path: Path, target: Path) -> None:
+    """As a file system answers that does not know the flags of `renameat2`."""
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path), None, str(target))
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +64,18 @@ def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
     delete_bucket(s3_server, bucket)
 
 
-@pytest.fixture(params=["local", "s3"])
+LOCAL: dict[str, Sequence[Way]] = {
+    "local": WAYS,
+    "renaming": (no_link, rename_new),
+    "locking": (no_link, no_rename, rename_locked),
+}
+"""A directory by what its file system has: exFAT and SMB have no hard links, and some have no such rename either."""
+
+
+@pytest.fixture(params=[*LOCAL, "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ClipStore:
-    if request.param == "local":
-        return LocalStore(tmp_path / "store")
+    if request.param in LOCAL:
+        return LocalStore(tmp_path / "store", LOCAL[request.param])
     client, bucket = request.getfixturevalue("shared_bucket")
     return S3Store(client, bucket, f"/teams/{uuid.uuid4().hex}/")
 
@@ -94,6 +106,22 @@ def read(store: ClipStore, key: str) -> bytes:
         return file.read()
 
 
+def test_a_bucket_with_versions_says_that_it_keeps_the_bytes(s3_server: S3Server, tmp_path: Path):
+    """Deleted for everybody who reads, and still there for whoever looks at versions."""
+    client, bucket = s3_client(s3_server), new_bucket(s3_server)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    store = S3Store(client, bucket)
+    putting(store, tmp_path)(CLIP, FIRST)
+    assert store.delete(CLIP) is True
+    with pytest.raises(FileNotFoundError):
+        store.open(CLIP)
+    versions = client.list_object_versions(Bucket=bucket)
+    for one in [*versions.get("Versions", []), *versions.get("DeleteMarkers", [])]:
+        client.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+    client.close()
+    delete_bucket(s3_server, bucket)
+
+
 class TestEveryStore:
     def test_what_was_put_is_what_is_read(self, store: ClipStore, put: Put):
         """An object has exactly the bytes that were put, all at once or in pieces, and says how many they are."""
@@ -110,6 +138,17 @@ class TestEveryStore:
         assert put(CLIP, SECOND) is False
         assert put(CLIP, FIRST) is False
         assert read(store, CLIP) == FIRST
+
+    def test_what_is_deleted_is_gone_and_nothing_else(self, store: ClipStore, put: Put):
+        """One object by its key; deleting it again, or what never was, is no error, and its key is free again."""
+        other = CLIP.replace("1.mp4", "1.jpg")
+        put(CLIP, FIRST)
+        put(other, SECOND)
+        assert [store.delete(CLIP), store.delete(CLIP), store.delete("films/clips/nobody/1.mp4")] == [False] * 3
+        with pytest.raises(FileNotFoundError):
+            store.open(CLIP)
+        assert list(store.keys("films/")) == [other]
+        assert put(CLIP, SECOND) is True
 
     def test_of_racing_writers_exactly_one_wins_with_all_its_bytes(self, store: ClipStore, put: Put):
         """Sixteen writers of one key at the same moment: one True, and the object is that writer's, whole."""
@@ -296,9 +335,9 @@ def test_a_file_from_elsewhere_is_copied_and_left(tmp_path: Path):
 def test_a_kill_leaves_only_complete_files(tmp_path: Path):
     """However a process ends in the middle of storing many clips, each one that is there is whole."""
     context, root = multiprocessing.get_context("spawn"), tmp_path / "store"
-    for _ in range(2):
+    for ways in LOCAL.values():
         ours, theirs = context.Pipe()
-        process = context.Process(target=put_for_ever, args=(root, theirs))
+        process = context.Process(target=put_for_ever, args=(root, theirs, ways))
         process.start()
         assert ours.recv() == "under way"
         os.kill(process.pid or 0, signal.SIGKILL)
@@ -309,6 +348,65 @@ def test_a_kill_leaves_only_complete_files(tmp_path: Path):
         sizes = {store.size_bytes(key) for key in store.keys("films/clips/")}
         assert sizes == {300_000}
         root = root.with_name(root.name + "+")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS])
+def test_a_directory_without_hard_links_keeps_clips_all_the_same(tmp_path: Path, number: int):
+    """Whichever way the operating system says it: created once, complete, and nothing is left on its way."""
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path), None, str(target))
+
+    store = LocalStore(tmp_path, (refuse, *WAYS[1:]))
+    put = putting(store, tmp_path)
+    assert (put(CLIP, FIRST), put(CLIP, SECOND), put(CLIP, SECOND)) == (True, False, False)
+    assert read(store, CLIP) == FIRST
+    assert [path.name for path in store.scratch().iterdir() if path.name != "replace.lock"] == []
+
+
+def test_a_folder_that_is_a_mount_of_its_own_keeps_clips_all_the_same(tmp_path: Path):
+    """Nothing is linked or moved into it from outside; what is on its way inside it is in no listing."""
+
+    def link_inside(path: Path, target: Path) -> None:
+        if path.parent.parent != target.parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path), None, str(target))
+        link(path, target)
+
+    store = LocalStore(tmp_path / "store", (link_inside,))
+    put = putting(store, tmp_path)
+    assert (put(CLIP, FIRST), put(CLIP, SECOND)) == (True, False)
+    assert read(store, CLIP) == FIRST
+    folder = Path(store.uri(CLIP)).parent
+    assert [path.name for path in folder.iterdir()] == ["1.mp4"]
+    (folder / "~incoming").mkdir()
+    (folder / "~incoming" / "left").write_bytes(FIRST)
+    assert list(store.keys("films/")) == [CLIP]
+
+
+def test_a_directory_that_could_overwrite_a_clip_takes_none(tmp_path: Path):
+    """Neither links, nor such a rename, nor locks: said so, with what it means for the money and what to do."""
+    store = LocalStore(tmp_path, (no_link, no_rename))
+    with pytest.raises(PixverseError, match=r"Nothing was stored, and what was paid for stays .* another directory"):
+        putting(store, tmp_path)(CLIP, FIRST)
+    assert list(store.keys("films/")) == []
+
+
+def test_a_directory_is_asked_which_names_it_tells_apart(tmp_path: Path):
+    """Before it exists and afterwards; nothing of the question is left."""
+    root = tmp_path / "mounted" / "store"
+    store = LocalStore(root)
+    for _ in range(2):
+        assert (store.told_apart("kite", "kite"), store.told_apart("kite", "dog")) == (False, True)
+        assert not store.told_apart("kite", "./kite")  # a name that every file system takes for the same
+        assert [path for path in tmp_path.rglob("*") if path.name not in {"store", ".incoming", "mounted"}] == []
+        store.scratch()
+
+
+def test_a_bucket_tells_all_names_apart():
+    """Keys are compared byte for byte; nobody is asked."""
+    client: Any = S3Resource(region_name="eu-central-1").get_client()
+    assert S3Store(client, "media").told_apart("kite", "Kite")
+    client.close()
 
 
 # --- S3

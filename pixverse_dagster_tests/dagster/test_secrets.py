@@ -74,6 +74,7 @@ class BrokenTable:
             raise RuntimeError(SAID) from error
 
 
+@pytest.mark.filterwarnings("ignore:.*dagster_run:DeprecationWarning")  # Dagster meets its own
 def test_an_error_in_a_run_is_kept_without_secrets(tmp_path: Path, instance: dg.DagsterInstance):
     """With every cause, whoever raised it; in the event log and in the run's own log."""
     definitions = build_clips_definitions(

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pixverse_dagster_tests.harness.counts import FULL
+from pixverse_dagster_tests.harness.crash.chains import COMPLETE, borders, cover, full_product, second_attempts
 from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
 from pixverse_dagster_tests.harness.crash.home import DATABASES, MODELS, STORES, Site
 from pixverse_dagster_tests.harness.crash.judge import total
 from pixverse_dagster_tests.harness.crash.killpoints import ALL_POINTS, POINTS, PointMissing, resolve
-from pixverse_dagster_tests.harness.crash.matrix import all_wrong, cover, full_product, run_chains
+from pixverse_dagster_tests.harness.crash.matrix import all_wrong, run_chains
 from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
@@ -50,6 +51,8 @@ def test_in_the_cover_every_point_meets_every_database_store_and_provider() -> N
         assert {chain.store for chain, _ in mine} == set(STORES)
         assert {cell.way for _, cell in mine} == {"assets", "jobs"}
         assert {cell.model.split("/")[0] for _, cell in mine} == {"highway", "runware", "pixwith"}
+        if point in COMPLETE:
+            assert {cell.links for _, cell in mine} == {"live", "gone"}
     for database in DATABASES:
         assert {cell.model for chain, cell in cells if chain.database == database} == set(MODELS)
     whole = {(cell.point, cell.model, chain.database, chain.store) for chain in full_product() for cell in chain.cells}
@@ -69,6 +72,33 @@ def test_a_run_killed_at_any_point_is_run_on_with_one_charge_and_one_clip_for_ea
     assert figures.rows == figures.charges == figures.stored
     assert figures.duplicates == figures.lost == 0
     assert figures.unknown, "no kill left an outcome that only a person can know: not killed where it matters"
+
+
+@pytest.mark.timeout(600)
+def test_a_second_attempt_that_is_killed_is_run_on_and_never_meets_the_files_of_the_first(
+    site: Site, tell: Tell
+) -> None:
+    """Every row was paid for, half stored, and then expired: each clip is wholly its own task's, in its own folder."""
+    verdicts = run_chains(site, second_attempts(full=False), JOBS, lambda _: None)
+    figures = total(verdict.figures for verdict in verdicts)
+    tell("second attempts", figures)
+    assert not all_wrong(verdicts), "\n".join(all_wrong(verdicts))
+    assert figures.kills == figures.cells
+    assert figures.rows == figures.stored
+    assert figures.charges == 2 * figures.rows
+    assert figures.duplicates == figures.lost == 0
+
+
+@pytest.mark.timeout(600)
+def test_across_a_border_no_row_is_paid_for_twice_and_none_is_lost(site: Site, tell: Tell) -> None:
+    """After the kills the key is another one, or for a while another account's; the ledger is gone, or has company."""
+    verdicts = run_chains(site, borders(full=False), JOBS, lambda _: None)
+    figures = total(verdict.figures for verdict in verdicts)
+    tell("borders", figures)
+    assert not all_wrong(verdicts), "\n".join(all_wrong(verdicts))
+    assert figures.kills == figures.cells
+    assert figures.rows == figures.charges == figures.stored
+    assert figures.duplicates == figures.lost == 0
 
 
 @pytest.mark.timeout(900)

@@ -43,6 +43,14 @@ PACE = {
 _TIMEOUTS = {"submit_timeout_seconds": 8, "connect_timeout_seconds": 1}
 ACCOUNTS = dict.fromkeys(("highway", "runware", "pixwith"), _TIMEOUTS)
 """A lease lasts at least as long as a submit may; tests that kill its process wait for the end of it."""
+_C1 = "highway/pixverse-c1-reference-to-video"
+PRICES = [
+    {"model": "highway/pixverse-v4.5-i2v", "resolution": "360p", "motion_mode": "normal", "usd": 0.45},
+    {"model": "highway/pixverse-v6-i2v", "resolution": "360p", "audio": False, "per": "second", "usd": 0.033},
+    {"model": _C1, "resolution": "360p", "audio": False, "per": "second", "usd": 0.03},
+    {"model": "pixwith/pixverse-v5", "resolution": "360p", "duration_seconds": 5, "usd": 0.45},
+]
+"""What the simulator charges at those providers that publish no price, so that the ledger's totals can be compared."""
 MODELS = (
     "highway/pixverse-v4.5-i2v",
     "highway/pixverse-v6-i2v",

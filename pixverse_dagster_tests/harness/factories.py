@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.manifest import InputImage
+from pixverse_dagster.core.manifest import InputImage, World
 from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import RawRow, Row
@@ -30,7 +30,8 @@ from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.session import Pipeline, Session
-from pixverse_dagster.stages.submit import Submission, submit_rows
+from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
 from pixverse_dagster.transport.client import Outgoing, ProviderClient
@@ -87,6 +88,9 @@ class Setup:
     """How a session differs from the ordinary one. Plain values, so that it goes to another process."""
 
     key: str = "simulator"
+    account: str = ""
+    world: World | None = None
+    account_budget: Budget = NO_LIMIT
     pace: Pace = QUICK
     limits: Limits = field(default_factory=lambda: Limits(backoff_seconds=0.02, max_concurrency=4))
     download: DownloadRules = field(default_factory=lambda: DownloadRules(allow_private_network=True))
@@ -165,7 +169,12 @@ def make_session(
         ledger=ledger,
         clients={
             one.NAME: ProviderClient(
-                one(setup.key, f"{url}/{one.NAME}"), HttpSender(setup.limits), setup.max_open_tasks
+                one(setup.key, f"{url}/{one.NAME}"),
+                HttpSender(setup.limits),
+                setup.max_open_tasks,
+                setup.account,
+                setup.account_budget,
+                setup.world,
             )
             for one in PROVIDERS
         },

@@ -13,6 +13,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.pauses import Pause
+from pixverse_dagster.recovery.forget import forget_row, plan_forget
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import (
@@ -43,6 +45,7 @@ from pixverse_dagster_tests.harness.factories import (
     record_rows,
     submit_all,
 )
+from pixverse_dagster_tests.harness.manifests import task_of
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 KEPT = Path(__file__).parents[1] / "data" / "kept"
@@ -65,8 +68,9 @@ def main() -> None:
 
 
 def make_clips(ledger: Ledger, url: str, store: LocalStore) -> None:
-    """A clip of each provider, one of them of a second attempt, stored as a run would."""
+    """A clip of each provider, one of them of a second attempt, stored as a run would; and one that was deleted."""
     rows = [make_row("first", HIGHWAY), make_row("zwei ü 2", PIXWITH, campaign="winter"), make_row("third", RUNWARE)]
+    rows.append(make_row("forgotten", PIXWITH))
     with make_session(ledger, url, Setup()) as session:
         submit_all(session, rows)
         (third,) = ledger.tasks.find(NAME, keys=["third"])
@@ -75,14 +79,15 @@ def make_clips(ledger: Ledger, url: str, store: LocalStore) -> None:
         submit_all(session, rows)
         tasks = poll_until(session, lambda found: sum(task.state is TaskState.SUCCEEDED for task in found) == len(rows))
         list(collect_tasks(session, store, [task for task in tasks if task.state is TaskState.SUCCEEDED]))
+    forget_row(ledger, store, plan_forget(ledger, store, NAME, "forgotten"), "deleted by hand", NOW + 600)
 
 
 def make_tasks(ledger: Ledger) -> None:
     """A task in each other state, and what else a ledger keeps: a row that waits, a take, a pause, a withdrawal."""
-    states = [state for state in TaskState if state is not TaskState.STORED]
+    states = [state for state in TaskState if state not in {TaskState.STORED, TaskState.FORGOTTEN}]
     stored = list(ledger.rows.find(NAME).values())
-    rows = [make_row(state, model) for state, model in zip(states, [RUNWARE, *CELLS, RUNWARE], strict=False)]
-    others = [make_row("waits"), make_row("another take"), make_row("withdrawn")]
+    rows = [make_row(state, model) for state, model in zip(states, cycle([RUNWARE, *CELLS]), strict=False)]
+    others = [make_row("waits"), make_row("another take"), make_row("withdrawn"), make_row("found")]
     record_rows(ledger, [*stored, *rows, *others])
     for row in rows:
         reach(ledger, ledger.claim(NAME, row, ClaimTerms(RUN, NOW, 180, 0.1, account="runware/live"))[0], row.id)
@@ -91,12 +96,20 @@ def make_tasks(ledger: Ledger) -> None:
     ledger.rows.withdraw(NAME, "withdrawn", NOW)
     ledger.pauses.add(Pause("account", "runware/live", "the year ends", NOW))
     ledger.accounts.see_key("runware/live", "0123456789abcdef", NOW)
+    ledger.accounts.confirm("runware/live", "fedcba9876543210", ["0123456789abcdef"], NOW + 60)
+    ledger.worlds.set(NAME, {"runware": "live"})
+    ledger.ledgers.acknowledge("another-ledger", "beside")
+    ledger.ledgers.raise_epoch()
+    of_other = {"account": "runware/live", "world": "live", "state": TaskState.FAILED, "attempt": 1}
+    moved(
+        ledger.restore(task_of(others[3], **of_other, kind=FailureKind.EXPIRED, found_at=NOW, paid_by="another-ledger"))
+    )
 
 
 def reach(ledger: Ledger, task: Task, state: str) -> None:
     """Bring a claim into the state."""
     match TaskState(state):
-        case TaskState.CLAIMED | TaskState.STORED:
+        case TaskState.CLAIMED | TaskState.STORED | TaskState.FORGOTTEN:
             return
         case TaskState.REFUSED:
             moved(ledger.refuse(task, "no credit"))

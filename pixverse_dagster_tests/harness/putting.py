@@ -3,12 +3,13 @@
 import hashlib
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.naming import Way
 
 Put = Callable[[str, bytes], bool]
 
@@ -25,8 +26,8 @@ def putting(store: ClipStore, folder: Path) -> Put:
     return put
 
 
-def put_for_ever(root: Path, ready: Connection) -> None:
-    put = putting(LocalStore(root), root.parent)
+def put_for_ever(root: Path, ready: Connection, ways: Sequence[Way]) -> None:
+    put = putting(LocalStore(root, ways), root.parent)
     for number in range(1_000_000):
         put(f"films/clips/r{number}/1.mp4", b"x" * 300_000)
         if number == 20:

@@ -316,6 +316,12 @@ class Simulator:
     def reset(self) -> None:
         httpx.post(f"{self.url}/_simulator/reset", trust_env=False).raise_for_status()
 
+    def expire(self, task_id: str, output: int | None = None) -> None:
+        """Let the task's results, or one of them, be gone from now on, as after the end of their lifetime."""
+        asked = {"task_id": task_id, "output": output}
+        done = httpx.post(f"{self.url}/_simulator/expire", json=asked, trust_env=False).raise_for_status().json()
+        assert done["expired"], f"the simulator has no task {task_id}"
+
     def _get(self, what: str) -> Any:
         return httpx.get(f"{self.url}/_simulator/{what}", trust_env=False).raise_for_status().json()
 
@@ -327,6 +333,7 @@ class StartSimulator(Protocol):
         generation_seconds: float | None = None,
         seed: int | None = None,
         faults: Mapping[str, float] | None = None,
+        keys: Mapping[str, str] | None = None,
     ) -> Simulator: ...
 
 
@@ -337,8 +344,9 @@ def running_simulator(
     generation_seconds: float | None = None,
     seed: int | None = None,
     faults: Mapping[str, float] | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Generator[Simulator]:
-    """The simulator as a process of its own, as a user would start it."""
+    """The simulator as a process of its own, as a user would start it. `keys` are further ones: account by key."""
     words = ["--port", "0"]
     if generation_seconds is not None:
         words += ["--generation-seconds", str(generation_seconds)]
@@ -346,6 +354,8 @@ def running_simulator(
         words += ["--seed", str(seed)]
     for kind, rate in (faults or {}).items():
         words += ["--fault", f"{kind}={rate}"]
+    for key, account in (keys or {}).items():
+        words += ["--key", f"{key}={account}"]
     log = root / "simulator.log"
     log.touch()
     process = start_forked(simulator, words, os.environ, (log, log), cwd=root)

@@ -44,6 +44,13 @@ TOLD: list[tuple[dict[str, Any], str]] = [
         f"{WHO} is being submitted by run run-1; run it again when that run has ended",
     ),
     ({"state": TaskState.ABANDONED, "reason": "given up"}, f"{WHO} was abandoned: given up"),
+    (
+        {"state": TaskState.FORGOTTEN, "decision": "by hand"},
+        (
+            f"{WHO} was deleted on demand (by hand) and is not paid for again. For another clip of it: "
+            f"pixverse-dagster tasks retry {QUOTED} --take {FOUND}"
+        ),
+    ),
     ({"state": TaskState.SUBMITTED}, ""),
     ({"state": TaskState.SUCCEEDED}, ""),
     ({"state": TaskState.STORED}, ""),

@@ -10,7 +10,7 @@ from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.row import Problem
 from pixverse_dagster.policy.budget import Budget, Spent
-from pixverse_dagster.policy.plan import PlanInputs, Verdict, make_plan
+from pixverse_dagster.policy.plan import NotPaid, PlanInputs, Verdict, make_plan
 from pixverse_dagster.policy.retry import RetryPolicy
 from pixverse_dagster_tests.harness.factories import RUNWARE, make_row, make_rows, make_task
 
@@ -44,6 +44,27 @@ def test_the_newest_attempt_decides_what_becomes_of_a_row(
     assert line.task == make_task(**values)
 
 
+def test_each_world_has_tasks_and_a_budget_of_its_own():
+    """What a simulator made or charged leaves a row new, and the money there."""
+    row, done = make_row(), make_task(state=TaskState.STORED, world="simulator", account="runware/simulator")
+    spent = {"live": Spent(total_usd=3), "simulator": Spent(total_usd=9)}
+    verdicts = {
+        (world, budget_usd): make_plan(
+            [row, make_row("next")],
+            [],
+            [done],
+            PlanInputs(INPUTS.prices, Budget(total_usd=budget_usd), spent, worlds={"runware": world}),  # pyright: ignore[reportArgumentType]
+        ).counts
+        for world, budget_usd in (("live", 7), ("live", 5), ("simulator", 11), ("simulator", 10))
+    }
+    assert verdicts == {
+        ("live", 7): {Verdict.NEW: 2},
+        ("live", 5): {Verdict.NEW: 1, Verdict.OVER_BUDGET: 1},
+        ("simulator", 11): {Verdict.STORED: 1, Verdict.NEW: 1},
+        ("simulator", 10): {Verdict.STORED: 1, Verdict.OVER_BUDGET: 1},
+    }
+
+
 def test_a_row_is_new_or_changed_where_its_request_has_no_attempt():
     """And it is said which columns have changed since the newest one."""
     old, new = make_row("a"), make_row("a", prompt="the kite falls")
@@ -71,7 +92,7 @@ def test_a_problem_is_a_line_that_costs_nothing():
 def test_what_does_not_fit_into_the_budget_is_left_out_in_table_order():
     """A later, cheaper row that fits is taken; a row without a price is not, where there is a budget."""
     rows = [*make_rows(2), make_row("dear", outputs=4), make_row("last"), make_row("v6", "highway/pixverse-v6-i2v")]
-    terms = PlanInputs(INPUTS.prices, budget=Budget(total_usd=10), spent=Spent(total_usd=3))
+    terms = PlanInputs(INPUTS.prices, budget=Budget(total_usd=10), spent={"live": Spent(total_usd=3)})
     found = make_plan(rows, [], [], terms)
     assert [line.verdict for line in found.lines] == [
         Verdict.NEW,
@@ -84,3 +105,25 @@ def test_what_does_not_fit_into_the_budget_is_left_out_in_table_order():
     assert found.lines[2].note == "costs about 8.000 USD, and 3.000 USD are left of the budget"
     assert found.lines[4].note.startswith("no known price, and a budget is set; add a line to the price book: Price(")
     assert make_plan(rows, [], [], INPUTS).unpriced == 1
+
+
+def test_what_the_store_says_counts_only_for_rows_that_would_be_paid_for():
+    """It costs nothing and takes nothing of the budget; what it has nothing of is withheld where others may have it."""
+    rows = [make_row(name) for name in ("found", "unclear", "new", "stored")]
+    found = {
+        "found": NotPaid(Verdict.IN_STORE, "paid for"),
+        "unclear": NotPaid(Verdict.WITHHELD, "damaged"),
+        "stored": NotPaid(Verdict.WITHHELD, "not asked for"),
+    }
+    tasks = [make_task(row="stored", digest=rows[3].digest, state=TaskState.STORED)]
+    prices = [Price(model="runware/pixverse-v4.5", usd=2.0)]
+    budget = Budget(total_usd=2.0)
+    for withheld, new in (("", (Verdict.NEW, 2.0, "")), ("another ledger", (Verdict.WITHHELD, 0.0, "another ledger"))):
+        inputs = PlanInputs(prices, budget, retry=RetryPolicy(), not_paid=found, withheld=withheld)
+        lines = make_plan(rows, [], tasks, inputs).lines
+        assert [(line.verdict, line.cost_usd, line.note) for line in lines] == [
+            (Verdict.IN_STORE, 0.0, "paid for"),
+            (Verdict.WITHHELD, 0.0, "damaged"),
+            new,
+            (Verdict.STORED, 0.0, ""),
+        ]

@@ -373,3 +373,46 @@ def test_highway_may_say_in_words_that_a_task_is_not_there(status: int, message:
     else:
         with pytest.raises(ReadFailed):
             HIGHWAY.read_poll(response, [TaskRef("t")])
+
+
+def test_a_fingerprint_is_of_a_key_and_of_a_host_that_is_not_the_providers_own():
+    """HighwayAPI's two hosts are one service, a simulator's port does not matter; any other host has other accounts."""
+
+    def fingerprint(provider: type[Provider], url: str | None = None, key: str = "k", salt: str = "s") -> str:
+        return provider(key, url).fingerprint(salt)
+
+    own = fingerprint(Highway)
+    for url in (
+        "https://api.highwayapi.ai/",
+        "https://api.jiekou.ai",
+        "http://127.0.0.1:1/highway",
+        "http://localhost:2",
+    ):
+        assert fingerprint(Highway, url) == own, url
+    others = [
+        fingerprint(Highway, "https://proxy.example.org"),
+        fingerprint(Highway, "https://api.jiekou.ai.example.org"),
+        fingerprint(Runware, "https://api.jiekou.ai"),
+        fingerprint(Highway, key="another"),
+        fingerprint(Highway, salt="another"),
+    ]
+    assert len({own, *others}) == len(others) + 1
+    assert fingerprint(Highway, "https://proxy.example.org:1/a") == fingerprint(Highway, "https://proxy.example.org/b")
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer", "named"),
+    [
+        (Runware, {"data": [], "errors": [{"code": "inferenceError", "taskUUID": "id"}]}, True),
+        (Highway, {"task": {"task_id": "id", "status": "TASK_STATUS_FAILED"}}, True),
+        (Highway, {"task": {"task_id": "another", "status": "TASK_STATUS_FAILED"}}, False),
+        (Highway, {"task": {"status": "TASK_STATUS_FAILED"}}, False),
+        (Pixwith, {"code": 1, "data": {"task_id": "id", "status": 3}}, True),
+        (Pixwith, {"code": 1, "data": {"status": 3}}, False),
+    ],
+)
+def test_a_failure_says_whether_it_names_the_task(provider: type[Provider], answer: Any, named: object):
+    """Only one that does shows whose the task is."""
+    fact = provider("key").read_poll(httpx.Response(200, json=answer), [TaskRef("id")])["id"]
+    assert isinstance(fact, Failed)
+    assert fact.names_task is named

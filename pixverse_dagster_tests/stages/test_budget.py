@@ -140,6 +140,6 @@ def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulat
     engine = open_engine(ledger_url)
     ledger = Ledger(engine)
     assert ledger.tasks.counts(NAME) == {TaskState.SUBMITTED: 150}
-    assert ledger.spent(NAME, "", time.time()).total_usd == pytest.approx(22.425)
+    assert ledger.spent(NAME, "", time.time(), "simulator").total_usd == pytest.approx(22.425)
     engine.dispose()
     sys.stdout.write(f"eight runs, 150 charges, {time.monotonic() - started:.1f} s\n")

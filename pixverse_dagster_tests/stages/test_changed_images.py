@@ -17,7 +17,8 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.stages.queue import queue_new_rows, queued_row
 from pixverse_dagster.stages.read import TableReading, read_table, record_table
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.submit import Submission, submit_rows
+from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.tables import ValueTable
 from pixverse_dagster_tests.harness.factories import make_session, moved
 from pixverse_dagster_tests.harness.images import png

@@ -16,7 +16,6 @@ from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.collect import Collected, collect_tasks
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import (
@@ -160,38 +159,6 @@ def test_a_task_is_stored_in_the_ledger_only_after_its_event(server: Simulator, 
     assert server.tasks()[0]["outputs"][0]["downloads"] == 1
 
 
-def test_bytes_that_an_earlier_run_stored_are_kept_and_described(server: Simulator, tmp_path: Path):
-    """What is under the key stays, even if it is not what the provider sends now, and the manifest says what it is."""
-    store = LocalStore(tmp_path / "store")
-    with session_in(tmp_path, server.url) as session:
-        tasks = {task.row: task for task in succeeded_tasks(session, [make_row("a"), make_row("b", resolution="540p")])}
-        other = manifest_of(collect_all(session, store, [tasks["b"]])["b"]).outputs[0]
-        path = tmp_path / "earlier"
-        path.write_bytes(read(store, other.key))
-        key = f"{task_folder(tasks['a'])}/1.mp4"
-        assert store.put_new(key, path, sha256=other.sha256, content_type="video/mp4")
-        output = manifest_of(collect_all(session, store, [tasks["a"]])["a"]).outputs[0]
-        assert verify(session.ledger, store, NAME).disagreements == ()
-    assert (output.key, output.sha256, output.size_bytes) == (key, other.sha256, other.size_bytes)
-    assert (output.width, output.height) == (other.width, other.height) == (960, 540)
-
-
-def test_something_else_in_the_place_of_a_manifest_is_left_for_a_person(server: Simulator, tmp_path: Path):
-    """A manifest that cannot be read is neither overwritten nor believed."""
-    store = LocalStore(tmp_path / "store")
-    with session_in(tmp_path, server.url) as session:
-        (task,) = succeeded_tasks(session, [make_row()])
-        enter_store(store, session.ledger.id, NAME)
-        path, key = tmp_path / "other", task_folder(task).manifest
-        path.write_bytes(b"{}")
-        store.put_new(key, path, sha256="", content_type="application/json")
-        found = collect_all(session, store, [task])["kite"]
-        assert "nothing was overwritten" in found.problem
-        assert store.uri(key) in found.problem
-        assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
-    assert read(store, key) == b"{}"
-
-
 def test_two_collectors_at_once_store_each_clip_once(server: Simulator, tmp_path: Path):
     """Two runs over the same tasks at the same moment: each object is created once, and every manifest holds."""
     together = Barrier(2)
@@ -304,8 +271,9 @@ def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):
     store = LocalStore(tmp_path / "store")
     with session_in(tmp_path, server.url) as session:
         tasks = succeeded_tasks(session, make_rows(5))
-        (tmp_path / "store" / str(task_folder(tasks[2]))).parent.mkdir(parents=True)
-        (tmp_path / "store" / str(task_folder(tasks[2]))).write_bytes(b"a file where a folder must be")
+        of_row = (tmp_path / "store" / str(task_folder(tasks[2]))).parent
+        of_row.parent.mkdir(parents=True)
+        of_row.write_bytes(b"a file where a folder must be")
         found = collect_all(session, store, tasks)
         assert session.ledger.tasks.counts(NAME) == {TaskState.STORED: 4, TaskState.SUCCEEDED: 1}
     assert [row for row, one in found.items() if one.manifest is None] == [tasks[2].row]

@@ -55,8 +55,10 @@ def test_a_stored_clip_is_judged_as_it_stands_in_the_store(server: Simulator, tm
         path = tmp_path / "store" / first.manifest.outputs[0].key
         path.unlink()
         film(path, Film())
-        (again,) = collect_tasks(session, store, [task])
-        assert [one.check for one in again.findings if not one.passed] == ["intact", "duration"]
+        failed = check_clip(store, first.manifest, task.request, CheckRules()).findings
+        assert [one.check for one in failed if not one.passed] == ["intact", "duration"]
+        (again,) = collect_tasks(session, store, [session.ledger.tasks.refresh(task)])
+        assert "is stored, and not as it was" in again.problem
         path.unlink()
         (gone,) = check_failures(store, first.manifest, task.request)
         assert gone.startswith(f"intact: asked sha256 {first.manifest.outputs[0].sha256[:12]}, came FileNotFoundError")

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pixverse_dagster.core.errors import StoreConflict
 from pixverse_dagster.stages.read import TableReading, read_table
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.store import enter_store
+from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.tables import FileTable, PromptTable, SqlTable, ValueTable
 from pixverse_dagster_tests.harness.factories import session_in
 from pixverse_dagster_tests.harness.tables import arrow, as_parquet
@@ -90,3 +93,60 @@ def test_ids_that_are_written_the_same_are_all_named(read: Reader):
     reading = read(ValueTable([{"id": row_id, "prompt": "a kite"} for row_id in ("a", "a", "a\u00ad", "b")]))
     assert [row.id for row in reading.rows] == ["b"]
     assert [problem.line for problem in reading.problems] == [1, 2, 3]
+
+
+class Careless(LocalStore):
+    """A directory whose file system does not tell case apart, and leaves out dots at the end of a name."""
+
+    def told_apart(self, one: str, other: str) -> bool:
+        return one.lower().rstrip(".") != other.lower().rstrip(".")
+
+
+def test_rows_that_a_file_system_takes_for_one_are_a_problem_of_the_later_one(tmp_path: Path):
+    """At reading, before anything is paid for; of any number the first counts. Nothing is written to the store."""
+    ids = ["kite", "dog", "Kite", "KITE.", "über", "Über", "a%2f", "a%2F"]
+    with session_in(tmp_path, "http://127.0.0.1:9") as session:
+        careless = replace(with_model(session), open_store=lambda: Careless(tmp_path / "store"))
+        reading = read_table(careless, ValueTable([{"id": one, "prompt": "a kite"} for one in ids]))
+    assert [row.id for row in reading.rows] == ["kite", "dog", "über", "Über", "a%2f"]
+    assert [(problem.row, problem.column) for problem in reading.problems] == [
+        ("Kite", "id"),
+        ("KITE.", "id"),
+        ("a%2F", "id"),
+    ]
+    for word in ("'kite' on line 1", "does not tell them apart", "Nothing is paid", "another id"):
+        assert word in reading.problems[0].message
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_elsewhere_they_are_rows_of_their_own(tmp_path: Path, *, known: bool):
+    """Where the file system tells them apart, and where nobody knows the store."""
+    table = ValueTable([{"id": one, "prompt": "a kite"} for one in ("kite", "Kite", "kite.")])
+    with session_in(tmp_path, "http://127.0.0.1:9") as session:
+        store = (lambda: LocalStore(tmp_path / "store")) if known else None
+        reading = read_table(replace(with_model(session), open_store=store), table)
+    assert ([row.id for row in reading.rows], reading.problems) == (["kite", "Kite", "kite."], ())
+
+
+def test_a_store_that_cannot_be_asked_does_not_stop_the_reading(tmp_path: Path):
+    """Its rows are read all the same."""
+
+    def unreachable() -> LocalStore:
+        raise OSError("no route to host")
+
+    table = ValueTable([{"id": one, "prompt": "a kite"} for one in ("kite", "Kite")])
+    with session_in(tmp_path, "http://127.0.0.1:9") as session:
+        reading = read_table(replace(with_model(session), open_store=unreachable), table)
+    assert len(reading.rows) == 2
+
+
+def test_two_pipelines_that_a_file_system_takes_for_one_are_refused(tmp_path: Path):
+    """The second one, before it writes anything; elsewhere they are two."""
+    for name in ("films", "posters"):
+        enter_store(Careless(tmp_path / "one"), "a", name)
+        enter_store(LocalStore(tmp_path / "two"), "a", name)
+    with pytest.raises(StoreConflict, match=r"one folder for pipelines 'films' and 'Films'.* nothing is paid for"):
+        enter_store(Careless(tmp_path / "one"), "b", "Films")
+    assert [path.name for path in (tmp_path / "one" / "ledgers").iterdir()] == ["a.json"]
+    enter_store(LocalStore(tmp_path / "two"), "b", "Films")

@@ -18,9 +18,7 @@ from pixverse_dagster.core.layout import MARKER, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
-from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Applied, Task
-from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.collect import Collected, collect_tasks
@@ -28,13 +26,11 @@ from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.marker import check_form
-from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, make_row, record_rows, session_in
-from pixverse_dagster_tests.harness.films import Film, film
+from pixverse_dagster_tests.harness.factories import NAME, NOW, make_row, record_rows, session_in
+from pixverse_dagster_tests.harness.finished import ROW, Serve, claimed, serving, succeeded
 from pixverse_dagster_tests.harness.putting import putting
-from pixverse_dagster_tests.harness.raw_http import Server, say
 from pixverse_dagster_tests.harness.stored import collect_all, manifest_of, read
 
-ROW = make_row("kite")
 GOLDEN = Path(__file__).parents[1] / "data" / "manifest.json"
 
 
@@ -50,39 +46,11 @@ def session(tmp_path: Path) -> Iterator[Session]:
         yield session
 
 
-Serve = Callable[[str], str]
-
-
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """A function that serves a clip with this picture, at an address of its own."""
-    servers: list[Server] = []
-
-    def serve(picture: str) -> str:
-        path = film(tmp_path / f"{picture}.mp4", Film(picture))
-        servers.append(Server(say(200, path.read_bytes())))
-        return f"http://127.0.0.1:{servers[-1].port}/1.mp4"
-
-    yield serve
-    for server in servers:
-        server.close()
-
-
-def claimed(session: Session, row: Row = ROW) -> Task:
-    terms = ClaimTerms(RUN, NOW, 60, account="studio", world="simulator")
-    task, mine = session.ledger.claim(NAME, row, terms)
-    assert mine
-    return task
-
-
-def succeeded(session: Session, task_id: str, url: str, row: Row = ROW) -> Task:
-    """A task that its provider has finished: claimed, accepted and succeeded by the ledger's own moves."""
-    ledger = session.ledger
-    record_rows(ledger, [row])
-    task = ledger.accept(claimed(session, row), Accepted(task_id), NOW, NOW).task
-    move = ledger.succeed(task, Succeeded((url,), cost_usd=0.1), NOW)
-    assert isinstance(move, Applied)
-    return move.task
+    with serving(tmp_path) as serve:
+        yield serve
 
 
 def stored(session: Session, store: LocalStore, task: Task) -> ClipManifest:
@@ -147,43 +115,6 @@ def test_every_file_is_on_record_as_it_landed(session: Session, store: LocalStor
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size_bytes)
     task = session.ledger.tasks.refresh(task)
     assert task.manifest_sha256 == hashlib.sha256(read(store, task_folder(task).manifest)).hexdigest()
-
-
-def test_a_file_that_changed_after_it_landed_is_not_described(session: Session, store: LocalStore, serve: Serve):
-    """Its manifest was not written yet: the ledger knows what it was, and says so."""
-    task = succeeded(session, "t1", serve("moving"))
-    collect = collect_tasks(session, Stops(store), [task])
-    assert "stops" in next(collect).problem
-    place = Path(store.uri(f"{task_folder(task)}/1.mp4"))
-    place.write_bytes(film(place.with_name("other.mp4"), Film("black")).read_bytes())
-    found = collect_all(session, store, [task])["kite"]
-    assert "is not as it was stored" in found.problem
-    assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
-
-
-class Stops(LocalStore):
-    """A store that fails when a manifest is put."""
-
-    def __init__(self, store: LocalStore) -> None:
-        super().__init__(store.uri(""))
-
-    def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
-        if key.endswith("manifest.json"):
-            raise OSError("it stops")
-        return super().put_new(key, path, sha256=sha256, content_type=content_type)
-
-
-def test_the_clip_of_another_task_is_left_and_named(session: Session, store: LocalStore, serve: Serve, tmp_path: Path):
-    """A manifest in the task's place that is another's: not adopted, not overwritten, and both ids are named."""
-    task = succeeded(session, "t1", serve("moving"))
-    enter_store(store, session.ledger.id, NAME)
-    other = json.loads(GOLDEN.read_text()) | {"task_id": "t9", "account": "studio", "request_digest": task.digest}
-    putting(store, tmp_path)(task_folder(task).manifest, json.dumps(other).encode())
-    found = collect_all(session, store, [task])["kite"]
-    assert found.manifest is None
-    assert [word for word in ("t9", "t1", "nothing was overwritten") if word not in found.problem] == []
-    assert session.ledger.tasks.refresh(task).state is TaskState.SUCCEEDED
-    assert json.loads(read(store, task_folder(task).manifest)) == other
 
 
 def collected_after(

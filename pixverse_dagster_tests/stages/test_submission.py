@@ -24,7 +24,8 @@ from pixverse_dagster.policy.timing import Pace
 from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.submit import Submission, submit_rows
+from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.transport.sender import Limits
 from pixverse_dagster_tests.harness.factories import (
@@ -252,7 +253,13 @@ def die_claiming(session: Session, row: Row) -> Task:
         return cut_body(client.provider.envelope(row.request, row.request.body(str), reference), {})
 
     terms = ClaimTerms(
-        "dead run", time.time(), QUICK.claim_lease_seconds, account=client.account, world=client.world, body=body
+        "dead run",
+        time.time(),
+        QUICK.claim_lease_seconds,
+        account=client.account,
+        world=client.world,
+        key=client.provider.fingerprint(session.ledger.salt),
+        body=body,
     )
     return session.ledger.claim(NAME, row, terms)[0]
 

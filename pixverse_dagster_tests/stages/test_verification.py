@@ -170,8 +170,11 @@ def test_a_clip_that_another_ledger_paid_for_keeps_that_ones_words(home: Path, e
 def test_the_other_documents_of_the_layout_are_no_disagreement(home: Path, check: Check):
     """Input images, names, the gallery and tombstones are the pipeline's, and no clip's files; they are not counted."""
     sha256 = "ab" * 32
+    names = home / "store" / NAME / "names" / "1.json"
+    names.parent.mkdir(parents=True)
+    names.write_text(json.dumps({"pipeline": NAME, "at": "2026-01-01T00:00:00Z", "folders": {}}))
     for key in (
-        f"{NAME}/images/{sha256}.png", f"{NAME}/images/{sha256}-thumb.jpg", f"{NAME}/names/1.json",
+        f"{NAME}/images/{sha256}.png", f"{NAME}/images/{sha256}-thumb.jpg",
         f"{NAME}/gallery/index.html", f"{NAME}/gallery/posters/1.jpg",
         f"{NAME}/clips/gone/0123456789ab-t1/tombstone.json",
     ):  # fmt: skip
@@ -224,6 +227,20 @@ def test_other_pipelines_and_clips_under_way_are_no_disagreement(home: Path, che
         place = home / "store" / folder.output(1, "mp4")
         place.parent.mkdir(parents=True)
         place.write_bytes(b"clip")
+    assert check().disagreements == ()
+
+
+def test_what_a_failed_attempt_left_is_no_disagreement_and_a_complete_clip_is_one(
+    home: Path, engine: sa.Engine, check: Check
+):
+    """Half of an attempt whose result was gone before the rest came stays where it is; a manifest says more."""
+    with engine.begin() as connection:
+        of_kite = sa.update(schema.tasks).where(schema.tasks.c.row == "kite")
+        connection.execute(of_kite.values(state="failed", kind="expired"))
+    (found,) = check().disagreements
+    assert found.where.endswith(f"{KITE}/manifest.json")
+    (home / "store" / KITE / "manifest.json").unlink()
+    (home / "store" / KITE / "2.mp4").unlink()
     assert check().disagreements == ()
 
 

@@ -15,7 +15,7 @@ from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text, redact_value
 from pixverse_dagster.core.secrets import redact_known
 from pixverse_dagster.orchestration.events.log import TaskEvents, latest_materialization
-from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, task_metadata, version_tags
+from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, found_words, task_metadata, version_tags
 from pixverse_dagster.policy.quality import CheckRules, Finding
 from pixverse_dagster.stages.collect import Collected
 from pixverse_dagster.stages.session import Session
@@ -145,7 +145,8 @@ def clip_event(
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,
-        description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s",
+        description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s"
+        + (f"; {found_words(task)}" if task.found_at is not None else ""),
         metadata=metadata,
         tags=version_tags(task, first.sha256, "tasks", task.id, task_event_id),
     )

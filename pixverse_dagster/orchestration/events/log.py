@@ -12,6 +12,7 @@ from pixverse_dagster.core.values import chunked
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, DATA_VERSION_TAG
 from pixverse_dagster.orchestration.internal import internal
 
+_PAGE = 100
 EVENTS_READ = 20
 """Of a row's tasks or checks, the newest first: a row rarely has more takes under way at once."""
 ROWS_READ = 50
@@ -81,6 +82,11 @@ def reported_version(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -
     return next(map(_version, _materializations(instance, key, [row], limit=1)), "")
 
 
+def known_versions(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -> list[str]:
+    """The data versions of a partition that Dagster has, the newest first."""
+    return [_version(record) for record in _materializations(instance, key, [row], limit=EVENTS_READ)]
+
+
 def _version(record: dg.EventLogRecord) -> str:
     return _tags(record).get(DATA_VERSION_TAG, "")
 
@@ -94,6 +100,18 @@ def _materializations(
     instance: dg.DagsterInstance, key: dg.AssetKey, rows: Sequence[str], limit: int
 ) -> Sequence[dg.EventLogRecord]:
     return instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=rows), limit=limit).records
+
+
+def materializations_of(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -> Sequence[dg.EventLogRecord]:
+    """Every materialisation of a partition, the newest first."""
+    found: list[dg.EventLogRecord] = []
+    records_filter, cursor = dg.AssetRecordsFilter(key, asset_partitions=[row]), None
+    while True:
+        page = instance.fetch_materializations(records_filter, limit=_PAGE, cursor=cursor)
+        found += page.records
+        if not page.has_more:
+            return found
+        cursor = page.cursor
 
 
 def latest_materialization(instance: dg.DagsterInstance, key: dg.AssetKey, row: str) -> Any:

@@ -10,6 +10,7 @@ import dagster as dg
 from pixverse_dagster.core.layout import DIGEST_DIGITS
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task, task_cost
+from pixverse_dagster.core.values import iso
 
 CLIP_CHECK = "playable_as_asked"
 DATA_VERSION_TAG = "dagster/data_version"
@@ -52,6 +53,12 @@ def version_tags(
     }
 
 
+def found_words(task: Task) -> str:
+    """That a task was found in the store, and whose it is."""
+    whose = f"paid for by ledger {task.paid_by}" if task.paid_by else "paid for by this ledger"
+    return f"found in the store, {whose} on {iso(task.claimed_at)[:10]}"
+
+
 def task_metadata(task: Task) -> dict[str, Any]:
     cost = task_cost(task)
     metadata: dict[str, Any] = {} if cost.usd is None else {"pixverse/cost_usd": cost.usd}
@@ -67,6 +74,12 @@ def task_metadata(task: Task) -> dict[str, Any]:
         # Wide as the page is, a whole digest pushes the table over its edge; the manifest has it.
         "pixverse/digest": task.digest[:DIGEST_DIGITS],
     }
+    if task.found_at is not None:
+        # Its cost is of the day when it was claimed, and no cost of the run that found it.
+        metadata["pixverse/found_at"] = dg.MetadataValue.timestamp(task.found_at)
+        metadata["pixverse/paid_earlier"] = True
+    if task.paid_by:
+        metadata["pixverse/paid_by_ledger"] = task.paid_by
     if task.submitted_at:
         metadata["pixverse/submitted_at"] = dg.MetadataValue.timestamp(task.submitted_at)
     return metadata

@@ -67,6 +67,18 @@ def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:
     return metadata_table(("line", "row", "column", "message"), lines)
 
 
+def report_worlds(session: Session, instance: dg.DagsterInstance, report: Callable[[Any], None]) -> None:
+    """Remember whether each provider is a real one or a simulator now; where that changed, its tasks are out of date.
+
+    Of the world that the pipeline comes back to, what was made there is shown again.
+    """
+    switched = session.ledger.worlds.set(session.pipeline.name, session.worlds)
+    if switched:
+        rows = session.ledger.rows.find(session.pipeline.name).values()
+        changed = {row.id: ("world",) for row in rows if row.request.provider() in switched}
+        report_changes(session, changed, (), instance, report)
+
+
 def report_changes(
     session: Session,
     changed: Mapping[str, Sequence[str]],
@@ -79,7 +91,7 @@ def report_changes(
     A new row has one too, if it was in the table before and came back as something else.
     """
     name, ledger, rows = session.pipeline.name, session.ledger, [*changed, *new]
-    current = ledger.tasks.current(name, rows)
+    current = ledger.tasks.current(name, rows, session.worlds)
     known = {task.id: task for task in ledger.tasks.find(name, keys=rows) if task.task_id}
     for row in {task.row: None for task in known.values()}:
         standing = known.get(reported_version(instance, dg.AssetKey([name, "tasks"]), row))

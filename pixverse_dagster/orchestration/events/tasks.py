@@ -10,7 +10,13 @@ from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import iso
-from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION, metadata_table, task_metadata, version_tags
+from pixverse_dagster.orchestration.events.metadata import (
+    TABLE_VERSION,
+    found_words,
+    metadata_table,
+    task_metadata,
+    version_tags,
+)
 from pixverse_dagster.policy.advice import describe_trouble, resolve_command
 
 UNKNOWN_CHECK = "outcomes_known"
@@ -18,11 +24,12 @@ _UNKNOWN_SHOWN = 100
 
 
 def task_event(task: Task, *, sent: bool) -> dg.AssetMaterialization:
-    """A row's task handle: submitted just now, or adopted."""
+    """A row's task handle: submitted just now, or adopted, also from what the store holds."""
+    how = "submitted" if sent else "adopted" if task.found_at is None else found_words(task)
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "tasks"],
         partition=task.row,
-        description=f"{'submitted' if sent else 'adopted'}: {task.request.MODEL}, task {task.task_id}",
+        description=f"{how}: {task.request.MODEL}, task {task.task_id}",
         metadata=task_metadata(task) | {"pixverse/submitted_now": sent},
         tags=version_tags(task, task.id, "prompts", TABLE_VERSION),
     )

@@ -117,6 +117,9 @@ class ClipIOManager(dg.ConfigurableIOManager):
                 raise TaskFailed(describe_trouble(task, _commands(context, pipeline)))
             if wanted[0] in withheld:
                 raise NotReady(f"row {wanted[0]!r} of {pipeline!r} is stored and withheld: {withheld[wanted[0]]}")
+            if ledger.tasks.find(pipeline, (TaskState.FORGOTTEN,), wanted):
+                why = "its clip was deleted on demand, and it is not paid for again"
+                raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no clip: {why}")
             raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
         return clips[wanted[0]]
 

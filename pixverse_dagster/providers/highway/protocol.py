@@ -52,6 +52,7 @@ class Highway(Provider):
 
     NAME = "highway"
     BASE_URL = "https://api.highwayapi.ai"
+    OTHER_HOSTS = frozenset({"api.jiekou.ai"})
     MODELS = (HighwayV45ImageToVideo, HighwayV6ImageToVideo, HighwayC1ReferenceToVideo)
 
     def submit(self, request: Request, content: bytes) -> httpx.Request:
@@ -93,7 +94,7 @@ class Highway(Provider):
             return {tasks[0].task_id: Missing()}
         if not response.is_success or not mapping(document.get("task")):
             raise unread_poll("HighwayAPI", response)
-        return {tasks[0].task_id: _read_task(document)}
+        return {tasks[0].task_id: _read_task(document, tasks[0].task_id)}
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}
@@ -104,7 +105,7 @@ def _message(body: dict[str, Any]) -> str:
     return redact_text(" ".join(str(part) for part in (body.get("message"), details) if part))[:300]
 
 
-def _read_task(document: dict[str, Any]) -> PollFact:
+def _read_task(document: dict[str, Any], asked: str) -> PollFact:
     task = mapping(document.get("task"))
     word = str(task.get("status") or "").upper().removeprefix("TASK_STATUS_")
     found = (mapping(video).get("video_url") for video in items(document.get("videos")))
@@ -112,7 +113,7 @@ def _read_task(document: dict[str, Any]) -> PollFact:
     if word in _FAILED:
         reason = redact_text(str(task.get("reason") or task.get("error") or task.get("message") or "no reason given"))
         kind = FailureKind.MODERATED if _MODERATION.search(reason) else FailureKind.PROVIDER_ERROR
-        return Failed(kind, reason[:300])
+        return Failed(kind, reason[:300], names_task=identifier(task.get("task_id")) == asked)
     if urls and word not in _RUNNING:
         seed = integer(mapping(document.get("extra")).get("seed"))
         return Succeeded(urls, seeds=(seed,) * len(urls))

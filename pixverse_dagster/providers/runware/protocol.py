@@ -165,7 +165,8 @@ def _finish(task: TaskRef, done: list[dict[str, Any]], failures: list[dict[str, 
     if not done:
         codes = {str(error.get("code") or "") for error in failures}
         moderated = bool(codes & _SAFETY_CODES)
-        return Failed(FailureKind.MODERATED if moderated else FailureKind.PROVIDER_ERROR, _text(failures[0]))
+        kind = FailureKind.MODERATED if moderated else FailureKind.PROVIDER_ERROR
+        return Failed(kind, _text(failures[0]), names_task=True)
     done = sorted(done, key=lambda row: integer(row.get("resultIndex")) or 0)[: task.outputs]
     costs = [cost for row in done if (cost := positive(row.get("cost"))) is not None]
     note = f"{len(done)} of {task.outputs} outputs; failed: {_text(failures[0])}" if failures else ""

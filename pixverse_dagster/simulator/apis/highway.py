@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
 from pixverse_dagster.simulator.media import Shape
-from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, bearer_key, server_error
 from pixverse_dagster.simulator.sizes import SIZES, Size, size_by_name, size_of_image
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import Fields, RefusedError
@@ -46,11 +46,8 @@ def _error(status: int, message: str, reason: str | None = None) -> Response:
     return JSONResponse(body, status_code=status)
 
 
-def _key_problem(request: Request) -> Response | None:
-    given = request.headers.get("authorization")
-    if given is None:
-        return _error(403, "api key is missing")
-    return None if given == "Bearer simulator" else _error(401, "authentication failed")
+def _refuse_key(given: str | None) -> Response:
+    return _error(403, "api key is missing") if given is None else _error(401, "authentication failed")
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,10 @@ class Highway:
         return "submit", await self._submit(request)
 
     async def _submit(self, request: Request) -> Response:
-        if problem := _key_problem(request):
-            return problem
+        given = request.headers.get("authorization")
+        account = self._state.settings.account(bearer_key(given))
+        if account is None:
+            return _refuse_key(given)
         call = request.path_params["call"]
         if call not in _CALLS:
             return _error(404, f"model {call} not found")
@@ -169,7 +168,7 @@ class Highway:
             fields.finish()
         except RefusedError as refused:
             return _error(400, str(refused))
-        order = Order(PROVIDER, model, body, product.shape, product.price_usd, task_id=str(uuid4()))
+        order = Order(PROVIDER, model, account, body, product.shape, product.price_usd, task_id=str(uuid4()))
         return answer_submit(
             self._state,
             [order],
@@ -181,11 +180,13 @@ class Highway:
         return "poll", self._result(request)
 
     def _result(self, request: Request) -> Response:
-        if problem := _key_problem(request):
-            return problem
+        given = request.headers.get("authorization")
+        account = self._state.settings.account(bearer_key(given))
+        if account is None:
+            return _refuse_key(given)
         if set(request.query_params) != {"task_id"}:
             return _error(400, "exactly one query parameter is expected: task_id")
-        task = self._state.find(PROVIDER, request.query_params["task_id"])
+        task = self._state.find(PROVIDER, account, request.query_params["task_id"])
         if task is not None:
             task.polls += 1
         if fault := self._state.faults.first(POLL_KINDS):

@@ -46,7 +46,7 @@ def _refused(refused: RefusedError) -> Response:
     return _error(f"Invalid parameter {refused}")
 
 
-def _order(body: Any, samples: images.Samples) -> Order:
+def _order(body: Any, account: str, samples: images.Samples) -> Order:
     fields = Fields(body)
     fields.require("prompt", "model_id", "options")
     fields.text("prompt", least=1, most=_MAX_PROMPT)
@@ -70,6 +70,7 @@ def _order(body: Any, samples: images.Samples) -> Order:
     return Order(
         PROVIDER,
         "pixwith/pixverse-v5",
+        account,
         body,
         Shape(*size_by_name(resolution, (across, down)), seconds=seconds),
         price_usd=_PRICE[resolution] * (1 if seconds == 5 else 2),  # noqa: PLR2004 - 5 s or 8 s
@@ -104,30 +105,31 @@ class Pixwith:
     async def credit(self, request: Request) -> tuple[str, Response]:
         return "credits", await self._guarded(request, self._credit)
 
-    async def _guarded(self, request: Request, answer: Callable[[Request, Any], Response]) -> Response:
+    async def _guarded(self, request: Request, answer: Callable[[Request, str, Any], Response]) -> Response:
         """The answer, or a refusal if the key is wrong or the body breaks a rule."""
-        if request.headers.get("api-key") != "simulator":
+        account = self._state.settings.account(request.headers.get("api-key"))
+        if account is None:
             return _error("Invalid API KEY", code=2)
         try:
-            return answer(request, await validation.read_json(request) if await request.body() else {})
+            return answer(request, account, await validation.read_json(request) if await request.body() else {})
         except RefusedError as refused:
             return _refused(refused)
 
-    def _submit(self, request: Request, body: Any) -> Response:
+    def _submit(self, request: Request, account: str, body: Any) -> Response:
         estimate = math.ceil(self._state.settings.generation_seconds)
         return answer_submit(
             self._state,
-            [_order(body, self._samples(request))],
+            [_order(body, account, self._samples(request))],
             refuse=lambda status: _error(
                 "Too many requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "Service busy", status=status
             ),
             receipt=lambda tasks: _ok({"task_id": tasks[0].order.task_id, "estimated_time": estimate}),
         )
 
-    def _result(self, request: Request, body: Any) -> Response:
+    def _result(self, request: Request, account: str, body: Any) -> Response:
         fields = Fields(body)
         fields.require("task_id")
-        task = self._state.find(PROVIDER, fields.text("task_id") or "")
+        task = self._state.find(PROVIDER, account, fields.text("task_id") or "")
         fields.finish()
         if task is not None:
             task.polls += 1
@@ -147,7 +149,12 @@ class Pixwith:
             urls = [self._state.signed_url(base, task, number) for number in good]
         return {"task_id": task.order.task_id, "status": status, "result_urls": urls}
 
-    def _credit(self, request: Request, body: Any) -> Response:  # noqa: ARG002 - called as the others are
+    def _credit(self, request: Request, account: str, body: Any) -> Response:  # noqa: ARG002 - called as the others are
         Fields(body).finish()
-        used = sum(task.charged_usd for task in self._state.tasks.values() if task.order.provider == PROVIDER)
+        mine = [
+            task
+            for task in self._state.tasks.values()
+            if (task.order.provider, task.order.account) == (PROVIDER, account)
+        ]
+        used = sum(task.charged_usd for task in mine)
         return _ok({"credits": _CREDITS_AT_START - round(used * 100)})

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.apis.runware_rules import read_order
 from pixverse_dagster.simulator.faults import POLL_KINDS
-from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
+from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, bearer_key, server_error
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import RefusedError
 
@@ -66,13 +66,16 @@ def _refuse(status: int, *tasks: Row) -> Response:
     return JSONResponse({"errors": rows}, status_code=status)
 
 
-def _has_key(request: Request, tasks: list[Row]) -> bool:
-    """Whether the Bearer header or the first array element carries the key."""
+def _given_key(request: Request, tasks: list[Row]) -> str | None:
+    """The key in the Bearer header, or in the first array element."""
     given = request.headers.get("authorization")
-    if given is not None:
-        return given == "Bearer simulator"
-    first = tasks[0] if tasks else None
-    return first == {"taskType": "authentication", "apiKey": "simulator"}
+    return bearer_key(given) if given is not None else _key_in(tasks[0])
+
+
+def _key_in(task: Row) -> str | None:
+    """The key in an `authentication` task; None if it is something else."""
+    key = task.get("apiKey")
+    return key if isinstance(key, str) and task == {"taskType": "authentication", "apiKey": key} else None
 
 
 async def _read_tasks(request: Request) -> list[Row]:
@@ -123,29 +126,30 @@ class Runware:
         except RefusedError as refused:
             return "other", _answer([], [_refusal(refused, None)])
         call = _call(tasks)
-        if not _has_key(request, tasks):
+        account = self._state.settings.account(_given_key(request, tasks))
+        if account is None:
             return call, _refuse(401)
         if call == "submit":
-            return call, self._submit(request, tasks)
+            return call, self._submit(request, account, tasks)
         if call == "poll":
-            return call, self._poll(request, tasks)
-        return call, _answer(*self._utilities(tasks))
+            return call, self._poll(request, account, tasks)
+        return call, _answer(*self._utilities(account, tasks))
 
-    def _submit(self, request: Request, tasks: list[Row]) -> Response:
+    def _submit(self, request: Request, account: str, tasks: list[Row]) -> Response:
         """Accepts the valid `videoInference` tasks. Each invalid one gets its own error and costs nothing."""
         inferences, others = _split(tasks, "videoInference")
-        data, errors = self._utilities(others)
+        data, errors = self._utilities(account, others)
         orders: list[Order] = []
         for task in inferences:
             try:
-                order = read_order(task, self._samples(request))
+                order = read_order(task, account, self._samples(request))
             except RefusedError as refused:
                 errors.append(_refusal(refused, task))
                 continue
-            if self._state.find(PROVIDER, order.task_id) or order.task_id.lower() in {
+            if self._state.find(PROVIDER, account, order.task_id) or order.task_id.lower() in {
                 one.task_id.lower() for one in orders
             }:
-                errors.append(self._conflict(task))
+                errors.append(self._conflict(account, task))
             else:
                 orders.append(order)
         if not orders:
@@ -161,21 +165,21 @@ class Runware:
         requests = [order.request for order in orders]
         return answer_submit(self._state, orders, refuse=lambda status: _refuse(status, *requests), receipt=receipt)
 
-    def _conflict(self, task: Row) -> Row:
+    def _conflict(self, account: str, task: Row) -> Row:
         row = _error("conflictTaskUUID", "This taskUUID is already in use.", parameter="taskUUID", task=task)
-        if known := self._state.find(PROVIDER, task["taskUUID"]):
+        if known := self._state.find(PROVIDER, account, task["taskUUID"]):
             known.last_response = row
         return row
 
-    def _poll(self, request: Request, tasks: list[Row]) -> Response:
+    def _poll(self, request: Request, account: str, tasks: list[Row]) -> Response:
         """The rows and errors of all the requested tasks, in one answer."""
         polls, others = _split(tasks, "getResponse")
-        data, refused = self._utilities(others)
+        data, refused = self._utilities(account, others)
         known: list[Task] = []
         for poll in polls:
             if set(poll) != {"taskType", "taskUUID"} or not validation.is_uuid4(poll["taskUUID"]):
                 refused.append(_error("invalidTaskUUID", "Only a taskUUID (UUID v4) is expected.", task=poll))
-            elif task := self._state.find(PROVIDER, poll["taskUUID"]):
+            elif task := self._state.find(PROVIDER, account, poll["taskUUID"]):
                 task.polls += 1
                 known.append(task)
         if fault := self._state.faults.first(POLL_KINDS):
@@ -212,18 +216,18 @@ class Runware:
             rows.append({**head, "status": "processing", "progress": task.progress})
         return rows, errors
 
-    def _utilities(self, tasks: list[Row]) -> tuple[list[Row], list[Row]]:
+    def _utilities(self, account: str, tasks: list[Row]) -> tuple[list[Row], list[Row]]:
         """authentication, ping and getTaskDetails; anything else is an unknown task type."""
         data, errors = list[Row](), list[Row]()
         for task in tasks:
             kind = task.get("taskType")
-            if task == {"taskType": "authentication", "apiKey": "simulator"}:
+            if self._state.settings.account(_key_in(task)) == account:
                 data.append(
                     {"taskType": "authentication", "connectionSessionUUID": "00000000-0000-4000-8000-000000000000"}
                 )
             elif task == {"taskType": "ping", "ping": True}:
                 data.append({"taskType": "ping", "pong": True})
-            elif kind == "getTaskDetails" and (found := self._state.find(PROVIDER, str(task.get("taskUUID")))):
+            elif kind == "getTaskDetails" and (found := self._state.find(PROVIDER, account, str(task.get("taskUUID")))):
                 details = {"request": found.order.request, "response": found.last_response}
                 data.append({"taskType": kind, "taskUUID": task["taskUUID"], **json.loads(json.dumps(details))})
             elif kind == "getTaskDetails":

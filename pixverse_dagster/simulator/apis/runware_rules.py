@@ -28,7 +28,7 @@ _EFFECTS: Final = (
 )
 
 
-def read_order(task: dict[str, Any], samples: images.Samples) -> Order:
+def read_order(task: dict[str, Any], account: str, samples: images.Samples) -> Order:
     """The order in a `videoInference` task.
 
     Raises:
@@ -54,6 +54,7 @@ def read_order(task: dict[str, Any], samples: images.Samples) -> Order:
     return Order(
         "runware",
         "runware/pixverse-v4.5",
+        account,
         task,
         Shape(*size, seconds=seconds, container=container),
         price_usd=round(_PRICE[resolution] * (2 if fast or seconds != 5 else 1), 6),  # noqa: PLR2004 - 5 s or 8 s

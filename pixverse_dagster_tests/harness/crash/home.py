@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.commands import ACCOUNTS, prepare_instance
+from pixverse_dagster_tests.harness.commands import ACCOUNTS, PRICES, prepare_instance
 from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 
@@ -84,6 +85,8 @@ class Home:
     store: ClipStore
     models: Mapping[str, str]
     """Each row's model, in table order."""
+    attempts: int = 1
+    """How often each row is paid for in the end."""
 
     def rows(self) -> list[str]:
         """All rows, in table order."""
@@ -120,27 +123,27 @@ class Home:
         with dg.DagsterInstance.from_config(str(self.folder)) as instance:
             return set(instance.get_materialized_partitions(dg.AssetKey(["demo", "clips"])))
 
-    def run(self, program: str, *arguments: str, kill: Mapping[str, str] | None = None) -> Ran:
-        """Run a program of `_PROGRAMS` to its end, in a process of its own."""
+    def run(self, program: str, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
+        """Run a program of `_PROGRAMS` to its end, in a process of its own, with `more` in its environment."""
         return run_forked(
             _PROGRAMS[program],
             arguments,
-            dict(self.environment) | dict(kill or {}),
+            dict(self.environment) | dict(more or {}),
             self.folder / f"{next(_number):05}-{program}",
             cwd=self.folder,
             timeout_seconds=RUN_SECONDS,
         )
 
-    def materialize(self, select: str, rows: Sequence[str] = (), kill: Mapping[str, str] | None = None) -> Ran:
+    def materialize(self, select: str, rows: Sequence[str] = (), more: Mapping[str, str] | None = None) -> Ran:
         """`dagster asset materialize`, for these rows where the asset has rows; they stand together in the table."""
         words = ["--partition-range", f"{rows[0]}...{rows[-1]}"] if rows else []
-        return self.run("dagster", "asset", "materialize", "-m", MODULE, "--select", select, *words, kill=kill)
+        return self.run("dagster", "asset", "materialize", "-m", MODULE, "--select", select, *words, more=more)
 
-    def job(self, name: str, rows: Sequence[str], kill: Mapping[str, str] | None = None) -> Ran:
+    def job(self, name: str, rows: Sequence[str], more: Mapping[str, str] | None = None) -> Ran:
         """`dagster job execute` of `submit` or `collect` for these rows."""
         config = self.folder / f"{name}.json"
         config.write_text(json.dumps({"ops": {f"demo_{name}_rows": {"config": {"rows": list(rows)}}}}))
-        return self.run("dagster", "job", "execute", "-m", MODULE, "-j", f"demo_{name}", "-c", str(config), kill=kill)
+        return self.run("dagster", "job", "execute", "-m", MODULE, "-j", f"demo_{name}", "-c", str(config), more=more)
 
 
 _number = itertools.count(1)
@@ -153,9 +156,17 @@ def prompt_of(row: str, model: str) -> str:
 
 @contextmanager
 def make_home(
-    site: Site, simulator: Simulator, database: Database, store: StoreKind, models: Sequence[str]
+    site: Site,
+    simulator: Simulator,
+    database: Database,
+    store: StoreKind,
+    models: Sequence[str],
+    attempts: Literal[1, 2] = 1,
 ) -> Generator[Home]:
-    """A home of its own with an empty ledger and store, and a table with the rows of these models."""
+    """A home of its own with an empty ledger and store, and a table with the rows of these models.
+
+    Its retry policy has a result that expired followed by as many further attempts as there are to be.
+    """
     folder = site.folder / f"home-{next(_number):05}"
     (folder / "tmp").mkdir(parents=True)
     environment = {name: os.environ[name] for name in _LENT if name in os.environ} | {
@@ -166,6 +177,8 @@ def make_home(
         "PIXVERSE_SIMULATOR_URL": simulator.url,
         "PIXVERSE_PACE": json.dumps(PACE),
         "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
+        "PIXVERSE_PRICES": json.dumps(PRICES),
+        "PIXVERSE_RETRY": json.dumps({"expired": attempts - 1}),
     }
     rows = {f"r{n:03}": model for n, model in enumerate(m for m in models for _ in range(ROWS_OF_A_MODEL))}
     _write_table(folder / "table.csv", rows)
@@ -184,7 +197,7 @@ def make_home(
         clips = LocalStore(folder / "clips")
     prepare_instance(folder, settings)
     try:
-        yield Home(folder, environment, simulator, ledger_url, clips, rows)
+        yield Home(folder, environment, simulator, ledger_url, clips, rows, attempts)
     finally:
         for url in databases:
             drop_database(url)
@@ -216,17 +229,23 @@ def _write_table(path: Path, rows: Mapping[str, str]) -> None:
 
 
 def _tick() -> None:
-    """What the code server does for the daemon, until nothing is under way any more."""
+    """What the code server does for the daemon, until nothing is under way any more.
+
+    With a number as its argument, as often as that and a second apart, whatever is under way.
+    """
+    looks = itertools.repeat(1.0, int(sys.argv[1])) if sys.argv[1:] else itertools.repeat(0.1)
     with ProjectChoice(module=MODULE).open() as project:
         definitions = project.definitions
         sensor = definitions.get_sensor_def("demo_poll")
-        while set(project.ledger.tasks.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
+        for pause_seconds in looks:
+            if not set(project.ledger.tasks.counts("demo")) & {TaskState.CLAIMED, TaskState.SUBMITTED}:
+                break
             context = dg.build_sensor_context(
                 project.instance, resources=definitions.resources, definitions=definitions
             )
             with context:
                 sensor.evaluate_tick(context)
-            threading.Event().wait(0.1)
+            threading.Event().wait(pause_seconds)
 
 
 _PROGRAMS: Mapping[str, Callable[[], None]] = {

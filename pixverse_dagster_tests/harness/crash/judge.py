@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixverse_dagster.core.commands import CommandLine
-from pixverse_dagster.core.layout import clip_folder
+from pixverse_dagster.core.layout import ClipFolder, clip_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.storage.reading import read_manifest
+from pixverse_dagster_tests.harness.audit import check_attempts, check_money, check_store, read_books
 from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.crash.home import Home
 from pixverse_dagster_tests.harness.crash.killpoints import Left
@@ -79,13 +80,16 @@ def check_kill(home: Home, point: str, left: Left, model: str, marker: Path, ran
 def _compare_left(home: Home, row: str, left: Left) -> Iterator[str]:
     state, charged, files, event = left.value
     task = home.tasks().get(row)
+    if home.attempts > 1:
+        # What was there before the attempt that was killed.
+        state, charged = state or TaskState.FAILED, charged + home.attempts - 1
     if (task and task.state) != state:
         yield f"the ledger says {task and task.state}, not {state}"
     # What has left this machine arrives in its own time.
     ask_until(lambda: len(home.charges()[row]) >= charged, _ARRIVAL_SECONDS)
     if len(home.charges()[row]) != charged:
         yield f"{len(home.charges()[row])} charges, not {charged}"
-    found = _files(home, row)
+    found = _files(home, task) if task else set[str]()
     outputs = task.request.outputs_asked() if task else 0
     media = {f"{n}.{kind}" for n in range(1, outputs + 1) for kind in ("mp4", "jpg")}
     expected = {
@@ -105,17 +109,26 @@ def _stored(home: Home) -> set[str]:
     return {row for row, task in home.tasks().items() if task.state is TaskState.STORED}
 
 
-def _files(home: Home, row: str) -> set[str]:
-    """The names in the row's folder."""
-    return {key.rsplit("/", 1)[1] for key in home.store.keys("demo/clips/") if key.split("/")[2] == row}
+def _folder(home: Home, task: Task) -> ClipFolder:
+    """The folder of the attempt that a test is about."""
+    return clip_folder("demo", task.row, task.digest, task.take, home.attempts)
+
+
+def _files(home: Home, task: Task) -> set[str]:
+    """The names in the folder of the row's attempt."""
+    prefix = f"{_folder(home, task)}/"
+    return {key.removeprefix(prefix) for key in home.store.keys(prefix)}
 
 
 def open_rows(home: Home) -> set[str]:
-    """Rows whose submit was under way when the process died, where only a person can tell what became of it."""
+    """Rows whose submit was under way when the process died, where only a person can tell what became of it.
+
+    Of a lost ledger, all that it may have had under way: what was never sent, no provider can tell.
+    """
     return {
         row
         for row, task in home.tasks().items()
-        if task.state in {TaskState.CLAIMED, TaskState.UNKNOWN} and task.provider != "runware"
+        if task.is_presumed or (task.state in {TaskState.CLAIMED, TaskState.UNKNOWN} and task.provider != "runware")
     }
 
 
@@ -124,7 +137,7 @@ def check_end(home: Home, excused: set[str], log: str) -> Iterator[str]:
     tasks, charges = home.tasks(), home.charges()
     for row in home.rows():
         task = tasks.get(row)
-        if len(charges[row]) > 1:
+        if len(charges[row]) > home.attempts:
             yield f"row {row!r} was charged {len(charges[row])} times: {_ids(charges[row])}"
         if task is None:
             yield f"row {row!r} is lost: the ledger has no task"
@@ -144,30 +157,38 @@ def _ids(charged: list[dict[str, Any]]) -> list[str]:
 def _check_named(task: Task, log: str) -> Iterator[str]:
     if f"tasks resolve {task.row}" not in describe_trouble(task, CommandLine()) or not task.reason:
         yield f"row {task.row!r} is unknown, and nothing says what to do: {task.reason!r}"
-    if f"row {task.row!r}" not in log or "unknown outcome" not in log:
+    words = "may have been paid for" if task.is_presumed else "unknown outcome"
+    if f"row {task.row!r}" not in log or words not in log:
         yield f"row {task.row!r} is unknown, and the run did not say so"
 
 
 def _check_stored(home: Home, task: Task, charged: list[dict[str, Any]]) -> Iterator[str]:
     """The one charged task's clips, byte for byte, are the row's files, and nothing else is."""
-    folder = clip_folder("demo", task.row, task.digest, task.take)
+    folder = _folder(home, task)
     try:
         manifest = read_manifest(home.store, folder.manifest)
     except FileNotFoundError:
         yield f"row {task.row!r} is stored without a manifest"
         return
-    if _ids(charged) != [task.task_id]:
+    if len(charged) != home.attempts or _ids(charged)[-1] != task.task_id:
         yield f"row {task.row!r} is stored as task {task.task_id}; charged: {_ids(charged)}"
         return
-    stored, sold = [o.sha256 for o in manifest.outputs], [o["sha256"] for o in charged[0]["outputs"]]
+    stored, sold = [o.sha256 for o in manifest.outputs], [o["sha256"] for o in charged[-1]["outputs"]]
     if stored != sold:
         yield f"row {task.row!r} has other bytes than were sold: {stored} for {sold}"
     named = {key.rsplit("/", 1)[1] for o in manifest.outputs for key in (o.key, o.poster_key)} | {"manifest.json"}
-    if (found := _files(home, task.row)) != named:
+    if (found := _files(home, task)) != named:
         yield f"row {task.row!r} has the files {sorted(found)}, its manifest {sorted(named)}"
 
 
 def _check_agreement(home: Home, stored: set[str]) -> Iterator[str]:
+    """Provider, ledger, store and Dagster say the same."""
+    charges = home.simulator.tasks()
+    with home.ledger() as ledger:
+        books = read_books(ledger, "demo")
+    yield from check_store(charges, home.store, "demo")
+    yield from check_money(charges, [books])
+    yield from check_attempts(charges, books.tasks, home.attempts)
     if (shown := home.materialized()) != stored:
         yield f"Dagster shows {sorted(shown)} as materialised, the ledger has stored {sorted(stored)}"
     with home.ledger() as ledger:
@@ -183,6 +204,6 @@ def count(home: Home, into: Figures) -> None:
     ended: Mapping[str, TaskState] = {row: task.state for row, task in tasks.items()}
     into.rows += len(home.rows())
     into.charges += sum(len(charged) for charged in charges.values())
-    into.duplicates += sum(max(0, len(charged) - 1) for charged in charges.values())
+    into.duplicates += sum(max(0, len(charged) - home.attempts) for charged in charges.values())
     into.stored += sum(state is TaskState.STORED for state in ended.values())
     into.lost += sum(ended.get(row) not in {TaskState.STORED, TaskState.UNKNOWN} for row in home.rows())

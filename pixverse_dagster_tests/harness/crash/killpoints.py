@@ -73,6 +73,7 @@ class Point:
 
 _SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.stages.submit:_AccountSubmitter._send"
 _LEDGER, _COLLECT = "pixverse_dagster.ledger.ledger:Ledger", "pixverse_dagster.stages.collect"
+_LANDING, _SAVE = "pixverse_dagster.stages.landing", "pixverse_dagster.transport.download:_save"
 
 POINTS: Mapping[str, Point] = {
     "before-claim": Point(f"{_LEDGER}.claim", "before", Left.NOTHING),
@@ -86,11 +87,15 @@ POINTS: Mapping[str, Point] = {
     "result-uncommitted": Point(f"{_LEDGER}.succeed", "commit", Left.SUBMITTED),
     "result-recorded": Point(f"{_LEDGER}.succeed", "after", Left.SUCCEEDED),
     "collect-leased": Point(f"{_LEDGER}.lease_collect", "after", Left.SUCCEEDED),
-    "mid-download": Point(f"{_COLLECT}:_fetch", "half", Left.SUCCEEDED, "pixverse_dagster.transport.download:_save"),
-    "downloaded": Point(f"{_COLLECT}:_fetch", "after", Left.SUCCEEDED),
-    "before-poster": Point(f"{_COLLECT}:_store_output", "before", Left.CLIP, f"{_COLLECT}:_put_bytes"),
+    "mid-download": Point(
+        f"{_LANDING}:fetch_output", "half", Left.SUCCEEDED, "pixverse_dagster.transport.download:_save"
+    ),
+    "downloaded": Point(f"{_LANDING}:fetch_output", "after", Left.SUCCEEDED),
+    "file-recorded": Point("pixverse_dagster.ledger.files:Files.record", "after", Left.SUCCEEDED),
+    "file-landed": Point(f"{_LANDING}:_store_poster", "before", Left.CLIP),
+    "before-poster": Point(f"{_LANDING}:store_output", "before", Left.CLIP, f"{_LANDING}:put_bytes"),
     # Where a model has one output only, this is after that one.
-    "between-outputs": Point(f"{_COLLECT}:_store_output", "after", Left.FIRST),
+    "between-outputs": Point(f"{_LANDING}:store_output", "after", Left.FIRST),
     "before-manifest": Point("pixverse_dagster.core.provenance:build_manifest", "before", Left.BYTES),
     "after-manifest": Point(f"{_COLLECT}:collect", "after", Left.MANIFEST),
     "before-event": Point("pixverse_dagster.orchestration.events.clips:clip_event", "after", Left.MANIFEST),

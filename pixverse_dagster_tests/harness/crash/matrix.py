@@ -10,7 +10,7 @@ what only a person can know is resolved.
 """
 
 import argparse
-import itertools
+import json
 import queue
 import shutil
 import tempfile
@@ -20,19 +20,28 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster_tests.harness.crash.borders import KEYS, crossing
+from pixverse_dagster_tests.harness.crash.chains import (
+    Border,
+    Cell,
+    Chain,
+    borders,
+    cover,
+    full_product,
+    second_attempts,
+)
 from pixverse_dagster_tests.harness.crash.daemon import daemon_cases, run_cases
 from pixverse_dagster_tests.harness.crash.home import (
     DATABASES,
     MODELS,
+    PACE,
     ROWS_OF_A_MODEL,
     STORES,
-    Database,
     Home,
     Site,
-    StoreKind,
     make_home,
 )
 from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, check_kill, count, open_rows, total
@@ -47,35 +56,9 @@ from pixverse_dagster_tests.harness.servers import (
     running_simulator,
 )
 
-Way = Literal["assets", "jobs"]
-"""What is killed: a run that materialises clips directly; or the submit job, the sensor's tick and the collect job."""
-
 GENERATION_SECONDS = 0.2
-_HIGHWAYS, _OTHERS = MODELS[:3], MODELS[3:]
 _RUN_ONS = 3
 _UNDER_WAY = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point, for a row of this model."""
-
-    point: str
-    model: str
-    way: Way
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Cells on one database and one store, one after the other; each has rows of its own."""
-
-    database: Database
-    store: StoreKind
-    cells: tuple[Cell, ...]
-
-    def __str__(self) -> str:
-        words = (f"{point} ({len([*cells])})" for point, cells in itertools.groupby(self.cells, lambda one: one.point))
-        return f"{self.database} {self.store} {', '.join(words)}"
 
 
 @dataclass
@@ -88,49 +71,11 @@ class Verdict:
     seconds: float = 0
 
 
-def cover() -> list[Chain]:
-    """Each point on both databases, both stores and both ways, and between its cells every provider.
-
-    Points before the collect step share a home, and those of it another: what they need is prepared once.
-    """
-    chains: list[Chain] = []
-    for names in _shared_homes():
-        light, full = list[Cell](), list[Cell]()
-        for n in names:
-            point = [*POINTS][n]
-            models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
-            models = [*models[n % 3 :], *models[: n % 3]]
-            ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
-            light += [Cell(point, model, ways[0]) for model in models[: 1 + n % 2]]
-            full += [Cell(point, model, ways[1]) for model in models[1 + n % 2 :]]
-        chains += [Chain("sqlite", "local", tuple(light)), Chain("postgres", "s3", tuple(full))]
-    return chains
-
-
-def _shared_homes() -> Iterator[Sequence[int]]:
-    """The numbers of the points: those until the result is known, and those of collecting it.
-
-    Few homes, as each is prepared, run on and resolved once, whatever the number of its points.
-    """
-    for _, found in itertools.groupby(enumerate(POINTS.values()), lambda one: one[1].step == "collect"):
-        yield [n for n, _ in found]
-
-
-def full_product() -> list[Chain]:
-    """Every point, database, store and way, with all models."""
-    ways: tuple[Way, ...] = get_args(Way)
-    product = itertools.product(POINTS, DATABASES, STORES, ways)
-    return [
-        Chain(database, store, tuple(Cell(point, model, way) for model in MODELS))
-        for point, database, store, way in product
-    ]
-
-
 def run_chain(site: Site, simulator: Simulator, chain: Chain) -> Verdict:
     """Kill, run on, judge."""
     verdict, began = Verdict(chain), time.monotonic()
     models = [cell.model for cell in chain.cells]
-    with make_home(site, simulator, chain.database, chain.store, models) as home:
+    with make_home(site, simulator, chain.database, chain.store, models, chain.attempt) as home:
         try:
             _go_through(home, verdict)
         except (RunHung, AssertionError) as error:
@@ -149,6 +94,8 @@ def _go_through(home: Home, verdict: Verdict) -> None:
         (cell, rows[n * ROWS_OF_A_MODEL : (n + 1) * ROWS_OF_A_MODEL]) for n, cell in enumerate(verdict.chain.cells)
     ]
     _done(home.materialize("demo/prompts"))
+    if verdict.chain.attempt > 1:
+        _let_expire(home)
     if ready := [
         row for cell, mine in cells for row in mine if cell.way == "jobs" and POINTS[cell.point].step == "collect"
     ]:
@@ -168,12 +115,31 @@ def _go_through(home: Home, verdict: Verdict) -> None:
         figures.kills += marker.exists()
         verdict.wrong += check_kill(home, cell.point, POINTS[cell.point].left, cell.model, marker, ran)
         excused |= open_rows(home)
+        if cell.links == "gone" and marker.exists():
+            row = home.row_of(json.loads(marker.read_text())["prompt"])
+            home.simulator.expire(home.charges()[row][-1]["task_id"])
+    with crossing(home, verdict.chain.border, verdict.wrong) as crossed:
+        _run_on(crossed, excused | open_rows(crossed), verdict)
+
+
+def _run_on(home: Home, excused: set[str], verdict: Verdict) -> None:
     verdict.wrong += _judge_run_on(home, excused)
     unknown = [row for row, task in home.tasks().items() if task.state is TaskState.UNKNOWN]
-    figures.unknown += len(unknown)
+    verdict.figures.unknown += len(unknown)
     if unknown:
         _resolve(home, unknown)
         verdict.wrong += _judge_run_on(home, set())
+
+
+def _let_expire(home: Home) -> None:
+    """Pay for every row, and let it end without a clip: its result is gone, or the second output of it."""
+    _done(home.job("submit", home.rows()))
+    _done(home.run("tick"))
+    for charge in home.simulator.tasks():
+        home.simulator.expire(charge["task_id"], 2 if len(charge["outputs"]) > 1 else None)
+    home.job("collect", home.rows(), {"PIXVERSE_PACE": json.dumps(PACE | {"result_lifetime_seconds": 0.01})})
+    ended = {task.kind for task in home.tasks().values()}
+    assert ended == {FailureKind.EXPIRED}, f"not every first attempt has expired: {ended}"
 
 
 def _judge_run_on(home: Home, excused: set[str]) -> list[str]:
@@ -197,15 +163,18 @@ def _kill(home: Home, cell: Cell, rows: Sequence[str], kill: dict[str, str]) -> 
     step = POINTS[cell.point].step
     if step == "poll":
         _done(home.job("submit", rows))
-        return home.run("tick", kill=kill)
+        return home.run("tick", more=kill)
     return home.job(step, rows, kill)
 
 
 def _resolve(home: Home, rows: Sequence[str]) -> None:
     """As a person who looks at the provider's console."""
     charges = home.charges()
+    with home.ledger() as ledger:
+        known = {task.task_id for task in ledger.tasks.find("demo")}
     for row in rows:
-        answer = ["--adopt", charges[row][0]["task_id"]] if charges[row] else ["--not-accepted"]
+        new = [charge["task_id"] for charge in charges[row] if charge["task_id"] not in known]
+        answer = ["--adopt", new[0]] if new else ["--not-accepted"]
         _done(home.run("pixverse-dagster", "tasks", "resolve", row, *answer, "--home", str(home.folder)))
 
 
@@ -220,7 +189,7 @@ def run_chains(site: Site, chains: Sequence[Chain], jobs: int, report: Callable[
         for n in range(jobs):
             folder = site.folder / f"simulator-{n}"
             folder.mkdir()
-            idle.put(running.enter_context(running_simulator(folder, generation_seconds=GENERATION_SECONDS)))
+            idle.put(running.enter_context(running_simulator(folder, generation_seconds=GENERATION_SECONDS, keys=KEYS)))
 
         def run(chain: Chain) -> Verdict:
             simulator = idle.get()
@@ -262,9 +231,9 @@ def _chosen(options: argparse.Namespace) -> Iterator[Chain]:
     def wanted(one: object, names: Sequence[str]) -> bool:
         return not any(getattr(options, name) and getattr(one, name) not in getattr(options, name) for name in names)
 
-    for chain in full_product() if options.full else cover():
+    for chain in full_product() if options.full else [*cover(), *second_attempts(full=False), *borders(full=False)]:
         cells = tuple(cell for cell in chain.cells if wanted(cell, ("point", "model")))
-        if cells and wanted(chain, ("database", "store")):
+        if cells and wanted(chain, ("database", "store", "border", "attempt")):
             yield replace(chain, cells=cells)
 
 
@@ -276,6 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--database", action="append", choices=DATABASES)
     parser.add_argument("--store", action="append", choices=STORES)
     parser.add_argument("--model", action="append", choices=MODELS)
+    parser.add_argument("--border", action="append", choices=get_args(Border))
+    parser.add_argument("--attempt", action="append", type=int, choices=(1, 2))
     parser.add_argument("--daemon", action="store_true", help="the daemon's crashes alone")
     parser.add_argument("--jobs", type=int, default=3, help="chains side by side (3)")
     options = parser.parse_args(argv)

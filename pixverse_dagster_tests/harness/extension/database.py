@@ -57,6 +57,11 @@ class DatabaseStore:
         update = "UPDATE objects SET data = ? WHERE key = ? AND data = ? RETURNING key"
         return bool(self._ask(update, path.read_bytes(), key, found[0][0]))
 
+    def delete(self, key: str) -> bool:
+        """As `ClipStore.delete`."""
+        self._ask("DELETE FROM objects WHERE key = ?", key)
+        return False
+
     def open(self, key: str) -> BinaryIO:
         """As `ClipStore.open`."""
         found = self._ask("SELECT data FROM objects WHERE key = ?", key)
@@ -73,6 +78,10 @@ class DatabaseStore:
         """As `ClipStore.keys`."""
         found = self._ask("SELECT key FROM objects WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
         return (row[0] for row in found)
+
+    def told_apart(self, one: str, other: str) -> bool:
+        """As `ClipStore.told_apart`."""
+        return one != other
 
     def uri(self, key: str) -> str:
         """The file and the key."""

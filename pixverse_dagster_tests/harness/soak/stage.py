@@ -26,7 +26,7 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.code_server import write_workspace
-from pixverse_dagster_tests.harness.commands import ACCOUNTS, prepare_instance, write_table
+from pixverse_dagster_tests.harness.commands import ACCOUNTS, PRICES, prepare_instance, write_table
 from pixverse_dagster_tests.harness.forked import (
     FORKS_RUNS,
     Forked,
@@ -82,6 +82,7 @@ class Options:
     rows: int = 500
     database: str = "sqlite"
     store: str = "local"
+    generation_seconds: float = 1
 
 
 @dataclass(frozen=True)
@@ -233,14 +234,26 @@ class Stage:
         return str(write_workspace(self.home, MODULE))
 
 
+def _drawn_rates(seed: int) -> dict[str, float]:
+    # Named, so that the rates do not depend on what else is drawn from the seed.
+    dice = Random(f"{seed}:rates")  # noqa: S311 - reproducible on purpose, guards nothing
+    return {kind: round(dice.uniform(0.005, _HIGHEST_RATE.get(kind, 0.12)), 4) for kind in KINDS}
+
+
 @contextmanager
-def open_stage(options: Options, folder: Path) -> Generator[Stage]:
-    """Start what the options ask for in a folder; everything ends with the context."""
+def open_stage(
+    options: Options,
+    folder: Path,
+    rates: Mapping[str, float] | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> Generator[Stage]:
+    """Start what the options ask for in a folder; everything ends with the context.
+
+    The rates of the simulator's faults are drawn from the seed if they are not given; `keys` are further ones.
+    """
     home = folder / "home"
     home.mkdir()
-    # Named, so that the rates do not depend on what else is drawn from the seed.
-    dice = Random(f"{options.seed}:rates")  # noqa: S311 - reproducible on purpose, guards nothing
-    rates = {kind: round(dice.uniform(0.005, _HIGHEST_RATE.get(kind, 0.12)), 4) for kind in KINDS}
+    rates = _drawn_rates(options.seed) if rates is None else rates
     prompts = write_table(folder / "prompts.csv", options.rows)
     with prompts.open(newline="") as file:
         rows = {row["prompt"]: row["id"] for row in csv.DictReader(file)}
@@ -252,11 +265,13 @@ def open_stage(options: Options, folder: Path) -> Generator[Stage]:
         "PIXVERSE_PROMPTS": str(prompts),
         "PIXVERSE_PACE": json.dumps(PACE),
         "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
+        "PIXVERSE_PRICES": json.dumps(PRICES),
     }
     with ExitStack() as running:
         ledger = _open_ledger(options, folder, environment, running)
         store = _open_store(options, folder, environment, running)
-        started = running_simulator(folder, generation_seconds=1, seed=options.seed, faults=rates)
+        seconds = options.generation_seconds
+        started = running_simulator(folder, generation_seconds=seconds, seed=options.seed, faults=rates, keys=keys)
         simulator = running.enter_context(started)
         environment["PIXVERSE_SIMULATOR_URL"] = simulator.url
         crew = Crew(home)

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster_tests.harness.audit import check_attempts, check_money, check_store, read_books
 from pixverse_dagster_tests.harness.soak.stage import NAME, Stage
 
 ENDS = ("stored", "failed", "unknown")
@@ -39,7 +40,8 @@ class Verdict:
 def judge(stage: Stage) -> Verdict:
     """Compare every record there is of every row. Everything has come to rest before."""
     charged: dict[str, list[Record]] = defaultdict(list)
-    for task in stage.simulator.tasks():
+    audit, books = stage.simulator.tasks(), read_books(stage.ledger, NAME)
+    for task in audit:
         prompt = str(task["request"].get("prompt") or task["request"].get("positivePrompt")).strip()
         charged[stage.rows.get(prompt, f"nobody's: {prompt}")].append(task)
     tasks: dict[str, list[Record]] = defaultdict(list)
@@ -57,6 +59,9 @@ def judge(stage: Stage) -> Verdict:
         if why:
             odd[row] = "; ".join(why)
     problems = [f"verify: {found}" for found in verified["disagreements"]]
+    problems += check_store(audit, stage.store, NAME)
+    problems += check_money(audit, [books])
+    problems += check_attempts(audit, books.tasks)
     counts = Counter(ends.values())
     charges = sum(map(len, charged.values()))
     accepted = counts["stored"] + counts["failed"]

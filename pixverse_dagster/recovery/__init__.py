@@ -1,0 +1,1 @@
+"""What a person decides. May import: core, policy, providers, storage, transport, ledger, stages, reports."""

@@ -1,0 +1,133 @@
+"""A task's clip as it stands in the store: whose manifest it is, whether its files are there, and its posters."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixverse_dagster.core.errors import ClipInvalid, NotSent, ReadFailed, StoreConflict
+from pixverse_dagster.core.layout import ClipFolder
+from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
+from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.tombstone import Tombstone
+from pixverse_dagster.media.probe import probe
+from pixverse_dagster.stages.attempts import FolderTaken, lost_file
+from pixverse_dagster.stages.landing import fetch_output, put_bytes, put_video
+from pixverse_dagster.stages.session import Session
+from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.reading import copy_to_file, read_bytes
+from pixverse_dagster.transport.logs import get_logger
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A complete clip: its manifest with the sha256 of its text, and the poster of its first output."""
+
+    manifest: ClipManifest
+    manifest_sha256: str
+    poster: bytes
+
+
+def is_own(document: ClipManifest | Tombstone, task: Task) -> bool:
+    """Whether a manifest or tombstone is of this very task: the same account, task id and client reference."""
+    wanted = (task.account, task.task_id, task.client_reference)
+    return (document.account, document.task_id, document.client_reference) == wanted
+
+
+def find_forgotten(store: ClipStore, task: Task, folder: ClipFolder) -> Tombstone | None:
+    """The tombstone of the task's clip, which a person had deleted. Raises FolderTaken if it is another task's."""
+    where = store.uri(folder.tombstone)
+    try:
+        tombstone = Tombstone.read(read_bytes(store, folder.tombstone), where)
+    except FileNotFoundError:
+        return None
+    except StoreConflict as error:
+        raise FolderTaken(str(error)) from None
+    if not is_own(tombstone, task):
+        raise FolderTaken(f"{where} is of task {tombstone.task_id}, and not of task {task.task_id}")
+    return tombstone
+
+
+def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> StoredClip | None:
+    """The task's clip; None if there is no manifest. A poster that is missing is made again from the video, free.
+
+    Raises FolderTaken if the manifest is another task's or cannot be read, and StoreConflict if a video is missing and
+    cannot be had again.
+    """
+    try:
+        text = read_bytes(store, folder.manifest)
+    except FileNotFoundError:
+        return None
+    where = store.uri(folder.manifest)
+    try:
+        manifest = ClipManifest.parse(text, where)
+    except StoreConflict as error:
+        raise FolderTaken(str(error)) from None
+    if not is_own(manifest, task):
+        raise FolderTaken(
+            f"{where} is of task {manifest.task_id} at account {manifest.account!r}, and not of task {task.task_id} at "
+            f"{task.account!r}"
+        )
+    for output in manifest.outputs:
+        _require_video(session, store, task, output)
+    posters = [_require_poster(store, output) for output in manifest.outputs]
+    return StoredClip(manifest, hashlib.sha256(text).hexdigest(), posters[0] if posters else b"")
+
+
+def _require_video(session: Session, store: ClipStore, task: Task, output: ClipOutput) -> None:
+    """See that an output is there; one that is missing is fetched again while its link is alive."""
+    try:
+        size = store.size_bytes(output.key)
+    except FileNotFoundError:
+        if _fetch_again(session, store, task, output):
+            return
+        wrong = "is missing"
+    else:
+        if size == output.size_bytes:
+            return
+        wrong = f"holds {size} bytes, and its manifest says {output.size_bytes}"
+    what = f"{store.uri(output.key)} {wrong}; its manifest is there, and says that its sha256 is {output.sha256}"
+    raise lost_file(session, task, what)
+
+
+def _fetch_again(session: Session, store: ClipStore, task: Task, output: ClipOutput) -> bool:
+    """Download an output that its manifest describes. False unless the provider has those very bytes."""
+    if task.state is not TaskState.SUCCEEDED or output.n > len(task.urls):
+        return False
+    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
+        path = Path(scratch) / "clip"
+        try:
+            _, got = fetch_output(session, task, output.n, path)
+        except (ReadFailed, NotSent, ClipInvalid):
+            return False
+        return got.file.sha256 == output.sha256 and put_video(store, output.key, path, got)
+
+
+def _require_poster(store: ClipStore, output: ClipOutput) -> bytes:
+    """The poster of an output, made from its video where it is missing or has other bytes than its manifest says.
+
+    A missing one is put back. One with other bytes is left as it is: `verify` names it.
+    """
+    try:
+        found = read_bytes(store, output.poster_key)
+    except FileNotFoundError:
+        found = None
+    if found is not None and hashlib.sha256(found).hexdigest() == output.poster_sha256:
+        return found
+    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
+        path = Path(scratch) / "clip"
+        if copy_to_file(store, output.key, path).sha256 != output.sha256:
+            return b""  # the video was changed: `verify` names it, and no picture of it is the clip's
+        try:
+            _, poster = probe(path)
+        except ClipInvalid as error:
+            _log.warning("no poster could be made from %s: %s", store.uri(output.key), error)
+            return b""
+        if found is None:
+            put_bytes(store, output.poster_key, poster, path.with_suffix(".jpg"), "image/jpeg")
+    return poster

@@ -1,0 +1,40 @@
+"""A person renames and forgets from the command line: what is paid, what is left, and what Dagster shows."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from pixverse_dagster_tests.harness.commands import make_home, materialize, pixverse, run_on, states, write_table
+from pixverse_dagster_tests.harness.servers import running_simulator
+
+
+def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
+    """Nothing is paid for again; Dagster has the new partition, and the forgotten one says that it was deleted."""
+    table = write_table(tmp_path / "t.csv", 2, ("runware/pixverse-v4.5",))
+    with running_simulator(tmp_path, generation_seconds=0) as running:
+        home, environment, _ = make_home(tmp_path / "home", table, running)
+        materialize(environment, "demo/prompts")
+        run_on(environment, 2)
+        said = pixverse("ledger", "rename", "--row", "r001", "dragon", home=home, environment=environment).stdout
+        assert "r001 → dragon: 1 stored clips" in said
+        assert "Dagster was told of 1 clips" in said
+        table.write_text(table.read_text().replace("r001,", "dragon,"))
+        materialize(environment, "demo/prompts")
+        materialize(environment, "demo/clips", "--partition", "dragon")
+        done = pixverse("clips", "forget", "r000", home=home, environment=environment, check=False)
+        assert done.returncode == 1  # nobody answered the question
+        assert "Delete take 1 of row 'r000' of 'demo' (3 files)?" in done.stdout
+        said = pixverse("clips", "forget", "r000", "--words", "--yes", home=home, environment=environment).stdout
+        assert "Dagster keeps 1 earlier events of partition 'r000'" in said
+        assert "the next reading brings its words back" in said
+        assert states(home, environment) == {"stored": 1, "forgotten": 1}
+        assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout
+        assert len(running.tasks()) == 2
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            assert "dragon" in instance.get_dynamic_partitions("demo_rows")
+            records = instance.fetch_materializations(
+                dg.AssetRecordsFilter(dg.AssetKey(["demo", "clips"]), asset_partitions=["r000"]), limit=1
+            ).records
+        event = records[0].asset_materialization
+        assert event is not None
+        assert "deleted on demand" in (event.description or "")
