@@ -254,11 +254,7 @@ def _clip_record(store: ClipStore, task: Task | None) -> dict[str, Any]:
     if task is None:
         return {"state": "not submitted", **empty}
     if task.state is not TaskState.STORED:
-        return {
-            "state": str(task.state),
-            **empty,
-            "where": f"{task.kind or ''} {task.reason or task.note}".strip()[:160],
-        }
+        return {"state": str(task.state), **empty, "where": f"{task.kind or ''} {task.reason or task.note}".strip()}
     manifest = read_manifest(store, task_folder(task).manifest)
     first = manifest.outputs[0]
     more = f" (+{len(manifest.outputs) - 1})" if len(manifest.outputs) > 1 else ""

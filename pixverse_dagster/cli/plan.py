@@ -9,6 +9,7 @@ from pixverse_dagster.cli.output import dollars, json_option, print_json, print_
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.policy.plan import Plan, Verdict
 from pixverse_dagster.stages.plan import plan_with_store
 from pixverse_dagster.stages.read import read_table
@@ -70,7 +71,8 @@ def _open_store(project: Project) -> ClipStore | None:
     except PixverseError:
         raise
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
-        _say_not_asked(f"the store could not be opened ({redact_text(f'{type(error).__name__}: {error}')[:300]})")
+        why = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
+        _say_not_asked(f"the store could not be opened ({why})")
         return None
 
 

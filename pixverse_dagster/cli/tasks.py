@@ -117,4 +117,4 @@ def export(task: Task) -> dict[str, Any]:
 
 
 def _why(task: Task) -> str:
-    return redact_text(task.reason or task.note)[:120]
+    return redact_text(task.reason or task.note)

@@ -129,6 +129,10 @@ class Request(BaseModel):
         del cells
         return frozenset()
 
+    def unsendable(self) -> str:
+        """Why the request is not sent; empty if it may be."""
+        return ""
+
     def images(self) -> tuple[str, ...]:
         """The references of all input images, in order."""
         return tuple(value for name, at in self._places() if at.image and isinstance(value := getattr(self, name), str))

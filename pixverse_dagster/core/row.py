@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pixverse_dagster.core.manifest import Difference, InputImage
 from pixverse_dagster.core.request import Request, request_digest
+from pixverse_dagster.core.text import shorten
 
 MAX_ID_BYTES = 200
 """Longest row id, percent-encoded. It becomes a folder name, for which file systems allow 255 bytes."""
@@ -48,7 +49,8 @@ class Problem:
             ("column", _MAX_COLUMN),
             ("message", MAX_MESSAGE_CHARACTERS),
         ):
-            object.__setattr__(self, name, legible(getattr(self, name), limit))
+            text = getattr(self, name)
+            object.__setattr__(self, name, legible(shorten(text, limit) if name == "message" else text, limit))
 
     def __str__(self) -> str:
         where = f", column {self.column!r}" if self.column else ""

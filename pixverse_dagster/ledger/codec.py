@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import Difference, InputImage
+from pixverse_dagster.core.old_request import old_request
 from pixverse_dagster.core.redaction import redact_text, remember_result
 from pixverse_dagster.core.request import DIGEST_VERSION, Request
 from pixverse_dagster.core.row import Row
@@ -50,10 +52,14 @@ def text_without_words(model: str, text: str) -> str:
 
 
 def _read_request_text(model: str, text: str) -> Request:
-    document = json.loads(text)
-    if _WITHOUT_WORDS in document:
-        return read_without_words(MODELS[model], document[_WITHOUT_WORDS])
-    return MODELS[model].model_validate_json(text)
+    try:
+        document = json.loads(text)
+        if _WITHOUT_WORDS in document:
+            return read_without_words(MODELS[model], document[_WITHOUT_WORDS])
+        return MODELS[model].model_validate_json(text)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        # A model that is gone, or a request that this version refuses: its task is still paid for.
+        return old_request(model, text, MODELS.get(model))
 
 
 def _images_text(images: Mapping[str, InputImage]) -> str:
@@ -65,7 +71,11 @@ def _differences_text(differences: Sequence[Difference]) -> str:
 
 
 def _read_differences(record: Any) -> tuple[Difference, ...]:
-    return tuple(Difference(**difference) for difference in json.loads(record.differences))
+    kept: list[Difference] = []
+    for difference in json.loads(record.differences):
+        with suppress(ValueError):  # of another version
+            kept.append(Difference(**difference))
+    return tuple(kept)
 
 
 def changed(task: Task, values: Mapping[str, Any]) -> Task:
@@ -95,8 +105,15 @@ def row_values(pipeline: str, position: int, row: Row) -> dict[str, Any]:
 
 def _read_request(record: Any) -> tuple[Request, dict[str, InputImage], dict[str, str]]:
     request = _read_request_text(record.model, record.request)
-    images = {name: InputImage(**image) for name, image in json.loads(record.images).items()}
+    images = {name: _read_image(image) for name, image in json.loads(record.images).items()}
     return request, images, json.loads(record.labels)
+
+
+def _read_image(kept: Mapping[str, Any]) -> InputImage:
+    try:
+        return InputImage(**kept)
+    except ValueError:
+        return InputImage(source=str(kept.get("source")), digest=str(kept.get("digest")))
 
 
 def read_row(record: Any) -> Row:

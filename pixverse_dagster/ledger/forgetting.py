@@ -55,7 +55,7 @@ def _forget_problems(connection: sa.Connection, pipeline: str, row: str) -> None
     """What was wrong with the row in earlier readings quotes its cells."""
     query = sa.select(snapshots.c.id, snapshots.c.problems).where(snapshots.c.pipeline == pipeline)
     for snapshot in connection.execute(query).all():
-        problems = json.loads(snapshot.problems)
+        problems = json.loads(snapshot.problems or "[]")  # none of its own: those of the one after it
         kept = [problem for problem in problems if problem[1] != row]
         if kept != problems:
             values = {"problems": json.dumps(kept)}

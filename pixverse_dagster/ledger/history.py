@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import Event
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.ledger.codec import writable
 from pixverse_dagster.ledger.engine import reading
 from pixverse_dagster.ledger.schema import counters, history
@@ -68,7 +69,7 @@ def remember(connection: sa.Connection, event: Event, task: Task, before: Task |
     position = connection.execute(_COUNT).scalar_one()
     detail = task.decision if task.decision and (before is None or before.decision != task.decision) else task.reason
     entry = {"position": position, "at": time.time(), "pipeline": task.pipeline, "row": task.row, "task": task.id}
-    what = {"event": event, "state": task.state, "detail": writable(detail or task.task_id or "")[:_MAX_DETAIL]}
+    what = {"event": event, "state": task.state, "detail": shorten(writable(detail or task.task_id or ""), _MAX_DETAIL)}
     connection.execute(_WRITE, entry | what)
 
 

@@ -19,6 +19,8 @@ from pixverse_dagster.ledger.schema import rows, snapshots, takes, tasks, waitin
 from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
 
 MAX_PROBLEMS_KEPT = 1000
+MAX_SNAPSHOTS_KEPT = 20
+_TICK_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,7 @@ class Rows:
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
-            digest = hashlib.sha256("\n".join(f"{row.id}\t{row.digest}" for row in table).encode()).hexdigest()
-            kept = [[p.line, p.row, p.column, redact_text(p.message)] for p in problems[:MAX_PROBLEMS_KEPT]]
-            connection.execute(
-                sa.insert(snapshots).values(
-                    id=uuid.uuid4().hex,
-                    pipeline=pipeline,
-                    table_digest=digest,
-                    row_count=len(table),
-                    problem_count=len(problems),
-                    problems=json.dumps(kept),
-                    run_id=run_id,
-                    created_at=now,
-                )
-            )
+            _record_snapshot(connection, pipeline, table, problems, run_id, now)
         after = {row.id: row.digest for row in table}
         return SnapshotChange(
             new=tuple(row for row in after if row not in before),
@@ -170,6 +159,37 @@ class Rows:
         with reading(self._engine) as connection:
             text = connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar()
         return [Problem(*item) for item in json.loads(text or "[]")]
+
+
+def _record_snapshot(
+    connection: sa.Connection, pipeline: str, table: Sequence[Row], problems: Sequence[Problem], run_id: str, now: float
+) -> None:
+    """Keep what a reading found, as the newest of the last few. Problems that did not change are kept once.
+
+    A snapshot without problems has those of the one after it, so that the newest always has its own. Snapshots are in
+    the order in which they were recorded, whatever a machine's clock says.
+    """
+    mine = snapshots.c.pipeline == pipeline
+    newest_first = sa.select(snapshots.c.id, snapshots.c.created_at).where(mine).order_by(snapshots.c.created_at.desc())
+    last = connection.execute(newest_first.limit(1)).first()
+    text = json.dumps([[p.line, p.row, p.column, redact_text(p.message)] for p in problems[:MAX_PROBLEMS_KEPT]])
+    if last:
+        same = (snapshots.c.id == last.id, snapshots.c.problems == text)
+        connection.execute(sa.update(snapshots).where(*same).values(problems=""))
+    connection.execute(
+        sa.insert(snapshots).values(
+            id=uuid.uuid4().hex,
+            pipeline=pipeline,
+            table_digest=hashlib.sha256("\n".join(f"{row.id}\t{row.digest}" for row in table).encode()).hexdigest(),
+            row_count=len(table),
+            problem_count=len(problems),
+            problems=text,
+            run_id=run_id,
+            created_at=max(now, last.created_at + _TICK_SECONDS) if last else now,
+        )
+    )
+    kept = [one.id for one in connection.execute(newest_first.limit(MAX_SNAPSHOTS_KEPT))]
+    connection.execute(sa.delete(snapshots).where(mine, snapshots.c.id.not_in(kept)))
 
 
 def set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:

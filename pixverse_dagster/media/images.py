@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import io
 import posixpath
@@ -16,18 +17,24 @@ from typing import BinaryIO
 from urllib.parse import urljoin
 
 from pixverse_dagster.core.addresses import unsigned_url
-from pixverse_dagster.core.errors import InvalidRow, ReadFailed
+from pixverse_dagster.core.errors import InvalidRow, ReadFailed, ResultExpired
 from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.redaction import redact_value, show_url
 from pixverse_dagster.core.request import ImageRules
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.media.kinds import image_kind, is_cut_short, is_turned
 from pixverse_dagster.media.probe import OPEN_OPTIONS
-from pixverse_dagster.transport.download import Downloader, TooLarge
+from pixverse_dagster.transport.download import Downloader, NotFetched, TooLarge
+from pixverse_dagster.transport.logs import get_logger
 
+_log = get_logger()
 WEB_ADDRESS = "url:"
 """How the address of an image behind an http(s) URL begins."""
 _MAX_ADDRESS = 1000
 _WEB = re.compile(r"^https?://", re.IGNORECASE)
+_HOST = re.compile(r"^https?://[^/?#]*", re.IGNORECASE)
+_PASSING_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE}
+"""What a share that is away for a moment says, or a machine with too many open files."""
 _DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
 
 
@@ -43,7 +50,6 @@ class ImageFacts:
 def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
     """Format and sides of an image; None if it cannot be read. A side of 0 means that it cannot be decoded."""
     import av  # noqa: PLC0415 - 160 ms, paid only where an image is read
-    import av.error  # noqa: PLC0415 - for the same reason
 
     data = data if isinstance(data, bytes) else data.read()
     kind = image_kind(data)
@@ -55,9 +61,13 @@ def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
                 named = kind or {"mjpeg": "jpeg"}.get(image.name, image.name)
                 sides = (image.height, image.width) if is_turned(data, named) else (image.width, image.height)
                 return ImageFacts(named, *sides)
-    except (av.error.FFmpegError, ValueError):
-        pass
+    except Exception:  # noqa: BLE001 - whatever a decoder makes of bytes that may be anything, it is not an image
+        _log.debug("an image could not be decoded", exc_info=True)
     return ImageFacts(kind, 0, 0) if kind else None
+
+
+class ImageUnread(InvalidRow):
+    """The image could not be read for now, which says nothing about it: nothing was sent; read the table again."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +91,15 @@ class ImageSource:
                 raise InvalidRow(f"{_shown(reference)} is neither a URL nor a name below {_shown(self.base)}") from None
         return reference
 
-    def check(self, reference: str, rules: ImageRules) -> InputImage:
-        """Read an image and check it against a provider's rules.
+    def address(self, reference: str) -> str | None:
+        """Where an image is, in one spelling and without secrets; None for one that is in the table itself."""
+        return self._address(self.resolve(reference))
 
-        Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image cannot be read or breaks a rule.
+    def check(self, reference: str, rules: ImageRules, max_attempts: int | None = None) -> InputImage:
+        """Read an image, in so many attempts, and check it against a provider's rules.
+
+        Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image breaks a rule or is not there, and
+        ImageUnread if it cannot be read for now.
         """
         target = self.resolve(reference)
         address = self._address(target)
@@ -99,7 +114,7 @@ class ImageSource:
                 f"is not a URL, and this provider takes images by URL only: upload {_shown(target)} and give its "
                 "address, or set image_base to where it is served"
             )
-        data = self._read(target, rules)
+        data = self._read(target, rules, max_attempts)
         facts = check_image(data, rules)
         return InputImage(
             source=_shown(target),
@@ -147,17 +162,19 @@ class ImageSource:
             return None
         return (target if "://" in target else f"file:{posixpath.normpath(target)}")[:_MAX_ADDRESS]
 
-    def _read(self, target: str, rules: ImageRules) -> bytes:
+    def _read(self, target: str, rules: ImageRules, max_attempts: int | None = None) -> bytes:
         try:
             if _WEB.match(target):
                 buffer = io.BytesIO()
-                self.downloader.fetch(target, buffer, max_bytes=rules.max_bytes)
+                self.downloader.fetch(target, buffer, rules.max_bytes, max_attempts)
                 return buffer.getvalue()
             return _decode(target) or self._open_local(target, rules.max_bytes)
         except TooLarge:
             raise InvalidRow(_too_large(rules)) from None
-        except ReadFailed as error:
+        except (ResultExpired, NotFetched) as error:
             raise InvalidRow(f"cannot be read and so cannot be checked: {error}") from None
+        except ReadFailed as error:
+            raise ImageUnread(f"cannot be read for now: {error}") from None
 
     def _open_local(self, target: str, max_bytes: int) -> bytes:
         base = Path(self.base).resolve()
@@ -170,7 +187,9 @@ class ImageSource:
                 return file.read(max_bytes + 1)
         except (OSError, ValueError) as error:
             what = error.strerror if isinstance(error, OSError) else "not a file name"
-            raise InvalidRow(f"{_shown(target)} cannot be read below {base}: {what}") from None
+            for_now = isinstance(error, OSError) and error.errno in _PASSING_ERRORS
+            kind = ImageUnread if for_now else InvalidRow
+            raise kind(f"{_shown(target)} cannot be read{' for now' if for_now else ''} below {base}: {what}") from None
 
 
 class ImageCache:
@@ -179,20 +198,27 @@ class ImageCache:
     def __init__(self, source: ImageSource) -> None:
         self._source = source
         self._found: dict[tuple[str, str], InputImage | InvalidRow] = {}
+        self._silent_hosts: set[str] = set()
         self._lock = threading.Lock()
 
+    def address(self, reference: str) -> str | None:
+        """As `ImageSource.address`."""
+        return self._source.address(reference)
+
     def check(self, reference: str, rules: ImageRules) -> InputImage:
-        """As `ImageSource.check`."""
-        key = (reference, rules.source)
+        """As `ImageSource.check`. A host that let one image down is asked once for each of its others."""
+        key, host = (reference, rules.source), _host(self._source.resolve(reference))
         with self._lock:
-            found = self._found.get(key)
+            found, silent = self._found.get(key), host in self._silent_hosts
         if found is None:
             try:
-                found = self._source.check(reference, rules)
+                found = self._source.check(reference, rules, 1 if silent else None)
             except InvalidRow as error:
                 found = error
             with self._lock:
                 self._found[key] = found
+                if host and isinstance(found, ImageUnread):
+                    self._silent_hosts.add(host)
         if isinstance(found, InvalidRow):
             raise found
         return found
@@ -234,6 +260,12 @@ def _too_large(rules: ImageRules) -> str:
     return f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})"
 
 
+def _host(reference: str) -> str:
+    """The scheme and host of a URL; empty for anything else, which is below the base."""
+    found = _HOST.match(reference)
+    return found.group().lower() if found else ""
+
+
 def _is_uuid(reference: str) -> bool:
     try:
         return str(uuid.UUID(reference)) == reference.lower()
@@ -257,4 +289,4 @@ def _decode(reference: str) -> bytes | None:
 
 
 def _shown(reference: str) -> str:
-    return str(redact_value(reference))[:200]
+    return shorten(str(redact_value(reference)), 200)

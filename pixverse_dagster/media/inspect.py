@@ -7,6 +7,7 @@ from typing import Any
 
 from pixverse_dagster.core.errors import ClipInvalid
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.media.probe import open_clip, use_one_thread
 from pixverse_dagster.policy.quality import CheckRules, Measurements
 
@@ -28,7 +29,7 @@ def inspect_clip(path: Path, rules: CheckRules, sha256: str = "") -> Measurement
             measuring.read(media)
     except Exception as error:  # noqa: BLE001 - any decoder error is a finding: the clip is paid for and stored
         kind = "" if isinstance(error, ClipInvalid) else f"{type(error).__name__}: "
-        problem = f"{kind}{redact_text(str(error))}"[:300]
+        problem = shorten(f"{kind}{redact_text(str(error))}", 300)
     return measuring.result(sha256, problem)
 
 

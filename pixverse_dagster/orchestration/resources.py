@@ -1,6 +1,7 @@
 """Dagster resources: they turn configuration into clients that know nothing of Dagster."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, cast, get_args
 
@@ -18,7 +19,10 @@ from pixverse_dagster.providers.highway.protocol import Highway
 from pixverse_dagster.providers.pixwith import Pixwith
 from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.transport.client import ProviderClient
+from pixverse_dagster.transport.logs import get_logger
 from pixverse_dagster.transport.sender import HttpSender, Limits
+
+_log = get_logger()
 
 LEDGER_FILE = "pixverse/ledger.db"
 _TEMPORARY_HOME = ".tmp_dagster_home_"
@@ -67,18 +71,39 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
         return False
 
     def get_client(self) -> ProviderClient:
-        """A client for this account. Close it after use. Raises Unauthorized if the key is empty."""
-        if not self.api_key.strip():
-            raise Unauthorized(f"the API key for {self.PROVIDER.NAME} is empty. Nothing was sent; set it and run again")
+        """A client for this account. Close it after use.
+
+        With a key that is empty or no key at all, the client says so at every call, and sends nothing: the sensors and
+        runs of the other accounts go on.
+        """
         limits = Limits(**{name: getattr(self, name) for name in Limits.model_fields})
+        provider, unusable = self._open_provider()
+        if unusable:
+            _warn_once(unusable)
         return ProviderClient(
-            self.PROVIDER(self.api_key.strip(), self.base_url),
+            provider,
             HttpSender(limits),
             self.max_open_tasks,
             self.account,
             Budget(per_day_usd=self.max_usd_per_day, total_usd=self.max_usd),
             cast("World | None", self.world or None),
+            unusable,
         )
+
+    def _open_provider(self) -> tuple[Provider, str]:
+        """The provider, and why its key cannot be used, if it cannot: it has none then."""
+        key, name = self.api_key.strip(), self.PROVIDER.NAME
+        if not key:
+            return self.PROVIDER("", self.base_url), f"the API key for {name} is empty. Nothing was sent; set the key"
+        try:
+            return self.PROVIDER(key, self.base_url), ""
+        except Unauthorized as error:
+            return self.PROVIDER("", self.base_url), str(error)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s. Its tasks and rows wait; those of the other accounts go on", text)
 
 
 class HighwayResource(ProviderResource):

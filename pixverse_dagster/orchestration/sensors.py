@@ -17,6 +17,7 @@ from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.queue import find_room, queue_new_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables.files import look_at
 
 TICK_SECONDS = 15.0
 """A tick is killed after 60 s and its results are lost; this leaves room for one slow answer."""
@@ -99,7 +100,7 @@ def build_submit_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
 
 
 def build_table_sensor(spec: PipelineSpec, table: FileTable) -> dg.SensorDefinition:
-    """The sensor that reads the table again when its file has changed. Costs nothing."""
+    """The sensor that reads the table again when its file has changed and two ticks saw the same. Costs nothing."""
     key = dg.AssetKey([spec.name, "prompts"])
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
@@ -107,15 +108,14 @@ def build_table_sensor(spec: PipelineSpec, table: FileTable) -> dg.SensorDefinit
         asset_selection=[key],
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Reads {table.describe()} again when it has changed. Costs nothing.",
+        description=f"Reads {table.describe()} again when it has changed and two ticks saw the same of it, so that it "
+        "is not read while it is written. Costs nothing.",
     )
     def table_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen = table.fingerprint()
-        if seen is None:
-            return dg.SensorResult(skip_reason=f"{table.describe()} is not there", cursor=context.cursor)
-        if seen == context.cursor:
-            return dg.SensorResult(skip_reason=f"{table.describe()} is as it was", cursor=seen)
-        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=[key])], cursor=seen)
+        look = look_at(context.cursor, table.fingerprint())
+        if not look.is_due:
+            return dg.SensorResult(skip_reason=f"{table.describe()} {look.words}", cursor=look.cursor)
+        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=[key])], cursor=look.cursor)
 
     return table_changed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -11,11 +12,22 @@ import httpx
 from pixverse_dagster.core.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused
 from pixverse_dagster.core.outcomes import Running
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.text import shorten
 
 _MAX_ID_CHARACTERS = 255
 _MAX_NUMBER = 1e9
+NOT_CHARGED = "Not charged."
+"""What the message of a refusal begins with: before the provider's own words, however long these are."""
 _READ_BYTES = 2048
 """How much of a body is looked at for an error message."""
+_OTHER_THING = re.compile(
+    r"(?i)\b(page|path|route|url|uri|endpoint|method|resource|model|user|account|key|member|team)s?\b|(?<!\w)/\w|task-result"
+)
+_TASK_ABSENT = re.compile(
+    r"(?i)\b(task|job|record)s?\b.*(\bnot\W?(be\W)?(found|exist)|does\W?n.t\Wexist|no longer exist)"
+    r"|(unknown|no such|(could not|couldn.t|cannot|can.t|unable to) find( (the|this|that|a))?) task"
+    r"|任务.*不存在|找不到.*任务"
+)
 
 
 def read_json(response: httpx.Response) -> Any:
@@ -34,6 +46,35 @@ def mapping(value: Any) -> dict[str, Any]:
 def items(value: Any) -> list[Any]:
     """The value if it is a JSON list, else an empty one."""
     return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def error_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The error that an answer tells of: `{"error": {…}}` and `{"errors": [{…}]}` are read like one that is flat."""
+    for value in (body.get("error"), body.get("errors")):
+        if error := mapping(next(iter(items(value)), value)):
+            return error
+    return body
+
+
+def says_task_is_absent(text: str) -> bool:
+    """Whether a message says that a *task* is not there: not a path, a model or an account, and not in passing."""
+    return bool(_TASK_ABSENT.search(text)) and not names_other_thing(text)
+
+
+def names_other_thing(text: str) -> bool:
+    """Whether a message speaks of a path, a model, a key or an account, which a "not found" may be about."""
+    return bool(_OTHER_THING.search(text))
+
+
+def is_other_task(named: Any, asked: str) -> bool:
+    """Whether an answer names a task, and another one than was asked about: then it says nothing about this one."""
+    name = identifier(named)
+    return name is not None and name.strip().casefold() != asked.strip().casefold()
+
+
+def other_task(who: str, named: Any, asked: str) -> ReadFailed:
+    """The error for an answer about another task than the one that was asked about."""
+    return ReadFailed(f"{who} answered about task {code_word(named)}, not {asked}: nothing is known of {asked} by that")
 
 
 def code_word(value: Any) -> str:
@@ -91,7 +132,9 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
 def excerpt(response: httpx.Response) -> str:
     """The start of a body for an error message, redacted."""
     # Cut afterwards: half of a key would not be recognised.
-    return redact_text(response.content[:_READ_BYTES].decode("utf-8", "replace")).strip()[:300] or "(empty body)"
+    return (
+        shorten(redact_text(response.content[:_READ_BYTES].decode("utf-8", "replace")).strip(), 300) or "(empty body)"
+    )
 
 
 def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused | OutcomeUnknown:
@@ -101,14 +144,19 @@ def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused |
     status the outcome is unknown: the answer may come from a proxy, after the service accepted the task.
     """
     status = response.status_code
-    message = f"{who} answered HTTP {status}: {text}"
+    message = f"{NOT_CHARGED} {who} answered HTTP {status}: {text}."
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
+        return RateLimited(message, retry_after_seconds(response))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and mapping(read_json(response)):
-        return RateLimited(f"{message}. Not charged.", retry_after_seconds(response))
+        return RateLimited(message, retry_after_seconds(response))
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
-        return Refused(f"{message}. Not charged.")
-    return OutcomeUnknown(f"{message}. It may have been accepted and charged; it is not sent again.")
+        return Refused(message)
+    return outcome_unknown(f"{who} answered HTTP {status}: {text}")
+
+
+def outcome_unknown(words: str) -> OutcomeUnknown:
+    """The error for an answer that does not say whether the task was accepted; `words` say what came."""
+    return OutcomeUnknown(f"It may have been charged, and is not sent again: {words}")
 
 
 def unread_poll(who: str, response: httpx.Response) -> ReadFailed:

@@ -20,17 +20,24 @@ from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
+    NOT_CHARGED,
+    error_of,
     excerpt,
     identifier,
     integer,
+    is_other_task,
     is_web_url,
     items,
     mapping,
+    other_task,
+    outcome_unknown,
     positive,
     read_json,
     refuse_by_status,
     retry_after_seconds,
+    says_task_is_absent,
     unknown_word,
     unread_poll,
 )
@@ -45,7 +52,6 @@ _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
 _KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
 _CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
 _RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
-_NOT_FOUND = re.compile(r"(?i)not.?found|not exist|unknown task")
 
 
 class PixwithV5(Request):
@@ -93,16 +99,16 @@ class Pixwith(Provider):
         """`code` 1 with a task_id means accepted, `code` 0 or 2 means refused; anything else is unknown."""
         del reference
         body = mapping(read_json(response))
-        code, text = integer(body.get("code")), _text(body) or excerpt(response)
+        code, text = _code(body), _text(body) or excerpt(response)
         data = mapping(body.get("data"))
         if response.is_success and code == _OK and (task_id := identifier(data.get("task_id"))):
             return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
         if response.is_success and code not in {0, _AUTH}:
-            raise OutcomeUnknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
+            raise outcome_unknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
         by_status = refuse_by_status("Pixwith", response, text)
         if not response.is_success and isinstance(by_status, OutcomeUnknown):
             raise by_status
-        message = f"Pixwith declined: {text}. Not charged."
+        message = f"{NOT_CHARGED} Pixwith declined: {text}."
         if _RATE_TROUBLE.search(text):
             raise RateLimited(message, retry_after_seconds(response))
         if code == _AUTH or _KEY_TROUBLE.search(text) or response.status_code in {401, 403}:
@@ -124,10 +130,12 @@ class Pixwith(Provider):
         data, text = mapping(body.get("data")), _text(body)
         if not response.is_success:
             raise unread_poll("Pixwith", response)
-        if (code := integer(body.get("code"))) != _OK:
-            if code != _AUTH and _NOT_FOUND.search(text) and not _KEY_TROUBLE.search(text):
+        if (code := _code(body)) != _OK:
+            if code != _AUTH and says_task_is_absent(text) and not _KEY_TROUBLE.search(text):
                 return {tasks[0].task_id: Missing()}
             raise ReadFailed(f"Pixwith answered the poll with: {text or excerpt(response)}")
+        if is_other_task(data.get("task_id"), tasks[0].task_id):
+            raise other_task("Pixwith", data.get("task_id"), tasks[0].task_id)
         return {tasks[0].task_id: _read_task(data, text, tasks[0])}
 
     def _headers(self) -> dict[str, str]:
@@ -135,7 +143,13 @@ class Pixwith(Provider):
 
 
 def _text(body: dict[str, Any]) -> str:
-    return redact_text(str(body.get("message") or body.get("msg") or ""))[:300]
+    error = error_of(body)
+    said = body.get("message") or body.get("msg") or error.get("message") or error.get("msg")
+    return shorten(redact_text(str(said or "")), 300)
+
+
+def _code(body: dict[str, Any]) -> int | None:
+    return integer(body.get("code") if "code" in body else error_of(body).get("code"))
 
 
 def _read_task(data: dict[str, Any], text: str, task: TaskRef) -> PollFact:

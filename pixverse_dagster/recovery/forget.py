@@ -16,6 +16,7 @@ from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, UNDER_WAY, TaskState
 from pixverse_dagster.core.manifest import CheckedImage, ClipManifest
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import MoveRefused, Task
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone, bury_task
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger.ledger import Ledger
@@ -107,7 +108,7 @@ def forget_row(ledger: Ledger, store: ClipStore, plan: ForgetPlan, decision: str
             keeps_versions |= store.delete(key)
             deleted.append(key)
         except Exception as error:  # noqa: BLE001 - a store's own errors have no common base; the other files go
-            failed[key] = redact_text(f"{type(error).__name__}: {error}")[:300]
+            failed[key] = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
     tasks = ledger.tasks.by_id([task.id for task in plan.tasks])
     return Forgotten(tuple(tasks), tuple(deleted), failed, keeps_versions)
 

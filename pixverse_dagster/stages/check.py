@@ -11,6 +11,7 @@ from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.media.inspect import inspect_clip
 from pixverse_dagster.policy.quality import CheckRules, Finding, Measurements, judge_clip
 from pixverse_dagster.stages.repeat import repeat
@@ -91,4 +92,4 @@ def _measure(store: ClipStore, key: str, rules: CheckRules, pauses_seconds: Sequ
 
 def describe_read_error(error: Exception) -> str:
     """A store's error, in words that may be shown."""
-    return f"{type(error).__name__}: {redact_text(str(error))}"[:300]
+    return shorten(f"{type(error).__name__}: {redact_text(str(error))}", 300)

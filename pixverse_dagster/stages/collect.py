@@ -19,6 +19,7 @@ from pixverse_dagster.core.outcomes import Failed
 from pixverse_dagster.core.provenance import Origin, build_manifest
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Applied, Task, latest
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.ledger.files import clip_files
 from pixverse_dagster.policy.identity import Standing
@@ -88,7 +89,7 @@ def _collect_safely(session: Session, store: ClipStore, task: Task) -> Collected
             task = _expire(session, task)
         if task.state is TaskState.SUCCEEDED:
             retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
-            task = latest(session.ledger.retry_collect(task, f"not stored yet: {text}"[:500], retry_at))
+            task = latest(session.ledger.retry_collect(task, shorten(f"not stored yet: {text}", 500), retry_at))
         what = "is stored, and not as it was" if task.state is TaskState.STORED else "is not stored"
         return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {what}: {text}")
     if collected.manifest is None:
@@ -105,7 +106,7 @@ def _check(session: Session, store: ClipStore, collected: Collected, manifest: C
     words = f"in the store, but its check is not made yet: {checked.not_made}"
     if task.state is TaskState.SUCCEEDED:
         retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
-        task = latest(session.ledger.retry_collect(task, words[:500], retry_at))
+        task = latest(session.ledger.retry_collect(task, shorten(words, 500), retry_at))
     problem = f"row {task.row!r} (task {task.task_id}) is {words}. It is made again with the next collection, free"
     return Collected(task, problem=problem)
 

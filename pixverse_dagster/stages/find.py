@@ -27,6 +27,7 @@ from pixverse_dagster.core.manifest import CheckedImage, ClipManifest, InputImag
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import Row
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.stages.changed_images import is_behind_url, with_older_images
@@ -169,7 +170,7 @@ def read_folder(store: ClipStore, names: Names, folder: ClipFolder, kinds: Itera
     except PixverseError as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and this folder's are its own
-        why = redact_text(f"{type(error).__name__}: {error}")[:300]
+        why = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
         problem = f"{where} cannot be read ({why}). Run again"
     return FolderReading(folder, row, problem=problem)
 

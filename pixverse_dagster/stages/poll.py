@@ -14,6 +14,7 @@ from pixverse_dagster.core.errors import NotSent, ReadFailed
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.outcomes import Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.task import MoveRefused, QueuedRow, Task, latest
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.policy.deadlines import MISSING_NOTE, judge_answer
 from pixverse_dagster.policy.identity import Standing
@@ -144,7 +145,7 @@ def _poll_batch(
             if standing is not Standing.OWN:
                 set_aside(session, task)
                 continue
-            session.ledger.keep_polling(task, f"last poll failed: {error}"[:300], session.clock() + wait)
+            session.ledger.keep_polling(task, shorten(f"last poll failed: {error}", 300), session.clock() + wait)
         return seen, str(error)
     return seen + [_record(session, task, facts.get(task.task_id or "", Missing())) for task in asked], ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.submit_body import cut_body, fill_body, new_mark
 from pixverse_dagster.core.task import MoveRefused, Task, latest
@@ -38,7 +39,7 @@ def lease_seconds(session: Session, client: ProviderClient) -> float:
 class Sending:
     """The submit of one row. `task` is its claim; None until it has one.
 
-    Raises InvalidRow if an image of the row is not what it was.
+    Raises InvalidRow if an image of the row is not what it was, or if another version kept the request.
     """
 
     def __init__(self, session: Session, client: ProviderClient, row: Row, check_open: Callable[[], None]) -> None:
@@ -49,6 +50,8 @@ class Sending:
         self._check_open = check_open
         self._inline: dict[str, str] = {}
         self._marks: dict[str, str] = {}
+        if why := row.request.unsendable():
+            raise InvalidRow(f"{why}. Nothing was sent")
         self._body = row.request.body(self._as_sent)
         self._kept: str | None = None
 

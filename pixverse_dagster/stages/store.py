@@ -12,6 +12,7 @@ from pathlib import Path
 from pixverse_dagster.core.errors import PixverseError, StoreConflict
 from pixverse_dagster.core.layout import MARKER, LedgerKey
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import StoredModel, iso
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.marker import STORE_FORMAT, LedgerEntry, StoreMarker, check_form, parse_entry
@@ -64,7 +65,11 @@ def probe_store(store: ClipStore, pipeline: str) -> str:
 
 def describe(error: Exception) -> str:
     """An error of a store in few words, without what is secret."""
-    return str(error) if isinstance(error, PixverseError) else redact_text(f"{type(error).__name__}: {error}")[:300]
+    return (
+        str(error)
+        if isinstance(error, PixverseError)
+        else shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
+    )
 
 
 def _name(store: ClipStore, pipeline: str) -> None:

@@ -106,7 +106,7 @@ class _AccountSubmitter:
         self._closed = ""
         self._busy = ""
         self._hold = session.ledger.accounts.held(self._account)
-        if self._client:
+        if self._client and not self._client.unusable:
             key = self._client.provider.fingerprint(session.ledger.salt)
             session.ledger.accounts.see_key(self._account, key, session.clock())
         if session.clock() < self._hold.until:

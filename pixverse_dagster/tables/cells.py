@@ -16,6 +16,7 @@ from uuid import UUID
 from pixverse_dagster.core.errors import InvalidRow, InvalidTable
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import RawRow
+from pixverse_dagster.core.text import shorten
 
 _MAX_ERROR_CHARACTERS = 400
 _PANDAS_MISSING = {"NAType", "NaTType"}
@@ -112,4 +113,4 @@ def find_twice(names: Iterable[str]) -> str | None:
 def error_text(error: object) -> str:
     """The message of a library's error on one line, cut, without query strings and keys."""
     text = " ".join(redact_text(str(error)).split())
-    return text if len(text) <= _MAX_ERROR_CHARACTERS else text[:_MAX_ERROR_CHARACTERS] + "…"
+    return shorten(text, _MAX_ERROR_CHARACTERS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -29,8 +31,42 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a look at a watched table says: whether it is due to be read, and what to remember until the next look."""
+
+    is_due: bool
+    cursor: str
+    words: str
+
+
+def look_at(cursor: str | None, seen: str | None) -> Look:
+    """Judge a table's fingerprint by the last looks at it. Pure.
+
+    A table is due if it is not what was taken last, and two looks in a row saw the same of it: at the first it may
+    still be written. No time is compared with any clock, as a network share has its own.
+    """
+    try:
+        kept: Any = json.loads(cursor or "{}")
+    except ValueError:
+        kept = None
+    known = cast("dict[str, Any]", kept) if isinstance(kept, dict) else {}
+    taken, before = known.get("taken"), known.get("seen")
+    is_due = seen is not None and seen == before != taken
+    if seen is None:
+        words = "is not there"
+    elif seen == taken:
+        words = "is as it was"
+    else:
+        words = "has changed: it is read if it is still the same at the next look"
+    return Look(is_due, json.dumps({"taken": seen if is_due else taken, "seen": seen}), words)
+
+
 class FileTable:
     """A prompt table in a file: a path, or a `file://`, `http(s)://` or `s3://` URL.
+
+    What is read is one state of it: a file that changes while it is read is not taken, and of an object in S3 one
+    version is read.
 
     `.csv` is read as CSV with a header line, `.jsonl` and `.ndjson` as JSON Lines, `.parquet` as Parquet. With
     `first_rows`, only so many rows are read.
@@ -85,7 +121,7 @@ class FileTable:
                 return None
         try:
             found = self.path.stat()
-        except OSError:
+        except (OSError, ValueError):  # a name with a NUL is no file's
             return None
         return f"{found.st_mtime_ns}-{found.st_size}"
 
@@ -103,8 +139,26 @@ class FileTable:
             raise InvalidTable(
                 f"{self.describe()}: tables are {format_names()} files, not {suffix!r}. Nothing was sent"
             )
-        with self._open(seekable=reader is read_parquet) as stream:
+        with self._unchanged(), self._open(seekable=reader is read_parquet) as stream:
             yield from islice(reader(self.describe(), stream), self._first_rows)
+
+    @contextmanager
+    def _unchanged(self) -> Generator[None]:
+        """The file has the same time and size after the block, or what was read in it is not a table."""
+        watched = self._scheme in {"", "file"}
+        before = self.fingerprint() if watched else None
+        try:
+            yield
+        except InvalidTable:
+            if before is None or self.fingerprint() == before:
+                raise
+        else:
+            if before is None or self.fingerprint() == before:
+                return
+        raise InvalidTable(
+            f"{self.describe()}: changed while it was read, and is perhaps still being written. Nothing of it was "
+            "taken. Nothing was sent: read it again"
+        )
 
     @contextmanager
     def _open(self, *, seekable: bool) -> Generator[BinaryIO]:

@@ -25,6 +25,7 @@ from pixverse_dagster.core.row import (
     Row,
     retake,
 )
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers import MODELS
 
 RESERVED = ("id", "model", "take")
@@ -144,7 +145,7 @@ def _differences(left: Mapping[str, Any], asked: Mapping[str, Any], request: Req
 
 
 def _shown_value(value: Any) -> str:
-    return str(redact_value(str(value)))[:MAX_MESSAGE_CHARACTERS]
+    return shorten(str(redact_value(str(value))), MAX_MESSAGE_CHARACTERS)
 
 
 def duplicate_problems(drafts: Sequence[Draft]) -> list[Problem]:

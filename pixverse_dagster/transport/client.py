@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.errors import PixverseError, ReadFailed, Unauthorized
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
@@ -32,6 +32,8 @@ class ProviderClient:
     `name` is the user's own name of the account. `max_open_tasks` is how many of its tasks may be open at once, over
     all processes, and `budget` what may be spent there, by all pipelines of the ledger. `known_world` is given where
     the address does not tell: a simulator on another machine, or a way to the real provider that begins on this one.
+    `unusable` says why nothing can be sent with the account's key. Such a client refuses every call before it is made:
+    what is said of the account stays true, and the other accounts go on.
     """
 
     provider: Provider
@@ -40,6 +42,7 @@ class ProviderClient:
     name: str = ""
     budget: Budget = NO_LIMIT
     known_world: World | None = None
+    unusable: str = ""
 
     @property
     def world(self) -> World:
@@ -69,6 +72,8 @@ class ProviderClient:
         certainly not accepted. If this returns, the task is billed once. Raises NotSent or Refused (not billed), or
         OutcomeUnknown (perhaps billed).
         """
+        if self.unusable:
+            raise Unauthorized(self.unusable)
         attempt = 0
         while True:
             with self.sender.permit():
@@ -85,6 +90,8 @@ class ProviderClient:
 
         Free and idempotent. Raises ReadFailed or NotSent.
         """
+        if self.unusable:
+            raise ReadFailed(self.unusable)
         return self.provider.read_poll(self.sender.poll(self.provider.poll(tasks)), tasks)
 
     def close(self) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import itertools
+import re
 import socket
+import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import BinaryIO
 
@@ -20,6 +23,7 @@ from pydantic import Field
 from pixverse_dagster.core.errors import ReadFailed, ResultExpired
 from pixverse_dagster.core.redaction import redact_text, show_url
 from pixverse_dagster.core.secrets import remember_url
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster.transport.logs import get_logger
@@ -27,6 +31,7 @@ from pixverse_dagster.transport.logs import get_logger
 get_logger()  # before the first download, whose link the HTTP library may log
 _GONE = {401, 403, 404, 410}
 """The HTTP statuses of a link that has expired or was withdrawn."""
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
 _CHUNK_BYTES = 256 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -44,17 +49,24 @@ class DownloadRules(FrozenModel):
     total_timeout_seconds: float = Field(default=900, gt=0)
     max_concurrency: int = Field(default=4, ge=1, le=64)
     max_attempts: int = Field(default=4, ge=1)
+    backoff_seconds: float = Field(default=1, ge=0, description="First wait before reading again; doubles.")
 
 
 class TooLarge(ReadFailed):
     """The file is larger than allowed, so reading it again is of no use."""
 
 
+class NotFetched(ReadFailed):
+    """The URL is none, or leads to where nothing is fetched from: it was not asked, and never will be."""
+
+
 class Downloader:
     """Streams URLs to files. Thread-safe. Sends no credentials: result URLs contain their own."""
 
-    def __init__(self, rules: DownloadRules) -> None:
+    def __init__(self, rules: DownloadRules, wait: Callable[[float], object] | None = None) -> None:
         self.rules = rules
+        self._closed = threading.Event()
+        self._wait = wait or self._closed.wait
         self._client = httpx.Client(
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             headers={"Accept-Encoding": "identity"},
@@ -65,29 +77,34 @@ class Downloader:
         self._proxied = bool(urllib.request.getproxies())
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Nobody waits for another attempt any longer."""
+        self._closed.set()
         self._client.close()
 
-    def fetch(self, url: str, target: BinaryIO, max_bytes: int | None = None) -> Digest:
+    def fetch(
+        self, url: str, target: BinaryIO, max_bytes: int | None = None, max_attempts: int | None = None
+    ) -> Digest:
         """Stream a URL into `target`, from its start, and return digest and size. Failed reads are repeated.
 
-        Idempotent and free. Raises ResultExpired if the URL has expired, TooLarge for more than `max_bytes`, and
-        ReadFailed for everything else; `target` may then hold a part of the file.
+        Idempotent and free. Raises ResultExpired if the URL has expired, TooLarge for more than `max_bytes`, NotFetched
+        for what is never asked for, and ReadFailed for everything else; `target` may then hold a part of the file.
         """
         for attempt in itertools.count(1):
             target.seek(0)
             target.truncate()
             try:
                 return self._fetch_once(url, target, max_bytes or self.rules.max_bytes)
-            except (ResultExpired, TooLarge):
+            except (ResultExpired, TooLarge, NotFetched):
                 raise
             except ReadFailed:
-                if attempt >= self.rules.max_attempts:
+                if attempt >= (max_attempts or self.rules.max_attempts):
                     raise
+            # What is wrong for a moment is still wrong a few milliseconds later.
+            self._wait(self.rules.backoff_seconds * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
     def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int) -> Digest:
-        deadline = time.monotonic() + self.rules.total_timeout_seconds
+        deadline, never = time.monotonic() + self.rules.total_timeout_seconds, False
         try:
             for _ in range(self.rules.max_redirects + 1):
                 remember_url(url)
@@ -100,17 +117,18 @@ class Downloader:
                     return _save(response, target, max_bytes)
             failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
-            failed = f"{_shown(url)} is not a URL ({redact_text(str(error))[:300]})"
+            failed = f"{_shown(url)} is not a URL ({shorten(redact_text(str(error)), 300)})"
+            never = True
         except httpx.HTTPError as error:
-            text = f"{type(error).__name__}: {redact_text(str(error))[:300]}"
+            text = f"{type(error).__name__}: {shorten(redact_text(str(error)), 300)}"
             failed = f"{_shown(url)} could not be read to its end ({text})"
         # Raised here, so that it has nothing of the library's error about it, which holds the request.
-        raise ReadFailed(failed)
+        raise NotFetched(failed) if never else ReadFailed(failed)
 
     def _check_address(self, url: str) -> None:
         parsed = httpx.URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ReadFailed(f"{_shown(url)} is not an http(s) URL and is not fetched")
+        if parsed.scheme not in {"http", "https"} or not _HOST.fullmatch(parsed.host):
+            raise NotFetched(f"{_shown(url)} is not an http(s) URL and is not fetched")
         if self.rules.allow_private_network:
             return
         try:
@@ -131,14 +149,14 @@ class Downloader:
         ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
         final = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
         if not final.is_global or final.is_multicast:
-            raise ReadFailed(
+            raise NotFetched(
                 f"{_shown(url)} leads to the private address {address} and is not fetched; "
                 "set allow_private_network only for a server of your own"
             )
 
 
 def _shown(url: str) -> str:
-    return show_url(url)[:300]
+    return shorten(show_url(url), 300)
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from pixverse_dagster.core.errors import NotSent, OutcomeUnknown, PixverseError, RateLimited, ReadFailed
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster.transport.logs import get_logger
@@ -165,16 +166,16 @@ class HttpSender:
             return _read_bounded(client.send(request, stream=True))
         except _NOT_SENT as error:
             failed: PixverseError = NotSent(
-                f"{request.url.host} could not be reached ({_describe(error)}). "
-                f"The {call.value} never left: nothing spent"
+                f"Nothing spent, for the {call.value} never left: {request.url.host} could not be reached "
+                f"({_describe(error)})"
             )
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             words = _describe(error)
             failed = ReadFailed(f"the poll of {request.url.host} got no answer ({words}); polled again later")
             if call is Call.SUBMIT:
                 failed = OutcomeUnknown(
-                    f"the submit to {request.url.host} left and no answer came ({words}). It may have been "
-                    "charged; it is not sent again"
+                    f"It may have been charged, and is not sent again: the submit to {request.url.host} left and no "
+                    f"answer came ({words})"
                 )
         # Raised here, so that it has nothing of the library's error about it, which holds the request and its key.
         raise failed
@@ -197,5 +198,5 @@ def _read_bounded(response: httpx.Response) -> httpx.Response:
 
 def _describe(error: Exception) -> str:
     # Cut, because a library may quote the line that it could not read, however long it is.
-    text = redact_text(str(error))[:300]
+    text = shorten(redact_text(str(error)), 300)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -826,6 +826,43 @@ def test_a_snapshot_keeps_its_problems(ledger: Ledger):
     assert ledger.rows.problems("posters") == []
 
 
+def kept_snapshots(engine: sa.Engine) -> list[tuple[str, int]]:
+    """Of every kept snapshot, oldest first: its run, and how much its problems take."""
+    query = sa.select(schema.snapshots.c.run_id, schema.snapshots.c.problems).where(schema.snapshots.c.pipeline == NAME)
+    with engine.connect() as connection:
+        return [
+            (one.run_id, len(one.problems)) for one in connection.execute(query.order_by(schema.snapshots.c.created_at))
+        ]
+
+
+def test_the_last_twenty_snapshots_stay_with_their_problems_once_per_change(ledger: Ledger, engine: sa.Engine):
+    """A table with a thousand bad rows that is read every five minutes takes no more room than one reading and some."""
+    bad = [Problem(line, f"r{line}", "prompt", "is empty " + "x" * 500) for line in range(1000)]
+    ledger.rows.record("posters", [], bad[:1], "other", NOW)
+    for number in range(50):
+        ledger.rows.record(NAME, [], bad, f"run-{number}", NOW + number)
+        assert ledger.rows.problems(NAME) == bad
+    kept = kept_snapshots(engine)
+    assert [run for run, _ in kept] == [f"run-{number}" for number in range(30, 50)]
+    one = kept[-1][1]
+    assert sum(size for _, size in kept) < one + 100
+    for number in range(50, 60):
+        ledger.rows.record(NAME, [], bad[number % 2 :], f"run-{number}", NOW + number)
+    sizes = [size for _, size in kept_snapshots(engine)]
+    assert sizes[:10] == [0] * 10
+    assert min(sizes[-10:]) > 0.9 * one, "what changed is kept each time"
+    assert ledger.rows.problems("posters") == bad[:1]
+
+
+def test_the_newest_snapshot_is_the_last_that_was_recorded(ledger: Ledger, engine: sa.Engine):
+    """Whatever the clocks of the machines say that read the table."""
+    for number, now in enumerate((NOW + 10_800, NOW, NOW, NOW + 1)):
+        problems = [Problem(1, f"r{number}", "", "is empty")]
+        ledger.rows.record(NAME, [], problems, f"run-{number}", now)
+        assert ledger.rows.problems(NAME) == problems
+    assert [run for run, _ in kept_snapshots(engine)] == [f"run-{number}" for number in range(4)]
+
+
 def test_a_snapshot_is_recorded_whole_or_not_at_all(ledger: Ledger):
     """A table whose last row cannot be written leaves the rows as they were."""
     before = [make_row("a"), make_row("b")]

@@ -273,16 +273,22 @@ def test_new_rows_are_asked_for_within_the_budget_and_only_once(
 
 
 def test_a_changed_table_is_read_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    """Once for each change; a table that is not there is said to be so."""
+    """Once for each change, and when two ticks saw the same; a table that is not there is said to be so."""
     path = write_rows(tmp_path / "rows.csv", ROWS)
     definitions = build("films", path, "http://127.0.0.1:1", tmp_path, watch_table=True, read_cron="0 6 * * *")
     assert names_of(definitions) >= {"films_table", "films_read"}
     first = tick(definitions, "films_table", instance)
-    assert [request.asset_selection for request in first.run_requests] == [[dg.AssetKey(["films", "prompts"])]]
-    same = tick(definitions, "films_table", instance, first.cursor)
+    assert "is read if it is still the same at the next look" in first.skip_message
+    second = tick(definitions, "films_table", instance, first.cursor)
+    assert [request.asset_selection for request in second.run_requests] == [[dg.AssetKey(["films", "prompts"])]]
+    same = tick(definitions, "films_table", instance, second.cursor)
     assert "is as it was" in same.skip_message
-    write_rows(path, ROWS[:2])
-    changed = tick(definitions, "films_table", instance, same.cursor)
+    changed = same
+    for number in (1, 2):
+        write_rows(path, ROWS[:number])
+        changed = tick(definitions, "films_table", instance, changed.cursor)
+        assert not changed.run_requests, "it may not be written to its end"
+    changed = tick(definitions, "films_table", instance, changed.cursor)
     assert len(changed.run_requests) == 1
     path.unlink()
     assert "is not there" in tick(definitions, "films_table", instance, changed.cursor).skip_message

@@ -93,7 +93,9 @@ class Setup:
     account_budget: Budget = NO_LIMIT
     pace: Pace = QUICK
     limits: Limits = field(default_factory=lambda: Limits(backoff_seconds=0.02, max_concurrency=4))
-    download: DownloadRules = field(default_factory=lambda: DownloadRules(allow_private_network=True))
+    download: DownloadRules = field(
+        default_factory=lambda: DownloadRules(allow_private_network=True, backoff_seconds=0.02)
+    )
     run_id: str = RUN
     read_image_urls: bool = False
     retry: RetryPolicy = NO_RETRIES

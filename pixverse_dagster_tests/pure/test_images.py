@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import pixverse_dagster
+from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.request import ImageRules
-from pixverse_dagster.media.images import ImageSource
+from pixverse_dagster.media.images import ImageSource, check_image
 from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster_tests.harness.hostile import examples
 from pixverse_dagster_tests.harness.images import HIGHWAY, PIXWITH, RUNWARE, UUID, png, refusal
 
 
@@ -141,3 +148,74 @@ def test_a_file_that_changed_since_it_was_checked_is_not_sent(book: ImageSource)
     path.unlink()
     with refusal("No such file"):
         book.as_sent("kite.png", image, RUNWARE)
+
+
+# Whatever the bytes are
+
+
+PACKAGE = Path(pixverse_dagster.__file__).parent
+DATA = Path(__file__).parents[1] / "data"
+REAL: list[bytes] = [
+    *(path.read_bytes()[:65_536] for path in sorted((PACKAGE / "samples" / "images").iterdir())),
+    *(path.read_bytes()[:65_536] for path in sorted(DATA.rglob("*")) if path.suffix in {".png", ".tif", ".gif"}),
+    *(path.read_bytes()[:65_536] for path in sorted(DATA.rglob("1.*"))[:4]),
+    (DATA / "vbench.csv").read_bytes()[:65_536],
+    Path(sys.executable).read_bytes()[:65_536],
+    png(300, 300),
+    png(40, 40)[:33],
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="480"><rect width="9" height="9"/></svg>',
+    b'\xef\xbb\xbf<?xml version="1.0" encoding="UTF-8"?>\n<!-- drawn -->\n<svg viewBox="0 0 9 9"/>',
+    b"\xff\x0a" + bytes(range(256)),
+    b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a\0\0\0\x14ftypjxl \0\0\0\0jxl \0\0\0\x09jxlc\xff",
+    b"\0\0\0\x0cjP  \x0d\x0a\x87\x0a" + bytes(64),
+    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(200),
+    b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/x.ts\n",
+    b"ffconcat version 1.0\nfile /etc/hostname\n",
+    b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
+    b"<html><body>404 not found</body></html>",
+    b"PK\x03\x04" + bytes(60),
+    b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+    b"",
+]
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """A real file with up to five places changed, cut, repeated or taken from another one."""
+    data = bytearray(draw(st.sampled_from(REAL)))
+    for _ in range(draw(st.integers(0, 5))):
+        at = draw(st.integers(0, min(len(data), draw(st.sampled_from([16, 64, 1024, 65_536])))))
+        match draw(st.integers(0, 4)):
+            case 0:
+                data[at : at + 4] = draw(st.sampled_from([bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0"]))
+            case 1:
+                del data[at : at + draw(st.integers(1, 300))]
+            case 2:
+                data[at:at] = draw(st.sampled_from(REAL))[: draw(st.integers(1, 400))]
+            case 3:
+                data[at : at + 1] = draw(st.binary(min_size=1, max_size=9))
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+def test_whatever_the_bytes_are_they_are_an_image_or_a_problem_of_their_row():
+    """The first 64 kB of anything: images, clips, playlists, programs, pages, whole and damaged."""
+
+    @examples(600)
+    @given(files(), st.sampled_from([HIGHWAY, RUNWARE, PIXWITH]))
+    def check(data: bytes, rules: ImageRules) -> None:
+        with suppress(InvalidRow):
+            facts = check_image(data, rules)
+            assert facts.format in rules.formats
+            assert min(facts.width, facts.height) >= rules.min_side
+
+    check()
+
+
+@pytest.mark.parametrize("number", range(len(REAL)))
+def test_every_real_file_is_judged(number: int):
+    """Undamaged, and by its first bytes alone."""
+    for data in (REAL[number], REAL[number][:64], REAL[number][:12]):
+        with suppress(InvalidRow):
+            check_image(data, RUNWARE)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pixverse_dagster.core.errors import PixverseError, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.errors import OutOfCredit, PixverseError, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running
 from pixverse_dagster.providers import MODELS
@@ -230,6 +230,21 @@ def test_pixwith_results_are_judged_by_their_number(outputs: int, body: Any, fac
 # Polls that say nothing about the task
 
 
+CALL_CODES = [
+    "invalidApiKey", "insufficientCredits", "apiRateLimitExceeded", "serviceUnavailable", "unauthorized", "forbidden",
+    "permissionDenied", "tokenExpired", "accountSuspended", "paymentRequired", "quotaExceeded", "insufficientBalance",
+    "rateLimitExceeded", "RATE_LIMIT_EXCEEDED", "tooManyRequests", "internalServerError", "standardError",
+    "requestTimeout", "timeout", "apiKeyNotFound", "maxQueueReached", "401", "429", "503",
+]  # fmt: skip
+OTHERS_404: list[Any] = [
+    b"", b"404 page not found", b"<html><body>404 task not found</body></html>", b"task not found", [], {},
+    {"message": "Not Found"}, {"detail": "Not Found"}, {"message": "no Route matched with those values"},
+    {"code": 404, "reason": "NOT_FOUND", "message": "page not found"},
+    {"status": 404, "error": "Not Found", "path": "/v3/async/task-result"},
+    {"message": "The path /v3/async/task-result was not found"}, {"message": "Cannot GET /v3/async/task-result"},
+    {"reason": "MODEL_NOT_FOUND", "message": "Sorry."},
+    {"reason": "MODEL_NOT_FOUND", "message": "task model not found"},
+]  # fmt: skip
 UNREAD: list[tuple[Provider, int, Any]] = [
     *[(provider, status, b"") for provider in PROVIDERS for status in (400, 401, 403, 429, 500, 502, 503, 504)],
     *[(provider, 200, b"<html>maintenance</html>") for provider in PROVIDERS],
@@ -251,6 +266,40 @@ UNREAD: list[tuple[Provider, int, Any]] = [
     (RUNWARE, 400, declined("invalidTaskUUID", None)),
     (RUNWARE, 200, declined("serviceUnavailable", None)),
     (RUNWARE, 200, {"errors": []}),
+    # Errors of the call that name a task are not about the task.
+    *[(RUNWARE, status, declined(code, UUID)) for status in (200, 400) for code in CALL_CODES],
+    *[(RUNWARE, status, {"errors": declined(code)["errors"]}) for status in (200, 400) for code in CALL_CODES[:4]],
+    *[(RUNWARE, 200, {"error": declined(code)["errors"][0]}) for code in CALL_CODES[:4]],
+    (RUNWARE, 200, data(row("error", error={"code": "serviceUnavailable", "message": "Sorry."}))),
+    (RUNWARE, 200, {"errors": [{"message": "Invalid API key", "taskUUID": UUID}]}),
+    (RUNWARE, 200, {"error": "unauthorized"}),
+    (RUNWARE, 404, b"<html>404 Not Found</html>"),
+    (RUNWARE, 404, declined("routeNotFound", None)),
+    (RUNWARE, 404, declined("endpointNotFound", UUID)),
+    (RUNWARE, 400, declined("invalidTaskUUID", UUID, taskType="getResponse")),
+    (HIGHWAY, 200, oops("RATE_LIMIT_EXCEEDED") | task("TASK_STATUS_FAILED", reason="rate limit")),
+    (HIGHWAY, 200, {"code": 401, "message": "Sorry."} | task("TASK_STATUS_FAILED")),
+    (HIGHWAY, 200, {"error": {"code": "FAILED_TO_AUTH"}} | task("TASK_STATUS_FAILED")),
+    (HIGHWAY, 200, task("TASK_STATUS_FAILED", task_id=OTHER)),
+    (HIGHWAY, 200, task("TASK_STATUS_SUCCEED", CLIP, task_id=OTHER)),
+    *[(HIGHWAY, 404, body) for body in OTHERS_404],
+    *[(HIGHWAY, status, oops("", "task not found, or no access")) for status in (401, 402, 403, 408, 429)],
+    *[(PIXWITH, 404, body) for body in OTHERS_404],
+    *[
+        (PIXWITH, 200, {"code": 0, "message": message})
+        for message in (
+            "user not found",
+            "model does not exist",
+            "Page not found",
+            "Not found",
+            "Too many requests",
+            "Credits not enough",
+            "/api/task/get not found",
+        )
+    ],
+    (PIXWITH, 200, {**result(3), "code": 0, "message": "Credits not enough"}),
+    (PIXWITH, 200, {"code": 1, "data": {"task_id": OTHER, "status": 3}}),
+    (PIXWITH, 200, {"code": 1, "data": {"task_id": OTHER, "status": 2, "result_urls": [CLIP]}}),
     (PIXWITH, 200, {"code": 2, "msg": "Authentication failed"}),
     (PIXWITH, 200, {"code": 0, "message": "Invalid API KEY"}),
     (PIXWITH, 200, {"code": 0, "message": "API KEY not found"}),
@@ -269,9 +318,52 @@ def test_a_failed_read_says_nothing_about_the_task(provider: Provider, status: i
 
 
 def test_a_task_that_highway_does_not_know_is_missing():
-    """404 on a poll: true for a moment after a submit, later perhaps lost."""
-    assert poll(HIGHWAY, oops("NOT_FOUND"), status=404) == Missing()
-    assert poll(HIGHWAY, b"404 page not found", status=404) == Missing()
+    """404 on a poll, in its own words: true for a moment after a submit, later perhaps lost."""
+    for said in (
+        oops("NOT_FOUND"),
+        oops("TASK_NOT_FOUND"),
+        {"message": "task t1 does not exist"},
+        {"error": {"message": "Task not found"}},
+        {"message": "任务不存在"},
+    ):
+        assert poll(HIGHWAY, said, status=404) == Missing()
+
+
+def test_what_a_call_error_says_of_some_tasks_says_nothing_of_the_others():
+    """In a batch: who has a row has its fact; who was named by an error of the call, or not at all, is still at it."""
+    tasks = [TaskRef(name) for name in ("done", "failed", "limited", "silent", "gone")]
+    errors = [
+        *declined("rateLimitExceeded", "limited")["errors"],
+        *declined("inferenceError", "failed")["errors"],
+        *declined("taskNotFound", "gone")["errors"],
+    ]
+    facts = RUNWARE.read_poll(answer(200, data(clip(taskUUID="done"), errors=errors)), tasks)
+    assert (facts["done"], facts["gone"]) == (ONE, Missing())
+    assert isinstance(facts["failed"], Failed)
+    for name in ("limited", "silent"):
+        assert isinstance(facts[name], Running), name
+        assert "rateLimitExceeded" in str(facts[name])
+    with pytest.raises(ReadFailed):
+        RUNWARE.read_poll(answer(200, declined("rateLimitExceeded", "limited")), tasks)
+
+
+@pytest.mark.parametrize("envelope", ["error", "errors"])
+def test_one_error_is_read_like_a_list_of_one(envelope: str):
+    """`{"error": {…}}` and `{"errors": {…}}` say what `{"errors": [{…}]}` says, to a submit and to a poll."""
+
+    def single(code: str) -> dict[str, Any]:
+        return {envelope: declined(code)["errors"][0]}
+
+    assert poll(RUNWARE, single("taskNotFound")) == Missing()
+    assert poll(RUNWARE, single("promptBlocked"), status=400) == Failed(FailureKind.MODERATED, "Sorry: promptBlocked.")
+    assert RUNWARE.read_submit(answer(400, single("conflictTaskUUID")), UUID) == Accepted(UUID)
+    for code, expected in (("invalidApiKey", Unauthorized), ("insufficientCredits", OutOfCredit)):
+        with pytest.raises(expected):
+            RUNWARE.read_submit(answer(200, single(code)), UUID)
+    with pytest.raises(Unauthorized, match="INVALID_API_KEY"):
+        HIGHWAY.read_submit(answer(403, {"error": {"reason": "INVALID_API_KEY", "message": "bad key"}}), UUID)
+    with pytest.raises(OutOfCredit):
+        PIXWITH.read_submit(answer(400, {"error": {"code": 0, "message": "Credits not enough"}}), UUID)
 
 
 WORDS = [
@@ -405,7 +497,6 @@ def test_a_fingerprint_is_of_a_key_and_of_a_host_that_is_not_the_providers_own()
     [
         (Runware, {"data": [], "errors": [{"code": "inferenceError", "taskUUID": "id"}]}, True),
         (Highway, {"task": {"task_id": "id", "status": "TASK_STATUS_FAILED"}}, True),
-        (Highway, {"task": {"task_id": "another", "status": "TASK_STATUS_FAILED"}}, False),
         (Highway, {"task": {"status": "TASK_STATUS_FAILED"}}, False),
         (Pixwith, {"code": 1, "data": {"task_id": "id", "status": 3}}, True),
         (Pixwith, {"code": 1, "data": {"status": 3}}, False),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.row import Problem, RawRow
 from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables.files import look_at
 from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
 from pixverse_dagster_tests.harness.tables import CELLS, TABLES, as_parquet
 
@@ -236,3 +239,81 @@ def test_a_file_url_is_a_path(tmp_path: Path):
     table = FileTable(path.as_uri())
     assert [row.cells for row in table.read()] == CELLS
     assert (table.describe(), table.folder) == (str(path), str(tmp_path))
+
+
+# A table that changes while it is read
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"c,a wave\n")
+
+
+def swap(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes() + b"\n")
+    other.replace(path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "appended to": append,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "swapped": swap,
+    "written anew": lambda path: (path.write_bytes(path.read_bytes()), os.utime(path, ns=(1, 1))),
+    "deleted": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_changes_while_it_is_read_is_not_taken(tmp_path: Path, name: str, change: str):
+    """In every format and however: a half of it may be new and a half old, or the writer has not ended."""
+    path = tmp_path / name
+    path.write_bytes(TABLES[name])
+    reading = FileTable(path).read()
+    assert next(reading).cells == CELLS[0]
+    CHANGES[change](path)
+    with pytest.raises(InvalidTable, match=f"{name}: changed while it was read.*Nothing was sent"):
+        list(reading)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_large_table_that_is_being_written_is_said_to_be_so(tmp_path: Path, name: str):
+    """What is wrong with its bytes is not its author's fault."""
+    path = tmp_path / name
+    rows = [{"id": f"r{n}", "prompt": f"kite {n} " + "x" * 200} for n in range(8000)]
+    whole = {
+        "rows.csv": "id,prompt\n" + "".join(f"{row['id']},{row['prompt']}\n" for row in rows),
+        "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+    }
+    table = arrow.table({name: [row[name] for row in rows] for name in rows[0]})
+    path.write_bytes(whole[name].encode() if name in whole else as_parquet(table, row_group_size=1000))
+    reading = FileTable(path).read()
+    assert next(reading).cells == rows[0]
+    with path.open("r+b") as file:
+        file.truncate(300_000)
+        file.seek(290_000)
+        file.write(b"\xff" * 10_000)
+    with pytest.raises(InvalidTable, match="changed while it was read"):
+        list(reading)
+
+
+def test_a_watched_table_is_taken_when_two_looks_in_a_row_saw_the_same():
+    """Whatever any clock says. What was taken is not taken again, also if it was away or half written in between."""
+    looks = ["a", "b", "b", "b", "c", "b", "c", "d", "d", None, "d", "e", None, "e", "e", "d", "d"]
+    taken, cursor = list[str | None](), None
+    for seen in looks:
+        look = look_at(cursor, seen)
+        cursor = look.cursor
+        taken.append(seen if look.is_due else None)
+    due = {2: "b", 8: "d", 14: "e", 16: "d"}
+    assert taken == [due.get(n) for n in range(len(looks))]
+
+
+@pytest.mark.parametrize("cursor", ["", "17-3", "[]", '{"taken": 3}', "{", "null"])
+def test_a_cursor_that_says_nothing_is_a_first_look(cursor: str):
+    """It is taken at the look after it."""
+    first = look_at(cursor, "17-3")
+    assert not first.is_due
+    assert look_at(first.cursor, "17-3").is_due

@@ -28,22 +28,23 @@ OLD, NEW = png(300, 300), png(320, 320)
 
 
 @pytest.fixture
-def files() -> dict[str, bytes]:
-    """What the site serves, by path."""
+def files() -> dict[str, bytes | int]:
+    """What the site serves, by path: bytes, or a status without any."""
     return {"/kite.png": OLD}
 
 
 @pytest.fixture
-def site(files: dict[str, bytes]) -> Iterator[str]:
+def site(files: dict[str, bytes | int]) -> Iterator[str]:
     """The URL of a site that serves the files as they are now."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            data = files.get(self.path.partition("?")[0])
-            self.send_response(200 if data else 404)
-            self.send_header("Content-Length", str(len(data or b"")))
+            found = files.get(self.path.partition("?")[0], 404)
+            data = b"" if isinstance(found, int) else found
+            self.send_response(found if isinstance(found, int) else 200)
+            self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data or b"")
+            self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
             """Say nothing."""
@@ -93,7 +94,7 @@ def films(tmp_path: Path, simulator: StartSimulator) -> Iterator[Films]:
 
 
 def test_new_bytes_under_an_unchanged_address_are_named_and_not_paid_for(
-    films: Films, site: str, files: dict[str, bytes]
+    films: Films, site: str, files: dict[str, bytes | int]
 ):
     """At every reading, whatever the link is signed with, and when the image was gone in between."""
     image = f"{site}/kite.png?v=1"
@@ -117,7 +118,7 @@ def test_new_bytes_under_an_unchanged_address_are_named_and_not_paid_for(
 
 
 def test_another_take_pays_for_the_new_bytes_once_the_table_was_read_again(
-    films: Films, site: str, files: dict[str, bytes]
+    films: Films, site: str, files: dict[str, bytes | int]
 ):
     """A person says so; a submit before the reading says what to do and spends nothing."""
     image = f"{site}/kite.png"
@@ -141,7 +142,7 @@ def test_another_take_pays_for_the_new_bytes_once_the_table_was_read_again(
 
 
 def test_a_take_that_waits_in_the_queue_goes_on_waiting_with_the_new_bytes(
-    films: Films, site: str, files: dict[str, bytes]
+    films: Films, site: str, files: dict[str, bytes | int]
 ):
     """A person asked for it; a row whose words changed in the meantime is nobody's wish."""
     image, ledger = f"{site}/kite.png", films.session.ledger
@@ -158,7 +159,7 @@ def test_a_take_that_waits_in_the_queue_goes_on_waiting_with_the_new_bytes(
     assert ledger.queue.find("films") == []
 
 
-def test_an_option_pays_for_every_change(films: Films, site: str, files: dict[str, bytes]):
+def test_an_option_pays_for_every_change(films: Films, site: str, files: dict[str, bytes | int]):
     """Explicitly: `pay_for_changed_images`."""
     films.options["pay_for_changed_images"] = True
     image = f"{site}/kite.png"
@@ -171,7 +172,7 @@ def test_an_option_pays_for_every_change(films: Films, site: str, files: dict[st
     assert (films.submit().sent, films.paid) == (True, 2)
 
 
-def test_a_row_that_was_changed_by_a_person_takes_the_new_bytes(films: Films, site: str, files: dict[str, bytes]):
+def test_a_row_that_was_changed_by_a_person_takes_the_new_bytes(films: Films, site: str, files: dict[str, bytes | int]):
     """Its words are others: it is another request anyway. A delivery option is no such change."""
     image = f"{site}/kite.png"
     films.read(image=image)
@@ -183,7 +184,7 @@ def test_a_row_that_was_changed_by_a_person_takes_the_new_bytes(films: Films, si
     assert (films.submit().sent, films.paid) == (True, 2)
 
 
-def test_what_was_not_paid_for_takes_the_new_bytes(films: Films, site: str, files: dict[str, bytes]):
+def test_what_was_not_paid_for_takes_the_new_bytes(films: Films, site: str, files: dict[str, bytes | int]):
     """A row that was never submitted."""
     image = f"{site}/kite.png"
     films.read(image=image)
@@ -194,7 +195,7 @@ def test_what_was_not_paid_for_takes_the_new_bytes(films: Films, site: str, file
 
 
 def test_what_a_provider_failed_with_is_not_tried_again_with_every_new_image(
-    films: Films, site: str, files: dict[str, bytes]
+    films: Films, site: str, files: dict[str, bytes | int]
 ):
     """It may have been charged. A person who releases the row pays for the image that is there now."""
     image = f"{site}/kite.png"
@@ -235,7 +236,7 @@ def test_to_read_images_or_not_pays_for_nothing(films: Films, site: str, first: 
     assert (films.submit().sent, films.paid) == (False, 1)
 
 
-def test_only_the_image_that_changed_is_named(films: Films, site: str, files: dict[str, bytes]):
+def test_only_the_image_that_changed_is_named(films: Films, site: str, files: dict[str, bytes | int]):
     """In its column; the other frame is as it was."""
     files["/last.png"] = OLD
     cells = {"image": f"{site}/kite.png", "last_image": f"{site}/last.png"}
@@ -243,3 +244,62 @@ def test_only_the_image_that_changed_is_named(films: Films, site: str, files: di
     films.submit()
     files["/last.png"] = NEW
     assert [caution.column for caution in films.read(**cells).cautions] == ["last_image"]
+
+
+@pytest.mark.parametrize("status", [503, 500, 502, 429, 408])
+def test_a_row_whose_image_cannot_be_read_for_now_keeps_what_it_was(
+    films: Films, site: str, files: dict[str, bytes | int], status: int
+):
+    """Paid or not, with its link signed anew: the row stays in the table, a caution says so, nothing is paid again."""
+    (before,) = films.read(image=f"{site}/kite.png").rows
+    files["/kite.png"] = status
+    reading = films.read(image=f"{site}/kite.png?X-Amz-Signature=2")
+    assert ([row.digest for row in reading.rows], reading.problems) == ([before.digest], ())
+    ((column, message),) = [(caution.column, caution.message) for caution in reading.cautions]
+    assert (column, message[:35]) == ("image", "the image cannot be read for now: h")
+    assert f"HTTP {status}" in message
+    assert films.submit().sent
+    assert [row.digest for row in films.read(image=f"{site}/kite.png").rows] == [before.digest]
+    assert not films.submit().sent
+    files["/kite.png"] = OLD
+    assert films.read(image=f"{site}/kite.png").cautions == ()
+    assert films.paid == 1
+
+
+def test_a_row_that_says_something_new_is_not_known_by_an_image_that_was_not_read(
+    films: Films, site: str, files: dict[str, bytes | int]
+):
+    """Other words, another address, another model, or a row that was never read: a problem until the host is back."""
+    image = f"{site}/kite.png"
+    for cells in ({"prompt": "a red kite"}, {"image": f"{site}/other.png"}, {"id": "new"}, {"seed": 7}):
+        files["/kite.png"] = OLD
+        films.read(image=image)
+        files["/kite.png"] = files["/other.png"] = 503
+        reading = films.read(**{"image": image, **cells})
+        assert reading.rows == ()
+        ((column, message),) = [(problem.column, problem.message) for problem in reading.problems]
+        assert column == "image"
+        assert "for now" in message
+
+
+@pytest.mark.parametrize("status", [404, 410, 403])
+def test_an_image_that_is_gone_is_a_problem_of_its_row(
+    films: Films, site: str, files: dict[str, bytes | int], status: int
+):
+    """An answer that says so is no blip."""
+    films.read(image=f"{site}/kite.png")
+    files["/kite.png"] = status
+    reading = films.read(image=f"{site}/kite.png")
+    assert (reading.rows, len(reading.problems), reading.cautions) == ((), 1, ())
+
+
+def test_a_take_that_was_asked_for_outlives_a_blip(films: Films, site: str, files: dict[str, bytes | int]):
+    """The row keeps its images, and has the take that is due."""
+    films.read(image=f"{site}/kite.png")
+    assert films.submit().sent
+    films.session.ledger.rows.raise_take("films", "kite 7")
+    files["/kite.png"] = 503
+    (row,) = films.read(image=f"{site}/kite.png").rows
+    assert row.take == 2
+    (row,) = films.read(image=f"{site}/kite.png", take=3).rows
+    assert row.take == 3

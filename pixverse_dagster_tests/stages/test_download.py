@@ -20,7 +20,7 @@ from pixverse_dagster.transport.download import Downloader, DownloadRules
 
 DATA = os.urandom(700_001)
 QUERY = "?X-Sim-Signature=s3cr3t"
-OPEN = DownloadRules(allow_private_network=True, max_attempts=3, timeout_seconds=2)
+OPEN = DownloadRules(allow_private_network=True, max_attempts=3, timeout_seconds=2, backoff_seconds=0.02)
 
 
 class Handler(BaseHTTPRequestHandler):

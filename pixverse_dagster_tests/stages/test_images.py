@@ -331,6 +331,45 @@ def test_an_image_inside_the_network_is_not_fetched(site: Site, tmp_path: Path):
     assert site.asked == []
 
 
+def test_failed_reads_are_repeated_after_waits_that_double(tmp_path: Path):
+    """A blip of a host is over in a moment, and three tries within it are one."""
+    waits: list[float] = []
+    rules = DownloadRules(allow_private_network=True, max_attempts=4, backoff_seconds=0.5)
+    downloader = Downloader(rules, wait=waits.append)
+    book = ImageSource(str(tmp_path), downloader)
+    with refusal("cannot be read for now: http://127.0.0.1:1/kite.png"):
+        book.check("http://127.0.0.1:1/kite.png", HIGHWAY)
+    assert waits == [0.5, 1, 2]
+
+
+def test_a_host_that_does_not_answer_is_asked_once_per_image_and_not_for_every_model(tmp_path: Path):
+    """One reading asks it with all its tries for the first image, and then with one."""
+    waits: list[float] = []
+    downloader = Downloader(DownloadRules(allow_private_network=True, max_attempts=3), wait=waits.append)
+    cache = ImageCache(ImageSource(str(tmp_path), downloader))
+    for number in range(20):
+        for rules in (HIGHWAY, RUNWARE, PIXWITH):
+            with refusal("for now"):
+                cache.check(f"http://127.0.0.1:1/{number}.png", rules)
+    assert waits == [1, 2]
+    cache = ImageCache(ImageSource("http://127.0.0.1:1/pictures/", downloader))
+    for number in range(20):
+        with refusal("for now"):
+            cache.check(f"{number}.png", HIGHWAY)
+    assert waits == [1, 2] * 2, "relative to a base, the host is the base's"
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/x.png", "http://[::1/kite.png", "http:///kite.png"])
+def test_what_can_never_be_fetched_is_not_tried_again(tmp_path: Path, url: str):
+    """A private address, or no URL at all: nothing to wait for, and nothing that may be better tomorrow."""
+    waits: list[float] = []
+    downloader = Downloader(DownloadRules(max_attempts=4), wait=waits.append)
+    with pytest.raises(InvalidRow) as refused:
+        ImageSource(str(tmp_path), downloader).check(url, HIGHWAY)
+    assert "for now" not in str(refused.value)
+    assert waits == []
+
+
 def test_each_image_is_read_once_per_reading(site: Site, book: ImageSource):
     """A hundred rows with one image read it once for each provider's rules, the failures too."""
     site.files["/kite.png"] = png(300, 300)

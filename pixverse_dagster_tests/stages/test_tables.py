@@ -15,7 +15,7 @@ from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.tables import FileTable
 from pixverse_dagster.transport.download import DownloadRules
 from pixverse_dagster_tests.harness.servers import S3Server
-from pixverse_dagster_tests.harness.tables import CELLS, TABLES
+from pixverse_dagster_tests.harness.tables import CELLS, TABLES, arrow, as_parquet
 
 OPEN = DownloadRules(allow_private_network=True, max_attempts=1)
 
@@ -85,6 +85,26 @@ def test_a_table_in_s3_is_read_with_the_client_that_is_given(s3_bucket: tuple[S3
     assert [row.cells for row in FileTable(f"s3://{bucket}/in/rows.csv", 1, s3=server.client).read()] == CELLS[:1]
     with pytest.raises(InvalidTable, match=r"rows\.parquet: larger than 100 bytes"):
         list(FileTable(f"s3://{bucket}/in/rows.parquet", rules=DownloadRules(max_bytes=100), s3=server.client).read())
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_of_an_object_in_s3_one_version_is_read(s3_bucket: tuple[S3Server, str], name: str):
+    """Whoever puts another one meanwhile: no row of it is among those of the first."""
+    server, bucket = s3_bucket
+
+    def content(word: str) -> bytes:
+        rows = [{"id": f"r{n}", "prompt": f"{word} {n} " + "x" * 200} for n in range(8000)]
+        if name == "rows.csv":
+            return ("id,prompt\n" + "".join(f"{row['id']},{row['prompt']}\n" for row in rows)).encode()
+        return as_parquet(arrow.table({key: [row[key] for row in rows] for key in rows[0]}), row_group_size=1000)
+
+    with closing(server.client()) as client:
+        client.put_object(Bucket=bucket, Key=name, Body=content("kite"))
+        reading = FileTable(f"s3://{bucket}/{name}", s3=server.client).read()
+        words = {str(next(reading).cells["prompt"]).split()[0]}
+        client.put_object(Bucket=bucket, Key=name, Body=content("dune"))
+        words |= {str(row.cells["prompt"]).split()[0] for row in reading}
+    assert words == {"kite"}
 
 
 def test_a_table_in_s3_is_found_by_the_environment(s3_bucket: tuple[S3Server, str], monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text, redact_value
 from pixverse_dagster.core.secrets import redact_known
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.orchestration.events.log import TaskEvents, latest_materialization
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, found_words, task_metadata, version_tags
 from pixverse_dagster.policy.quality import CheckRules, Finding
@@ -95,7 +96,7 @@ def _metadata(findings: Sequence[Finding]) -> dict[str, str]:
 
 
 def _words(failed: Sequence[Finding]) -> str:
-    return redact_text("; ".join(map(str, failed)))[:1000]
+    return shorten(redact_text("; ".join(map(str, failed))), 1000)
 
 
 def _first_key(stored: Collected) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import dagster as dg
@@ -10,6 +11,8 @@ import dagster as dg
 from pixverse_dagster.core.redaction import redact_text
 
 _PROBLEMS_SHOWN = 20
+_ROWS_SHOWN = 10
+_ROW = re.compile(r"row ('[^']*'|\"[^\"]*\") (.*)", re.DOTALL)
 _PROBLEMS_REPORTED = 500
 
 
@@ -23,10 +26,27 @@ def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
     """End a step in dg.Failure if some rows failed, naming them. Not retried: what can be repeated safely was."""
     if not problems:
         return
-    shown = [redact_text(problem) for problem in problems[:_PROBLEMS_SHOWN]]
-    more = [f"… and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+    said = list(_once_each(map(redact_text, problems)))
+    shown = said[:_PROBLEMS_SHOWN]
+    more = [f"… and {len(said) - len(shown)} other problems"] if len(said) > len(shown) else []
     raise dg.Failure(
         description=f"{len(problems)} of {rows} rows {what}; the others are done.\n" + "\n".join([*shown, *more]),
         metadata={"pixverse/failed_rows": len(problems), "pixverse/rows": rows},
         allow_retries=False,
     )
+
+
+def _once_each(problems: Iterable[str]) -> Iterator[str]:
+    """Each problem once: what is wrong with many rows for one reason is said of the first, which names the others."""
+    rows: dict[str, list[str]] = {}
+    for problem in problems:
+        found = _ROW.fullmatch(problem)
+        rows.setdefault(found[2] if found else problem, []).append(found[1] if found else "")
+    for words, (first, *others) in rows.items():
+        yield (f"row {first} {words}" if first else words) + (_others(others) if first and others else "")
+
+
+def _others(rows: Sequence[str]) -> str:
+    more = f", and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
+    which = "1 other row" if len(rows) == 1 else f"{len(rows)} other rows"
+    return f". The same holds for {which}: {', '.join(rows[:_ROWS_SHOWN])}{more}"

@@ -14,23 +14,31 @@ from typing import Any
 
 import httpx
 
-from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, Unauthorized
+from pixverse_dagster.core.errors import OutOfCredit, RateLimited, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
+    NOT_CHARGED,
     code_word,
+    error_of,
     excerpt,
     identifier,
     integer,
+    is_other_task,
     is_web_url,
     items,
     mapping,
+    names_other_thing,
+    other_task,
+    outcome_unknown,
     positive,
     read_json,
     refuse_by_status,
     retry_after_seconds,
+    says_task_is_absent,
     unknown_word,
     unread_poll,
 )
@@ -43,7 +51,11 @@ _MAX_OUTPUTS = 4
 _RUNNING = {"QUEUED", "PROCESSING", "RUNNING", "PENDING"}
 _DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
 _FAILED = {"FAILED", "CANCELED", "CANCELLED"}
-_NOT_FOUND = re.compile(r"(?i)task\b.*\bnot (found|exist)")
+_BUSY = frozenset({"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"})
+_CALL_REASONS = _BUSY | {"FAILED_TO_AUTH", "INVALID_API_KEY", "NOT_ENOUGH_BALANCE", "ACCESS_DENY"}
+_ABSENT_REASON = re.compile(r"(?i)(TASK_?(ID_?)?)?(NOT_?(FOUND|EXISTS?))")
+_ABOUT_CALL = {401, 402, 403, 408, 429}
+_MAX_STATUS = 600
 _MODERATION = re.compile(r"(?i)polic|moderat|nsfw|sensitiv|safety|prohibit|violat")
 
 
@@ -66,12 +78,12 @@ class Highway(Provider):
         task_id = identifier(body.get("task_id") or mapping(body.get("data")).get("task_id"))
         if response.is_success and task_id:
             return Accepted(task_id)
-        reason, text = code_word(body.get("reason")), _message(body) or excerpt(response)
+        reason, text = _reason(body), _message(body) or excerpt(response)
         if response.is_success:
-            raise OutcomeUnknown(f"HighwayAPI answered HTTP {response.status_code} without a task_id: {text}")
-        message = f"HighwayAPI answered HTTP {response.status_code} {reason}: {text}. Not charged."
+            raise outcome_unknown(f"HighwayAPI answered HTTP {response.status_code} without a task_id: {text}")
+        message = f"{NOT_CHARGED} HighwayAPI answered HTTP {response.status_code} {reason}: {text}."
         status = response.status_code
-        if reason in {"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"}:
+        if reason in _BUSY:
             raise RateLimited(message, retry_after_seconds(response))
         if status == HTTPStatus.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
             # HighwayAPI's FAQ: a 403 about the balance can in fact be a rate limit.
@@ -87,22 +99,47 @@ class Highway(Provider):
 
     def read_poll(self, response: httpx.Response, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
         """`task.status` and the presence of a video URL decide, not `progress_percent`: it was 0 for ended tasks."""
-        document = mapping(read_json(response))
-        document = document if "task" in document else mapping(document.get("data"))
-        gone = response.is_client_error and _NOT_FOUND.search(_message(mapping(read_json(response))))
-        if response.status_code == HTTPStatus.NOT_FOUND or gone:
-            return {tasks[0].task_id: Missing()}
-        if not response.is_success or not mapping(document.get("task")):
+        body, asked = mapping(read_json(response)), tasks[0].task_id
+        document = body if "task" in body else mapping(body.get("data"))
+        if _is_absent(response.status_code, body):
+            return {asked: Missing()}
+        task = mapping(document.get("task"))
+        if not response.is_success or not task or _is_of_call(body):
             raise unread_poll("HighwayAPI", response)
-        return {tasks[0].task_id: _read_task(document, tasks[0].task_id)}
+        if is_other_task(task.get("task_id"), asked):
+            raise other_task("HighwayAPI", task.get("task_id"), asked)
+        return {asked: _read_task(document, asked)}
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}
 
 
 def _message(body: dict[str, Any]) -> str:
-    details = mapping(body.get("metadata")).get("details")
-    return redact_text(" ".join(str(part) for part in (body.get("message"), details) if part))[:300]
+    error = error_of(body)
+    details = mapping(error.get("metadata")).get("details")
+    return shorten(redact_text(" ".join(str(part) for part in (error.get("message"), details) if part)), 300)
+
+
+def _reason(body: dict[str, Any]) -> str:
+    error = error_of(body)
+    return code_word(error.get("reason") or ("" if error is body else error.get("code")))
+
+
+def _is_absent(status: int, body: dict[str, Any]) -> bool:
+    """Whether the service says, as itself, that it has no such task. A page, or a 404 about a path, does not."""
+    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _ABOUT_CALL:
+        return False
+    reason, text = _reason(body), _message(body)
+    if reason in _CALL_REASONS:
+        return False
+    in_a_word = status == HTTPStatus.NOT_FOUND and _ABSENT_REASON.fullmatch(reason) and not names_other_thing(text)
+    return says_task_is_absent(text) or bool(in_a_word)
+
+
+def _is_of_call(body: dict[str, Any]) -> bool:
+    """Whether an answer that also has a task is an error of the call: of key, balance, pace or service."""
+    code = integer(error_of(body).get("code"))
+    return _reason(body) in _CALL_REASONS or (code is not None and HTTPStatus.BAD_REQUEST <= code < _MAX_STATUS)
 
 
 def _read_task(document: dict[str, Any], asked: str) -> PollFact:
@@ -113,7 +150,7 @@ def _read_task(document: dict[str, Any], asked: str) -> PollFact:
     if word in _FAILED:
         reason = redact_text(str(task.get("reason") or task.get("error") or task.get("message") or "no reason given"))
         kind = FailureKind.MODERATED if _MODERATION.search(reason) else FailureKind.PROVIDER_ERROR
-        return Failed(kind, reason[:300], names_task=identifier(task.get("task_id")) == asked)
+        return Failed(kind, shorten(reason, 300), names_task=identifier(task.get("task_id")) == asked)
     if urls and word not in _RUNNING:
         seed = integer(mapping(document.get("extra")).get("seed"))
         return Succeeded(urls, seeds=(seed,) * len(urls))

@@ -7,25 +7,25 @@ lost, it can be resolved: poll for the UUID, then send the same submit again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
-from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.errors import OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
-from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.providers.answers import (
+    NOT_CHARGED,
     code_word,
     excerpt,
     integer,
     is_web_url,
     items,
     mapping,
+    outcome_unknown,
     positive,
     read_json,
     refuse_by_status,
@@ -34,26 +34,21 @@ from pixverse_dagster.providers.answers import (
     unread_poll,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
+from pixverse_dagster.providers.runware.errors import (
+    AUTH,
+    PACE,
+    QUOTA,
+    REFUSALS,
+    SAFETY,
+    count_once,
+    error_text,
+    failure_of,
+    family_word,
+    is_gone,
+    is_of_call,
+    read_errors,
+)
 from pixverse_dagster.providers.runware.v4_5 import RunwareV45
-
-_SAFETY_CODES = frozenset(
-    [
-        "contentPolicyViolation",
-        "providerContentPolicyViolation",
-        "sensitiveContentDetected",
-        "unsafeContentDetected",
-        "nsfwContentDetected",
-        "promptBlocked",
-        "imageBlocked",
-        "moderationFailed",
-    ]
-)
-_REFUSALS = re.compile(
-    r"^(invalid|missing|conflict|duplicate|unsupported|value|array|max|unknown|incompatible|validation)"
-)
-_AUTH = re.compile(r"ApiKey|^(unauthorized|forbidden|permissionDenied|authentication|tokenExpired|accountSuspended)")
-_QUOTA = re.compile(r"Credits|Quota|Balance|^paymentRequired$")
-_GONE = re.compile(r"NotFound$|Expired$|^taskFailedOrNotFound$")
 
 
 class Runware(Provider):
@@ -81,22 +76,24 @@ class Runware(Provider):
         accepted = any(mapping(row).get("taskUUID") == reference for row in items(body.get("data")))
         # An error without a UUID is about this task only if the answer does not acknowledge the task.
         uuids = (reference,) if accepted else (reference, None)
-        error = next((e for e in _errors(body) if e.get("taskUUID") in uuids), dict[str, Any]())
-        code = code_word(error.get("code"))
-        if (response.is_success and accepted and not error) or code == "conflictTaskUUID":
+        error = next((e for e in read_errors(body) if e.get("taskUUID") in uuids), dict[str, Any]())
+        code, word = code_word(error.get("code")), family_word(error)
+        if (response.is_success and accepted and not error) or word == "conflicttaskuuid":
             return Accepted(reference)
-        text = _text(error) or excerpt(response)
-        message = f"Runware declined ({code or f'HTTP {response.status_code}'}): {text}. Not charged."
-        if "RateLimit" in code or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        text = error_text(error) or excerpt(response)
+        if response.is_success and accepted:
+            raise outcome_unknown(f"Runware acknowledged the task and named an error ({code}): {text}")
+        message = f"{NOT_CHARGED} Runware declined ({code or f'HTTP {response.status_code}'}): {text}."
+        if PACE.search(word) or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise RateLimited(message, retry_after_seconds(response))
-        if _AUTH.search(code) or response.status_code in {401, 403}:
+        if AUTH.search(word) or response.status_code in {401, 403}:
             raise Unauthorized(message)
-        if _QUOTA.search(code) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
+        if QUOTA.search(word) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
             raise OutOfCredit(message)
-        if code in _SAFETY_CODES or (_REFUSALS.search(code) and not response.is_server_error):
+        if word in SAFETY or (REFUSALS.search(word) and not response.is_server_error):
             raise Refused(message)
         if response.is_success:
-            raise OutcomeUnknown(f"Runware answered HTTP 200 without acknowledging the task: {text}")
+            raise outcome_unknown(f"Runware answered HTTP 200 without acknowledging the task: {text}")
         raise refuse_by_status("Runware", response, text)
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
@@ -110,42 +107,42 @@ class Runware(Provider):
             # These are about the account or the call, even if an error in the body names a task.
             raise unread_poll("Runware", response)
         body = mapping(read_json(response))
-        rows = [mapping(row) for row in items(body.get("data"))]
-        errors = _errors(body)
-        ours = [task.task_id for task in tasks]
-        named = any(row.get("taskUUID") in ours for row in [*rows, *errors])
-        if not isinstance(body.get("data"), list) and not named:
+        rows, errors = [mapping(row) for row in items(body.get("data"))], read_errors(body)
+        facts = {task.task_id: _read_task(task, rows, errors) for task in tasks}
+        told = any(fact is not None for fact in facts.values())
+        of_call = [error for error in errors if is_of_call(error) or str(error.get("taskUUID")) not in facts]
+        of_call += [failure for row in rows if _is_broken(row) and is_of_call(failure := failure_of(row))]
+        if of_call and not told:
+            raise ReadFailed(f"Runware answered the poll with: {_said(of_call[0])}")
+        if not told and (response.is_error or not isinstance(body.get("data"), list)):
             raise unread_poll("Runware", response)
-        if response.is_error and not named:
-            raise unread_poll("Runware", response)
-        stray = [error for error in errors if error.get("taskUUID") not in ours]
-        if stray and not named:
-            raise ReadFailed(f"Runware answered the poll with: {_text(stray[0])}")
-        return {task.task_id: _read_task(task, rows, errors) for task in tasks}
+        # A task is missing only from an answer to the whole call: a list of rows, with no error of the call beside it.
+        if of_call or response.is_error:
+            note = f"this answer does not tell of it: {_said(of_call[0]) if of_call else response.status_code}"
+            return {name: fact or Running(note=note) for name, fact in facts.items()}
+        return {name: fact or Missing() for name, fact in facts.items()}
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}
 
 
-def _errors(body: dict[str, Any]) -> list[dict[str, Any]]:
-    return [mapping(error) for error in items(body.get("errors"))]
+def _said(error: dict[str, Any]) -> str:
+    code, text = code_word(error.get("code")), error_text(error)
+    return text if code in text else f"{code}: {text}"
 
 
-def _text(error: dict[str, Any]) -> str:
-    parameter = error.get("parameter")
-    where = f" (parameter {parameter})" if parameter else ""
-    return redact_text(f"{error.get('message') or error.get('code') or ''}{where}")[:300]
-
-
-def _read_task(task: TaskRef, rows: list[dict[str, Any]], errors: list[dict[str, Any]]) -> PollFact:
+def _read_task(task: TaskRef, rows: list[dict[str, Any]], errors: list[dict[str, Any]]) -> PollFact | None:
+    """What the answer says about one task; None if nothing."""
     mine = [row for row in rows if row.get("taskUUID") == task.task_id]
-    failures = [error for error in errors if error.get("taskUUID") == task.task_id]
-    failures += [mapping(row.get("error")) or row for row in mine if str(row.get("status")).lower() == "error"]
+    listed = [error for error in errors if error.get("taskUUID") == task.task_id and not is_of_call(error)]
+    if not mine and listed and all(is_gone(error) for error in listed):
+        return Missing()
     done = {_result_key(row): row for row in mine if is_web_url(row.get("videoURL"))}
-    if not mine and failures and all(_GONE.search(str(error.get("code") or "")) for error in failures):
-        return Missing()
-    if not mine and not failures:
-        return Missing()
+    broken = [row for row in mine if _is_broken(row) and _result_key(row) not in done]
+    own = [row for row in broken if not is_of_call(failure_of(row))]
+    failures = count_once(listed, own)
+    if not failures and len(mine) == len(broken) - len(own):
+        return None
     ended = _finish(task, list(done.values()), failures) if done or failures else None
     if ended and len(done) + len(failures) >= task.outputs:
         return ended
@@ -156,6 +153,10 @@ def _read_task(task: TaskRef, rows: list[dict[str, Any]], errors: list[dict[str,
     return Running(note=f"{len(done)} of {task.outputs} outputs so far" if done else "", so_far=ended)
 
 
+def _is_broken(row: dict[str, Any]) -> bool:
+    return str(row.get("status")).lower() == "error"
+
+
 def _result_key(row: dict[str, Any]) -> str:
     # `data` may have the same finished result more than once; by this key it is counted once.
     return str(next((row[k] for k in ("resultIndex", "videoUUID", "videoURL") if row.get(k) is not None), ""))
@@ -163,13 +164,12 @@ def _result_key(row: dict[str, Any]) -> str:
 
 def _finish(task: TaskRef, done: list[dict[str, Any]], failures: list[dict[str, Any]]) -> Succeeded | Failed:
     if not done:
-        codes = {str(error.get("code") or "") for error in failures}
-        moderated = bool(codes & _SAFETY_CODES)
+        moderated = any(family_word(error) in SAFETY for error in failures)
         kind = FailureKind.MODERATED if moderated else FailureKind.PROVIDER_ERROR
-        return Failed(kind, _text(failures[0]), names_task=True)
+        return Failed(kind, error_text(failures[0]), names_task=True)
     done = sorted(done, key=lambda row: integer(row.get("resultIndex")) or 0)[: task.outputs]
     costs = [cost for row in done if (cost := positive(row.get("cost"))) is not None]
-    note = f"{len(done)} of {task.outputs} outputs; failed: {_text(failures[0])}" if failures else ""
+    note = f"{len(done)} of {task.outputs} outputs; failed: {error_text(failures[0])}" if failures else ""
     return Succeeded(
         urls=tuple(str(row["videoURL"]) for row in done),
         cost_usd=round(sum(costs), 6) if len(costs) == len(done) else None,
