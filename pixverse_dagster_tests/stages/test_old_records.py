@@ -61,7 +61,7 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def films(engine: sa.Engine, simulator: StartSimulator) -> Iterator[Session]:
-    with make_session(Ledger(engine), simulator().url) as session:
+    with make_session(Ledger(engine), simulator(generation_seconds=0.3).url) as session:
         yield session
 
 

@@ -103,11 +103,11 @@ def borders(*, full: bool) -> list[Chain]:
     """A chain for each border: rows that are claimed, charged, pending, ready and stored when it is crossed."""
     cells = (
         Cell("post-in-flight", "runware/pixverse-v4.5", "assets"),
-        Cell("answer-recorded", "highway/pixverse-v6-i2v", "jobs"),
         Cell("answer-recorded", "pixwith/pixverse-v5", "jobs"),
         Cell("stored", "runware/pixverse-v4.5", "jobs"),
     )
     more = (
+        Cell("answer-recorded", "highway/pixverse-v6-i2v", "jobs"),
         Cell("after-claim", "runware/pixverse-v4.5", "jobs"),
         Cell("post-in-flight", "pixwith/pixverse-v5", "assets"),
         Cell("result-recorded", "runware/pixverse-v4.5", "jobs"),
