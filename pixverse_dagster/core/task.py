@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, OPEN_SUBMIT, TRANSITIONS, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import Cost, Difference, InputImage, World
 from pixverse_dagster.core.request import Request
+
+
+class OfTask(Protocol):
+    """What a document in a store says of the task that it is about: a manifest, or a tombstone."""
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def client_reference(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,11 @@ class Task:
         return self.state in transition.leaves and (
             self.state is not TaskState.FAILED or self.kind is None or self.kind in transition.kinds
         )
+
+    def owns(self, document: OfTask) -> bool:
+        """Whether a document in a store is of this very task: the same account, task id and client reference."""
+        said = (document.account, document.task_id, document.client_reference)
+        return said == (self.account, self.task_id or "", self.client_reference)
 
     @property
     def provider(self) -> str:

@@ -118,7 +118,7 @@ def _bury(ledger: Ledger, store: ClipStore, task: Task, decision: str, now: floa
     if put_document(store, key, bury_task(task, ledger.id, decision, now)):
         return
     there = Tombstone.read(read_bytes(store, key), store.uri(key))
-    if (there.account, there.task_id, there.client_reference) != _identity(task):
+    if not task.owns(there):
         raise StoreConflict(f"{store.uri(key)} is another task's: nothing was deleted. A person must look")
 
 
@@ -151,11 +151,7 @@ def _is_mine(store: ClipStore, task: Task) -> bool:
         manifest = read_manifest(store, task_folder(task).manifest)
     except (StoreConflict, FileNotFoundError):
         return True
-    return (manifest.account, manifest.task_id, manifest.client_reference) == _identity(task)
-
-
-def _identity(task: Task) -> tuple[str, str, str]:
-    return task.account, task.task_id or "", task.client_reference
+    return task.owns(manifest)
 
 
 def _unknown_folders(ledger: Ledger, store: ClipStore, pipeline: str, row: str, take: int | None) -> Iterator[str]:

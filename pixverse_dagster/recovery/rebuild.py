@@ -22,7 +22,7 @@ from pixverse_dagster.recovery.known import KnownTasks
 from pixverse_dagster.recovery.ledgers import OtherLedger, Wish, choose_ledger
 from pixverse_dagster.recovery.pending import pending_task, pending_tasks
 from pixverse_dagster.recovery.restored import tasks_of
-from pixverse_dagster.stages.changed_images import with_older_images
+from pixverse_dagster.stages.changed_images import with_paid_images
 from pixverse_dagster.stages.find import FolderReading, read_folders
 from pixverse_dagster.stages.read import read_table, record_table
 from pixverse_dagster.stages.session import Session
@@ -183,11 +183,7 @@ def _as_paid(row: Row, attempts: Sequence[Task]) -> Row:
     """The row with the images that it was paid with, where nothing but the bytes behind their addresses changed."""
     if any(task.digest == row.digest for task in attempts):
         return row
-    for task in attempts:
-        before = dict(zip(row.request.images(), (task.images.get(r) for r in task.request.images()), strict=False))
-        if task.state is not TaskState.REFUSED and (kept := with_older_images(row, before, task.digest)):
-            return row if task.released else kept
-    return row
+    return with_paid_images(row, [task for task in attempts if task.state is not TaskState.REFUSED]) or row
 
 
 def _judge_rows(

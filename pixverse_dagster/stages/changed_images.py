@@ -41,7 +41,7 @@ def keep_paid_images(session: Session, rows: Sequence[Row]) -> tuple[list[Row], 
     cautions: list[Problem] = []
     for row in rows:
         attempts = tasks.get(row.id, [])
-        paid = None if any(task.digest == row.digest for task in attempts) else _with_paid_images(row, attempts)
+        paid = None if any(task.digest == row.digest for task in attempts) else with_paid_images(row, attempts)
         kept.append(paid or row)
         columns = dict.fromkeys(row.request.image_column(r) for r, i in paid.images.items() if i.newer) if paid else ()
         cautions += [Problem(row.line, row.id, column, say_changed(session.commands, row.id)) for column in columns]
@@ -53,8 +53,12 @@ def say_changed(commands: CommandLine, row: str) -> str:
     return _MESSAGE.format(retry=commands.tasks("retry", row, "--take"))
 
 
-def _with_paid_images(row: Row, attempts: Sequence[Task]) -> Row | None:
-    """The row with the images of the newest of these tasks from which nothing else distinguishes it."""
+def with_paid_images(row: Row, attempts: Sequence[Task]) -> Row | None:
+    """The row with the images of the newest of these tasks from which nothing else distinguishes it.
+
+    `attempts` are tasks of the row that may be paid for, the newest first. None if there is none, or if a person
+    released it: then the new bytes count.
+    """
     for task in attempts:
         before = dict(zip(row.request.images(), (task.images.get(r) for r in task.request.images()), strict=False))
         if found := with_older_images(row, before, task.digest):

@@ -30,7 +30,7 @@ from pixverse_dagster.stages.landing import land_output, put_bytes
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.standing import find_standing
 from pixverse_dagster.stages.store import enter_store
-from pixverse_dagster.stages.stored import StoredClip, find_forgotten, find_stored
+from pixverse_dagster.stages.stored import CompleteClip, find_forgotten, find_stored
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.transport.logs import get_logger
 
@@ -224,7 +224,7 @@ def _forget(session: Session, task: Task, tombstone: Tombstone) -> Collected:
     return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {why}")
 
 
-def _collected(task: Task, found: StoredClip) -> Collected:
+def _collected(task: Task, found: CompleteClip) -> Collected:
     return Collected(task, found.manifest, found.poster, manifest_sha256=found.manifest_sha256)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
 
 from pixverse_dagster.core.errors import PixverseError, StoreConflict
 from pixverse_dagster.core.layout import MARKER, LedgerKey
@@ -15,6 +13,7 @@ from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import StoredModel, iso
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.documents import put_text
 from pixverse_dagster.storage.marker import STORE_FORMAT, LedgerEntry, StoreMarker, check_form, parse_entry
 from pixverse_dagster.storage.reading import read_bytes
 
@@ -36,7 +35,7 @@ def enter_store(store: ClipStore, ledger_id: str, pipeline: str) -> None:
     _name(store, pipeline)
     with suppress(Exception):
         # A store whose server overwrites learns of it here, and looks first from now on; nothing depends on it.
-        _put_text(store, MARKER, read_bytes(store, MARKER))
+        put_text(store, MARKER, read_bytes(store, MARKER))
     sign(store, ledger_id, pipeline)
     _entered.add(place)
 
@@ -50,7 +49,7 @@ def probe_store(store: ClipStore, pipeline: str) -> str:
     try:
         _name(store, pipeline)
         text = read_bytes(store, MARKER)
-        overwritten = _put_text(store, MARKER, text)
+        overwritten = put_text(store, MARKER, text)
     except StoreConflict:
         raise
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
@@ -106,12 +105,4 @@ def sign(store: ClipStore, ledger_id: str, pipeline: str, epoch: int = 0) -> Non
 def _put(store: ClipStore, key: str, document: StoredModel, was: str | None = None) -> bool:
     # What has its default is left out: a document says no more than its writer knew.
     text = document.model_dump_json(indent=2, exclude_defaults=True)
-    return _put_text(store, key, f"{text}\n".encode(), was)
-
-
-def _put_text(store: ClipStore, key: str, data: bytes, was: str | None = None) -> bool:
-    about = {"sha256": hashlib.sha256(data).hexdigest(), "content_type": "application/json"}
-    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
-        path = Path(scratch) / "document"
-        path.write_bytes(data)
-        return store.put_new(key, path, **about) if was is None else store.replace(key, path, was=was, **about)
+    return put_text(store, key, f"{text}\n".encode(), was=was)

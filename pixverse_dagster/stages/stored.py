@@ -25,18 +25,12 @@ _log = get_logger()
 
 
 @dataclass(frozen=True)
-class StoredClip:
+class CompleteClip:
     """A complete clip: its manifest with the sha256 of its text, and the poster of its first output."""
 
     manifest: ClipManifest
     manifest_sha256: str
     poster: bytes
-
-
-def is_own(document: ClipManifest | Tombstone, task: Task) -> bool:
-    """Whether a manifest or tombstone is of this very task: the same account, task id and client reference."""
-    wanted = (task.account, task.task_id, task.client_reference)
-    return (document.account, document.task_id, document.client_reference) == wanted
 
 
 def find_forgotten(store: ClipStore, task: Task, folder: ClipFolder) -> Tombstone | None:
@@ -48,12 +42,12 @@ def find_forgotten(store: ClipStore, task: Task, folder: ClipFolder) -> Tombston
         return None
     except StoreConflict as error:
         raise FolderTaken(str(error)) from None
-    if not is_own(tombstone, task):
+    if not task.owns(tombstone):
         raise FolderTaken(f"{where} is of task {tombstone.task_id}, and not of task {task.task_id}")
     return tombstone
 
 
-def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> StoredClip | None:
+def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> CompleteClip | None:
     """The task's clip; None if there is no manifest. A poster that is missing is made again from the video, free.
 
     Raises FolderTaken if the manifest is another task's or cannot be read, and StoreConflict if a video is missing and
@@ -68,7 +62,7 @@ def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFold
         manifest = ClipManifest.parse(text, where)
     except StoreConflict as error:
         raise FolderTaken(str(error)) from None
-    if not is_own(manifest, task):
+    if not task.owns(manifest):
         raise FolderTaken(
             f"{where} is of task {manifest.task_id} at account {manifest.account!r}, and not of task {task.task_id} at "
             f"{task.account!r}"
@@ -76,7 +70,7 @@ def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFold
     for output in manifest.outputs:
         _require_video(session, store, task, output)
     posters = [_require_poster(store, output) for output in manifest.outputs]
-    return StoredClip(manifest, hashlib.sha256(text).hexdigest(), posters[0] if posters else b"")
+    return CompleteClip(manifest, hashlib.sha256(text).hexdigest(), posters[0] if posters else b"")
 
 
 def _require_video(session: Session, store: ClipStore, task: Task, output: ClipOutput) -> None:

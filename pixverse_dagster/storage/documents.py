@@ -15,9 +15,13 @@ def put_document(store: ClipStore, key: str, document: StoredModel, *, was: str 
 
     Returns False, and changes nothing, where the key is taken, or where it has other bytes by now.
     """
-    data = f"{document.model_dump_json(indent=2)}\n".encode()
-    about = {"sha256": hashlib.sha256(data).hexdigest(), "content_type": "application/json"}
+    return put_text(store, key, f"{document.model_dump_json(indent=2)}\n".encode(), was=was)
+
+
+def put_text(store: ClipStore, key: str, text: bytes, *, was: str | None = None) -> bool:
+    """As `put_document`, for the text of a document."""
+    about = {"sha256": hashlib.sha256(text).hexdigest(), "content_type": "application/json"}
     with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
         path = Path(scratch) / "document"
-        path.write_bytes(data)
+        path.write_bytes(text)
         return store.put_new(key, path, **about) if was is None else store.replace(key, path, was=was, **about)
