@@ -106,7 +106,7 @@ def main() -> None:
             if time.monotonic() > deadline:
                 sys.exit("not all rows were stored in time")
             for request in tick(defs, project):
-                runs.rows(f"{name}_collect", dict(request.run_config))
+                runs.rows(str(request.job_name), dict(request.run_config))
             threading.Event().wait(_TICK_SECONDS)
 
 

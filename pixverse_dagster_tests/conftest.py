@@ -228,10 +228,10 @@ def project(tmp_path: Path, simulator: StartSimulator) -> Callable[..., Home]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new ledger's URL, on each database."""
-    from pixverse_dagster.ledger.engine import sqlite_url
+    from pixverse_dagster_tests.harness.ledgers import ledger_in
 
     if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ledger.db")
+        return ledger_in(tmp_path)
     return request.getfixturevalue("postgres_ledger")
 
 

@@ -97,7 +97,7 @@ def _settings(
         max_poll_seconds=5,
         claim_lease_seconds=70,
         collect_after_seconds=15,
-        collect_request_seconds=30,
+        offer_seconds=30,
         collect_lease_seconds=20,
         collect_retry_seconds=2,
         missing_seconds=120,
@@ -146,7 +146,7 @@ class DemoRun:
         self._run(self._definitions.resolve_job_def(f"{name}_submit"), {f"{name}_submit_rows": keys})
 
     def wait(self, deadline_seconds: float) -> None:
-        """Tick the poll sensor and run the collect jobs it asks for, until every task has ended."""
+        """Tick the poll sensor and run the jobs that it asks for, until every task has ended."""
         name, ledger = self.project.name, self.project.ledger
         deadline = time.monotonic() + deadline_seconds
         total = len(ledger.tasks.current(name))
@@ -160,8 +160,8 @@ class DemoRun:
         with Progress(*columns, console=self._show) as progress:
             bar = progress.add_task("clips stored", total=total)
             while time.monotonic() < deadline:
-                for rows in self._tick():
-                    self._run(self._definitions.resolve_job_def(f"{name}_collect"), {f"{name}_collect_rows": rows})
+                for job, rows in self._tick():
+                    self._run(self._definitions.resolve_job_def(job), {f"{job}_rows": rows})
                 counts = ledger.tasks.counts(name)
                 progress.update(bar, completed=min(counts.get(TaskState.STORED, 0), total))
                 if not self._under_way(counts):
@@ -172,7 +172,7 @@ class DemoRun:
         unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
         return any(counts.get(state) for state in UNDER_WAY) or any(task.resolves_itself for task in unknown)
 
-    def _tick(self) -> list[list[str]]:
+    def _tick(self) -> list[tuple[str, list[str]]]:
         sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
         resources = {key: getattr(self.project.resources, key) for key in self.project.spec.resource_keys}
         context = dg.build_sensor_context(
@@ -181,8 +181,8 @@ class DemoRun:
         found = sensor.evaluate_tick(context)
         for event in found.asset_events or ():
             self.project.instance.report_runless_asset_event(event)
-        ops = [request.run_config["ops"] for request in found.run_requests or []]
-        return [op["config"]["rows"] for config in ops for op in config.values()]
+        asked = [(str(one.job_name), one.run_config["ops"]) for one in found.run_requests or []]
+        return [(job, ops[f"{job}_rows"]["config"]["rows"]) for job, ops in asked]
 
     def _run(self, job: dg.JobDefinition, rows: dict[str, list[str]], **options: Any) -> None:
         config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -13,7 +13,7 @@ from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.backup import backup, dump_command, is_file
 from pixverse_dagster.orchestration.events.found import report_found
-from pixverse_dagster.orchestration.events.tasks import judge_unknown
+from pixverse_dagster.orchestration.events.tasks import judge_outcomes
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.recovery.ledgers import Wish
 from pixverse_dagster.recovery.rebuild import Outcome, Rebuilding, RebuildLine, rebuild
@@ -77,7 +77,7 @@ def rebuild_ledger(
         if not dry_run:
             partitions = project.spec.partitions.name or ""
             reported = report_found(project.instance, partitions, session, store, done.clips)
-            judged = judge_unknown(project.name, session.ledger.tasks.unresolved(project.name), project.commands)
+            judged = judge_outcomes(session.ledger, project.name, project.commands)
             project.instance.report_runless_asset_event(judged)
         if as_json:
             print_json(_document(project, done, reported, dry_run=dry_run))

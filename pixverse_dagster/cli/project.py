@@ -18,6 +18,7 @@ from pixverse_dagster.cli.discover import Found, find_locations, locate_file, lo
 from pixverse_dagster.cli.homes import enter_home, find_home, is_demo_home
 from pixverse_dagster.cli.load import Loaded, describe_reason, load_location
 from pixverse_dagster.core.commands import PROGRAM, CommandLine
+from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.environment import PREFIX, variables
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
@@ -38,11 +39,13 @@ class Project:
     instance: dg.DagsterInstance
     commands: CommandLine
     """The commands that messages name: they find this project again from any folder."""
+    gone: str = ""
+    """The pipeline that is meant, where the definitions do not have it, but the ledger of `spec` keeps its tasks."""
 
     @property
     def name(self) -> str:
         """The pipeline's name."""
-        return self.spec.name
+        return self.gone or self.spec.name
 
     @property
     def ledger(self) -> Ledger:
@@ -61,8 +64,13 @@ class Project:
         return io_manager.get_store()
 
     def open(self) -> Session:
-        """A session on the pipeline; close it after use."""
-        return self.spec.open(self.resources, self.instance, commands=self.commands)
+        """A session on the pipeline; close it after use. An account that cannot be used is named."""
+        session = self.spec.open(self.resources, self.instance, commands=self.commands)
+        if self.gone:
+            session = replace(session, pipeline=replace(session.pipeline, name=self.gone))
+        for why in {client.unusable for client in session.clients.values() if client.unusable}:
+            click.echo(redact_text(f"{why}."), err=True)
+        return session
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,25 @@ class ProjectChoice:
         """
         with self._opened(lambda found: [_choose_either(found, old, new)]) as projects:
             yield projects[0]
+
+    @contextmanager
+    def open_kept(self) -> Generator[Project]:
+        """As `open`; but the name may be that of a pipeline that was renamed or removed, and that the ledger keeps.
+
+        Raises UsageError also where neither the project nor its ledger knows the name.
+        """
+        with self._opened(lambda found: _choose_kept(found, self.pipeline)) as projects:
+            if self.pipeline in {"", *(project.name for project in projects)}:
+                yield projects[0]
+                return
+            ledgers = {project.ledger.id: project for project in projects}
+            keepers = [one for one in ledgers.values() if self.pipeline in one.ledger.tasks.pipelines()]
+            if len(keepers) != 1:
+                names = ", ".join(sorted(project.name for project in projects))
+                where = "several of its ledgers have" if keepers else "nor has its ledger"
+                raise click.UsageError(f"there is no pipeline {self.pipeline!r}: the project has {names}, {where} it")
+            commands = replace(keepers[0].commands, pipeline=self.pipeline)
+            yield replace(keepers[0], gone=self.pipeline, commands=commands)
 
     @contextmanager
     def open_all(self) -> Generator[list[Project]]:
@@ -214,6 +241,14 @@ def _choose(found: Found, pipeline: str) -> tuple[PipelineSpec, Loaded]:
         raise failures[0]
     where = ", ".join(location.name for location in found.locations)
     raise click.UsageError(_describe_choice(where, sorted(spec.name for spec, _ in pairs), pipeline))
+
+
+def _choose_kept(found: Found, pipeline: str) -> list[tuple[PipelineSpec, Loaded]]:
+    """The pipeline that is meant; where no location has it, all of them: one's ledger may keep it."""
+    pairs, failures = _load_all(found)
+    if pairs and pipeline and not failures and all(spec.name != pipeline for spec, _ in pairs):
+        return pairs
+    return [_choose(found, pipeline)]
 
 
 def _choose_either(found: Found, old: str, new: str) -> tuple[PipelineSpec, Loaded]:

@@ -7,6 +7,7 @@ import click
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.lifecycle import (
     MAY_BE_RELEASED,
+    MAY_STALL,
     TRANSITIONS,
     UNDER_WAY,
     Event,
@@ -14,13 +15,14 @@ from pixverse_dagster.core.lifecycle import (
 )
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Move, MoveRefused, Task
+from pixverse_dagster.core.task import Move, MoveRefused, Task, task_cost
 from pixverse_dagster.core.values import iso
 from pixverse_dagster.orchestration.events.prompts import report_changes
-from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown
+from pixverse_dagster.orchestration.events.tasks import ended_event, judge_outcomes
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.adopt import AdoptionRefused, AdoptionUnanswered, adopt
-from pixverse_dagster.stages.queue import queued_row
+from pixverse_dagster.stages.places import queued_row
+from pixverse_dagster.stages.reach import reach
 from pixverse_dagster.stages.session import Session
 
 _MAX_ID_CHARACTERS = 255
@@ -46,14 +48,17 @@ def resolve_task(
     """Resolve a task whose outcome is unknown, by what the provider's console shows.
 
     Give one of --adopt, --not-accepted and --abandon. --adopt asks the provider about the id, which is free, and also
-    revives a task that was refused, lost, expired or abandoned: what was paid for is paid for.
-    Exits with 2 if the row has no such task, with 1 if it was not resolved.
+    revives a task that was refused, lost, expired or abandoned: what was paid for is paid for. Without any, a task that
+    is under way is asked about at once: a finished one for fresh links, whose hosts are asked as well, and it is
+    collected soon. Exits with 2 if the row has no such task, with 1 if it was not resolved.
     """
+    if task_id is None and not (not_accepted or abandon) and _ask_at_once(row, choice):
+        return
     if (task_id is not None) + not_accepted + abandon != 1:
         raise click.UsageError("give exactly one of --adopt TASK_ID, --not-accepted and --abandon")
     if task_id is not None and not (task_id.strip() and task_id.isprintable() and len(task_id) <= _MAX_ID_CHARACTERS):
         raise click.UsageError("--adopt takes the task's id as the provider's console shows it")
-    with choice.open() as project, project.open() as session:
+    with choice.open_kept() as project, project.open() as session:
         ledger, now = project.ledger, time.time()
         if task_id is not None:
             task, move = _adopt(project, session, row, task_id.strip(), unchecked=unchecked)
@@ -77,7 +82,7 @@ def abandon_task(row: str, choice: ProjectChoice) -> None:
     is taken back. A task is not polled, collected or submitted again, and what it cost stays spent.
     Exits with 2 if there is neither.
     """
-    with choice.open() as project, project.open() as session:
+    with choice.open_kept() as project, project.open() as session:
         if any(entry.row == row for entry in project.ledger.queue.find(project.name)):
             _withdraw(project, session, row)
             return
@@ -92,7 +97,8 @@ def abandon_task(row: str, choice: ProjectChoice) -> None:
 def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
     """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
 
-    The row is queued: a sensor submits it, or any run that submits the row. The budget holds.
+    The row is queued: a sensor submits it, or any run that submits the row. The budget holds. A clip that is ready and
+    could not be stored, or a task that cannot be read, is given up for it: what it cost stays spent.
     Exits with 2 if the row has nothing to retry.
     """
     with choice.open() as project, project.open() as session:
@@ -132,19 +138,46 @@ def _adopt(project: Project, session: Session, row: str, task_id: str, *, unchec
 def _release(project: Project, row: str, now: float) -> str:
     ledger, name = project.ledger, project.name
     task = ledger.tasks.current(name, [row]).get(row)
-    if task is None or task.state not in MAY_BE_RELEASED:
+    replaced = task is not None and _may_be_replaced(task)
+    if task is None or not (replaced or task.state in MAY_BE_RELEASED):
         state = f"its task is {task.state}" if task else "it was never submitted"
         raise click.UsageError(
             f"row {row!r} has nothing to retry: {state}. For another clip from the same words: "
             f"{project.commands.tasks('retry', row, '--take')}"
         )
-    move = ledger.release(task, _by_hand(now, "another attempt allowed"))
+    decision = _by_hand(now, "given up for another attempt" if replaced else "another attempt allowed")
+    move = ledger.replace(task, _GIVEN_UP, decision) if replaced else ledger.release(task, decision)
     if isinstance(move, MoveRefused):
         raise click.ClickException(f"row {row!r} is not retried: {_as_it_is(move)}")
     attempts = [claim.attempt or 0 for claim in ledger.tasks.claims(task)]
     words = f"attempt {max(attempts) + 1} was allowed by hand"
+    if replaced:
+        usd = task_cost(task).usd
+        cost = "at a price that nobody publishes" if usd is None else f"about {usd:.3f} USD"
+        words += f" in the place of task {task.task_id}, which is given up and stays spent ({cost})"
     project.instance.report_runless_asset_event(ended_event(move.task, project.commands, words))
     return words
+
+
+def _may_be_replaced(task: Task) -> bool:
+    """Whether a person may give the task up for another attempt: it does not come on. One that does is let go on."""
+    return task.stalled_at is not None or (task.state is TaskState.SUCCEEDED and task.collects > 0)
+
+
+def _ask_at_once(row: str, choice: ProjectChoice) -> bool:
+    """Ask about a task that is under way, and say what was said. False if the row has none."""
+    with choice.open() as project, project.open() as session:
+        found = project.ledger.tasks.find(project.name, MAY_STALL, keys=[row])
+        if not found:
+            return False
+        task = max(found, key=lambda task: (task.state is TaskState.SUCCEEDED, task.claim))
+        after, said = reach(session, task)
+        click.echo(redact_text(f"row {row!r} (task {task.task_id}) is {after.state}. {'; '.join(said)}."))
+        if task.note:
+            click.echo(redact_text(f"Before that: {task.note}."))
+        if after.state is TaskState.SUCCEEDED:
+            click.echo(f"It is collected at the next tick of the {project.name}_poll sensor; nothing is paid for it.")
+        return True
 
 
 def _withdraw(project: Project, session: Session, row: str) -> None:
@@ -208,10 +241,12 @@ def _report(project: Project, before: Task, move: Move) -> None:
     after = move.task
     words = f"settled by hand: {before.state} → {after.state}"
     project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
-    judged = judge_unknown(project.name, project.ledger.tasks.unresolved(project.name), project.commands)
+    judged = judge_outcomes(project.ledger, project.name, project.commands)
     project.instance.report_runless_asset_event(judged)
     following = {
         TaskState.SUBMITTED: "It is polled and collected like any other; nothing is charged.",
         TaskState.REFUSED: "The next submission of the row makes a new, paid attempt.",
     }
+    if project.gone and after.state is TaskState.SUBMITTED:
+        following[after.state] = f"Nothing is charged. It is polled and collected once a project has {project.gone!r}."
     click.echo(f"row {after.row!r}: {before.state} → {after.state}. {following.get(after.state, 'It stays as it is.')}")

@@ -76,6 +76,11 @@ def simulator(port: int, generation_seconds: float, faults: tuple[str, ...], see
 
     The key it accepts is `simulator`; its audit is at /_simulator/tasks. With --key it accepts others too, so that a
     changed key and other accounts can be tried: keys of one account see the same tasks, an account sees no other's.
+
+    While it runs, one provider can be made sick: POST {"provider": "runware", "kind": "hang"} to /_simulator/sick.
+    Kinds are hang, slow (the right answer, byte by byte), error (HTTP 500), html (a page for an answer), wrong_ids,
+    wrong_types, flood (an answer without an end) and away (the connection is closed); "part" is api, media or all.
+    POST {"provider": "runware"} to /_simulator/heal makes it well.
     """
     need_demo_extra()
     arguments = simulator_arguments(generation_seconds, faults, seed)

@@ -2,19 +2,19 @@
 
 import json
 import sys
-from typing import Any
 
 import click
 
+from pixverse_dagster.cli.everywhere import list_everywhere
+from pixverse_dagster.cli.export import export
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
 from pixverse_dagster.cli.project import ProjectChoice, project_options
 from pixverse_dagster.cli.resolve import abandon_task, resolve_task, retry_task
-from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.core.task import Task, task_cost
-from pixverse_dagster.core.values import iso
-from pixverse_dagster.policy.advice import describe_trouble
+from pixverse_dagster.core.task import QueuedRow, Task, task_cost
+from pixverse_dagster.policy.advice import describe_stall, describe_trouble
+from pixverse_dagster.policy.endings import TASKS, condition, describe_ending
 
 
 @click.group()
@@ -27,11 +27,21 @@ def tasks() -> None:
 @click.option(
     "--state", type=click.Choice([str(state) for state in TaskState]), multiple=True, help="Only these states."
 )
+@click.option(
+    "--all",
+    "everywhere",
+    is_flag=True,
+    help="What is open or of unknown outcome, of every pipeline in the ledger, also of those that the project has not.",
+)
 @json_option
-def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, as_json: bool) -> None:
+def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, everywhere: bool, as_json: bool) -> None:
     """Every task of the pipeline, the oldest first."""
-    with choice.open() as project:
+    if everywhere:
+        list_everywhere(choice, [TaskState(word) for word in state], as_json=as_json)
+        return
+    with choice.open_kept() as project:
         found = project.ledger.tasks.find(project.name, [TaskState(word) for word in state])
+        waits = {(entry.row, entry.digest): entry for entry in project.ledger.queue.find(project.name)}
     if as_json:
         print_json([export(task) for task in found])
         return
@@ -43,7 +53,7 @@ def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, as_json: bool) 
             str(t.state),
             t.task_id or "",
             dollars(task_cost(t).usd),
-            _why(t),
+            _why(t, waits.get((t.row, t.digest))),
         ]
         for t in found
     ]
@@ -56,18 +66,25 @@ def list_tasks(choice: ProjectChoice, state: tuple[str, ...], *, as_json: bool) 
 @json_option
 def show_task(row: str, choice: ProjectChoice, *, as_json: bool) -> None:
     """Everything the ledger knows about a row's tasks. Exits with 1 if it has none."""
-    with choice.open() as project:
+    with choice.open_kept() as project:
         found = project.ledger.tasks.find(project.name, keys=[row])
+        waits = next((entry for entry in project.ledger.queue.find(project.name) if entry.row == row), None)
     if as_json:
         print_json([export(task) for task in found])
     elif not found:
         click.echo(f"row {row!r} of {project.name!r} has no task: it was never submitted", err=True)
+    if waits and not as_json:
+        withdraw = project.commands.tasks("abandon", row)
+        click.echo(redact_text(f"row {row!r} waits to be submitted: {waits.reason} To withdraw it: {withdraw}"))
     for task in () if as_json else found:
         records = [[name, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)]
                    for name, value in export(task).items() if value not in (None, "", [], {})]  # fmt: skip
         print_table(f"{row}, take {task.take}, claim {task.claim}", ["field", "value"], records)
-        if trouble := describe_trouble(task, project.commands):
+        # What is said of a refused submit is that it can be run again, which a row in the queue is by itself.
+        is_queued = waits is not None and waits.digest == task.digest and task.state is TaskState.REFUSED
+        if not is_queued and (trouble := describe_trouble(task, project.commands)):
             click.echo(redact_text(trouble))
+        click.echo(describe_ending(TASKS[condition(task)]))
     sys.exit(0 if found else 1)
 
 
@@ -80,41 +97,7 @@ tasks.add_command(abandon_task)
 tasks.add_command(retry_task)
 
 
-def export(task: Task) -> dict[str, Any]:
-    """A task as JSON, without result URLs and query strings."""
-    cost = task_cost(task)
-    moments = {
-        name: iso(value) if (value := getattr(task, name)) else None
-        for name in ("claimed_at", "submitted_at", "finished_at", "stored_at")
-    }
-    return {
-        "pipeline": task.pipeline,
-        "row": task.row,
-        "take": task.take,
-        "claim": task.claim,
-        "attempt": task.attempt,
-        "account": task.account,
-        "world": task.world,
-        "model": task.request.MODEL,
-        "state": str(task.state),
-        "kind": str(task.kind) if task.kind else None,
-        "reason": redact_text(task.reason) if task.reason else None,
-        "note": redact_text(task.note),
-        "decision": task.decision,
-        "task_id": task.task_id,
-        "client_reference": task.client_reference,
-        "digest": task.digest,
-        "request": task.request.public(),
-        "images": [image.model_dump(exclude_none=True) for image in task.images.values()],
-        "labels": dict(task.labels),
-        "cost_usd": cost.usd,
-        "cost_source": cost.source,
-        "polls": task.polls,
-        "run_id": task.run_id,
-        "manifest": task_folder(task).manifest if task.state is TaskState.STORED else None,
-        **moments,
-    }
-
-
-def _why(task: Task) -> str:
-    return redact_text(task.reason or task.note)
+def _why(task: Task, waits: QueuedRow | None) -> str:
+    if waits is not None and task.state is TaskState.REFUSED:
+        return redact_text(f"its row waits to be submitted: {waits.reason}")
+    return describe_stall(task) or redact_text(task.reason or task.note)

@@ -7,17 +7,18 @@
     ├── NoSlot             nothing sent: the account is busy; the row is queued and submitted later
     ├── Paused             nothing sent: a person stopped the spending; the row is queued until it is resumed
     ├── RowChanged         nothing sent: the row asks for something else now; its new words are a request of their own
-    ├── NotSent            nothing sent: the provider was not reached; run again
+    ├── NotSent            nothing sent: the provider was not reached; the row keeps its place
     ├── Refused            sent and declined, not charged: fix the cause, run again
-    │   ├── RateLimited    slow down
-    │   ├── Unauthorized   fix the API key
-    │   └── OutOfCredit    top up the account
+    │   ├── RateLimited    slow down; the row keeps its place
+    │   ├── Unauthorized   fix the API key; the row keeps its place
+    │   └── OutOfCredit    top up the account; the row keeps its place
     ├── OutcomeUnknown     sent, no answer: perhaps charged; never send again blindly
     ├── TaskFailed         accepted, and ended without a clip: perhaps charged
     ├── NotReady           still being generated: wait; the task stays adoptable
     ├── ReadFailed         a poll or download failed: nothing changed; read again
+    │   ├── NoAnswer       nothing came in time: whoever does not answer is not asked further for now
     │   └── ResultExpired  the result URL no longer answers: poll for a fresh one
-    ├── ClipInvalid        the bytes are not the clip that was asked for: read again
+    ├── ClipInvalid        the bytes are not a clip that can be played: read again
     └── StoreConflict      the store holds something else under this key: a person must look
 
 An error takes only positional arguments, so that it can be pickled, as between Dagster's processes.
@@ -74,12 +75,23 @@ class NotSent(PixverseError):
 class Refused(PixverseError):
     """The provider declined the request. Nothing was spent."""
 
+    def __init__(self, message: str = "", is_final: bool = False) -> None:  # noqa: FBT001, FBT002 - to be pickled
+        super().__init__(message, is_final)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the provider said by a code that this very request is not acceptable.
+
+        A page of a firewall, or words alone, may be about anything: then the row may be tried again.
+        """
+        return self.args[1] is True
+
 
 class RateLimited(Refused):
     """The provider asks to slow down. Nothing was spent."""
 
     def __init__(self, message: str = "", retry_after_seconds: float | None = None) -> None:
-        super().__init__(message, retry_after_seconds)
+        PixverseError.__init__(self, message, retry_after_seconds)
 
     @property
     def retry_after_seconds(self) -> float | None:
@@ -112,12 +124,16 @@ class ReadFailed(PixverseError):
     """A poll or a download failed. That says nothing about the task, and reading again is free."""
 
 
+class NoAnswer(ReadFailed):
+    """No answer came in time. That says nothing about any task, and whoever does not answer need not be asked more."""
+
+
 class ResultExpired(ReadFailed):
     """The result URL no longer answers. A poll may hand out a fresh one."""
 
 
 class ClipInvalid(PixverseError):
-    """The downloaded bytes are not a playable clip. Nothing was stored; reading again is free."""
+    """The bytes are not a playable clip."""
 
 
 class StoreConflict(PixverseError):

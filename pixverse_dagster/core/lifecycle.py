@@ -139,7 +139,7 @@ TRANSITIONS: Mapping[Event, Transition] = {
     Event.NOT_ACCEPTED: Transition(
         (_S.UNKNOWN,), _S.REFUSED, "a person who found no such task at the provider", "nothing", Guard.NOBODY_SENDS
     ),
-    Event.ABANDON: Transition((_S.UNKNOWN, _S.SUBMITTED), _S.ABANDONED, "a person", "paid, or perhaps"),
+    Event.ABANDON: Transition((_S.UNKNOWN, _S.SUBMITTED, _S.SUCCEEDED), _S.ABANDONED, "a person", "paid, or perhaps"),
     Event.RELEASE: Transition((_S.FAILED, _S.ABANDONED), None, "a person", "one more payment is allowed", Guard.NEWEST),
     Event.WITHDRAW: Transition(
         (_S.FAILED, _S.ABANDONED), None, "a person", "the further payment is not allowed any more"
@@ -173,6 +173,8 @@ UNDER_WAY = frozenset({_S.CLAIMED, _S.SUBMITTED, _S.SUCCEEDED})
 """The task may still produce a clip without a person doing anything."""
 OCCUPIES_SLOT = frozenset({_S.CLAIMED, _S.SUBMITTED})
 """The task counts as one of the account's open tasks at the provider."""
+MAY_STALL = frozenset({_S.SUBMITTED, _S.SUCCEEDED})
+"""The task is paid for and comes on by itself, unless its provider cannot be read or its clips cannot be stored."""
 OPEN_SUBMIT = frozenset({_S.CLAIMED, _S.UNKNOWN})
 """It is not recorded yet whether the provider accepted the task."""
 HAS_RESULT = frozenset({_S.SUCCEEDED, _S.STORED})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from pixverse_dagster.core.errors import StoreConflict
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
@@ -79,17 +79,28 @@ class ClipFacts(StoredModel):
     fps: float
     duration_seconds: float
     audio: bool
+    unread: str | None = Field(
+        default=None,
+        description="Why the file could not be decoded when it was stored: its other facts, but for the container, are "
+        "then unknown and stand as empty, 0 or false. Left out where they were read.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A manifest says what its writer knew, in the same bytes as ever.
+        document: dict[str, Any] = serialize(self)
+        return {name: value for name, value in document.items() if name != "unread" or value is not None}
 
 
 class ClipOutput(ClipFacts):
-    """One stored video file, described by the file itself, and its poster frame."""
+    """One stored video file, described by the file itself, and its poster frame, if one could be made."""
 
     n: int
     key: str
     poster_key: str
     sha256: str
     size_bytes: int
-    poster_sha256: str
+    poster_sha256: str = Field(description="Empty if no poster could be made when the clip was stored.")
     poster_size_bytes: int
     seed: int | None = None
 

@@ -41,8 +41,11 @@ class Price(FrozenModel):
 
     def fits(self, request: Priced) -> bool:
         """Whether this line applies to the request."""
-        asked = request.price_terms()
-        return self.model == request.MODEL and all(getattr(self, t) in {None, value} for t, value in asked.items())
+        return self.covers(request.MODEL, request.price_terms())
+
+    def covers(self, model: str, terms: Mapping[str, str | int | bool | None]) -> bool:
+        """Whether this line applies to a request of this model with these terms."""
+        return self.model == model and all(getattr(self, term) in {None, value} for term, value in terms.items())
 
     def cost_usd(self, request: Priced) -> float:
         """The request's price under this line, in US dollars, for all its outputs together."""

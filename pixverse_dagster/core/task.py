@@ -1,9 +1,10 @@
-"""What the ledger records, as values: tasks, queued rows, rate limits, and the result of a transition."""
+"""What the ledger records, as values: tasks, queued rows, holds of accounts, and the result of a transition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, OPEN_SUBMIT, TRANSITIONS, Event, FailureKind, TaskState
@@ -84,6 +85,13 @@ class Task:
     """When it was taken into this ledger from what the store holds; None if this ledger saw it from its claim on."""
     paid_by: str | None = None
     """The ledger that paid for it, where that is another one."""
+    unread_since: float | None = None
+    """Since when no answer of its provider about it could be read; None once one was."""
+    stalled_at: float | None = None
+    """Since when a person is to look at it, though its state stays: it cannot be read, or its clips not be reached."""
+    failed_position: int | None = None
+    """The position of its latest failure in the ledger's history; None if the ledger did not see it fail,
+    or if no retry policy answers it any more."""
 
     @property
     def is_presumed(self) -> bool:
@@ -117,7 +125,8 @@ class Task:
 class QueuedRow:
     """A row that waits to be submitted to a provider, since when (seconds since the epoch), and why.
 
-    `refusals` is how often in a row the provider refused it for itself, and `backfill_id` the backfill that asked.
+    `refusals` is how often in a row the provider refused it for itself, with the same `answer`, `trouble` what it was
+    last told of its account, and `backfill_id` the backfill that asked.
     """
 
     row: str
@@ -128,18 +137,48 @@ class QueuedRow:
     since: float
     refusals: int = 0
     backfill_id: str = ""
+    answer: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
-class RateLimitHold:
-    """A pause in the submits to an account whose provider asked to slow down.
+class Place:
+    """A row's place in the queue, and when its turn comes at the earliest (seconds since the epoch)."""
 
-    `until` is in seconds since the epoch; `refusals` is how often in a row the provider asked.
+    entry: QueuedRow
+    next_submit_at: float
+
+
+class HoldCause(StrEnum):
+    """What the trouble with an account is: all its rows would meet it."""
+
+    PACE = "pace"
+    KEY = "key"
+    BALANCE = "balance"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True)
+class AccountHold:
+    """A pause in the submits to an account, after which one row tries whether it is over.
+
+    `until` is in seconds since the epoch; `refusals` is how often in a row there was trouble, 0 if all is well; `key`
+    is the fingerprint of the API key that met it.
     """
 
     until: float = 0.0
     refusals: int = 0
     reason: str = ""
+    cause: HoldCause = HoldCause.PACE
+    key: str = ""
+
+    def rests(self, now: float, key: str) -> bool:
+        """Whether rows are left where they are by themselves: what is wrong with one key says nothing of another."""
+        return now < self.until and (self.cause is not HoldCause.KEY or self.key == key)
+
+    def forbids(self, now: float) -> bool:
+        """Whether nothing at all is sent: the provider asked for that. Other trouble a person may have ended."""
+        return now < self.until and self.cause is HoldCause.PACE
 
 
 @dataclass(frozen=True)

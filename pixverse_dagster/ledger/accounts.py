@@ -1,4 +1,4 @@
-"""Provider accounts: how many tasks each has under way, and which asked to be left alone for a while."""
+"""Provider accounts: how many tasks each has under way, and which are left alone for a while."""
 
 from __future__ import annotations
 
@@ -11,25 +11,62 @@ from sqlalchemy.exc import IntegrityError
 
 from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, POLLED, TaskState
 from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.core.task import RateLimitHold
-from pixverse_dagster.core.values import chunked
+from pixverse_dagster.core.task import AccountHold, HoldCause, Task
+from pixverse_dagster.core.values import chunked, iso
+from pixverse_dagster.ledger.codec import writable
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading
 from pixverse_dagster.ledger.schema import account_keys, accounts, tasks
 from pixverse_dagster.policy.identity import Holder
+from pixverse_dagster.policy.timing import MAX_WAIT_SECONDS, SKEW_SECONDS, is_over
 
 _UNKNOWN_OCCUPIES_SECONDS = 600
 """How long a submit of unknown outcome is taken to occupy the provider; its slots were seen to free in ten minutes."""
 
+_OCCUPIES_SECONDS = 2 * 86_400
+"""No provider renders for so long: a task that nobody asks about any more frees its slot by itself."""
+_NEGLECTED_SECONDS = 3600
+"""Who asks about tasks has asked about one that was due so long ago: nobody does."""
+_MAY_OCCUPY = (*sorted(OCCUPIES_SLOT), TaskState.UNKNOWN)
+
+_OCCUPYING = (
+    # Written so that the index of accounts and states leads to the open tasks alone, however many have ended.
+    tasks.c.state.in_(_MAY_OCCUPY),
+    sa.or_(tasks.c.state != TaskState.UNKNOWN, tasks.c.claimed_at > sa.bindparam("unknown_since")),
+    # One that was claimed in the future was so under a wrong clock.
+    sa.or_(tasks.c.state != TaskState.UNKNOWN, tasks.c.claimed_at <= sa.bindparam("until")),
+    tasks.c.claimed_at > sa.bindparam("since"),
+    # One that a person is to look at holds no other up.
+    tasks.c.stalled_at.is_(None),
+)
 _OPEN = (
     sa.select(tasks.c.account, sa.func.count())
-    .where(
-        tasks.c.account.in_(sa.bindparam("of", expanding=True)),
-        # Written so that the index of accounts and states leads to the open tasks alone, however many have ended.
-        tasks.c.state.in_([*sorted(OCCUPIES_SLOT), TaskState.UNKNOWN]),
-        sa.or_(tasks.c.state != TaskState.UNKNOWN, tasks.c.claimed_at > sa.bindparam("since")),
-    )
+    .where(tasks.c.account.in_(sa.bindparam("of", expanding=True)), *_OCCUPYING)
     .group_by(tasks.c.account)
 )
+_NEGLECTED = (
+    sa.select(tasks.c.account, tasks.c.pipeline, sa.func.count(), sa.func.max(tasks.c.next_poll_at))
+    .where(tasks.c.account.in_(sa.bindparam("of", expanding=True)), *_OCCUPYING)
+    .where(tasks.c.pipeline != sa.bindparam("not_of"))
+    .group_by(tasks.c.account, tasks.c.pipeline)
+    .having(sa.func.max(tasks.c.next_poll_at) < sa.bindparam("due_since"))
+    .order_by(tasks.c.account, tasks.c.pipeline)
+)
+
+
+@dataclass(frozen=True)
+class HeldSlots:
+    """Slots of an account that another pipeline's tasks hold, which nobody has asked about since they were due."""
+
+    account: str
+    pipeline: str
+    count: int
+    due_since: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} at {self.account} by tasks of pipeline {self.pipeline!r}, that nobody has asked about since "
+            f"{iso(self.due_since)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,17 +91,31 @@ class Accounts:
         with reading(self._engine) as connection:
             return count_open(connection, accounts_, now)
 
-    def hold(self, account: str, hold: RateLimitHold) -> None:
-        """Leave an account alone for a while, for every process; a later end is kept."""
+    def neglected(self, pipeline: str, now: float) -> list[HeldSlots]:
+        """Slots that other pipelines' tasks hold and nobody asks about: of pipelines that were renamed or removed."""
+        with reading(self._engine) as connection:
+            known = connection.execute(sa.select(account_keys.c.account).distinct()).scalars()
+            return find_neglected(connection, list(known), pipeline, now)
+
+    def hold(self, account: str, hold: AccountHold, now: float, longest_seconds: float = MAX_WAIT_SECONDS) -> None:
+        """Leave an account alone for a while, for every process; a later end is kept, if it may be true."""
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             same = accounts.c.account == account
-            there = connection.execute(sa.select(accounts.c.held_until).where(same)).scalar()
+            there = connection.execute(sa.select(accounts.c.held_until, accounts.c.cause).where(same)).first()
             values = {
-                "held_until": max(hold.until, there or 0.0),
+                "held_until": hold.until,
                 "refusals": hold.refusals,
-                "reason": redact_text(hold.reason),
+                "reason": writable(redact_text(hold.reason)),
+                "cause": hold.cause,
+                "key": hold.key,
             }
+            if (
+                there is not None
+                and hold.until < there.held_until
+                and not is_over(there.held_until, now, longest_seconds)
+            ):
+                values |= {"held_until": there.held_until, "cause": there.cause}
             if there is None:
                 connection.execute(sa.insert(accounts).values(account=account, **values))
             else:
@@ -140,14 +191,43 @@ class Accounts:
             query = sa.select(tasks.c.id).where(tasks.c.account == account, tasks.c.key == "")
             return list(connection.execute(query).scalars())
 
-    def held(self, account: str) -> RateLimitHold:
-        """Whether the account is on hold, and since how many refusals."""
+    def held(self, account: str, now: float, longest_seconds: float = MAX_WAIT_SECONDS) -> AccountHold:
+        """Whether the account is on hold, and since how many refusals.
+
+        A hold that would last for longer than `longest_seconds` is over: a wrong clock set its end.
+        """
         with reading(self._engine) as connection:
             found = connection.execute(sa.select(accounts).where(accounts.c.account == account)).first()
-        return RateLimitHold(found.held_until, found.refusals, found.reason) if found else RateLimitHold()
+        if not found:
+            return AccountHold()
+        until = min(found.held_until, now) if is_over(found.held_until, now, longest_seconds) else found.held_until
+        return AccountHold(until, found.refusals, found.reason, HoldCause(found.cause), found.key)
 
 
 def count_open(connection: sa.Connection, accounts: Sequence[str], now: float) -> dict[str, int]:
     """How many tasks occupy each account: under way, or perhaps so because their submit is of unknown outcome."""
-    found = connection.execute(_OPEN, {"of": list(accounts), "since": now - _UNKNOWN_OCCUPIES_SECONDS})
+    found = connection.execute(_OPEN, {"of": list(accounts), **_since(now)})
     return {record[0]: record[1] for record in found}
+
+
+def find_neglected(connection: sa.Connection, accounts: Sequence[str], pipeline: str, now: float) -> list[HeldSlots]:
+    """Slots of these accounts that tasks of other pipelines hold, and that nobody has asked about for an hour."""
+    of = {"of": list(accounts), "not_of": pipeline, "due_since": now - _NEGLECTED_SECONDS}
+    found = connection.execute(_NEGLECTED, of | _since(now))
+    return [HeldSlots(*record) for record in found]
+
+
+def occupies_slot(task: Task, now: float) -> bool:
+    """Whether the task counts as one of those that are open at its account, as `count_open` counts them."""
+    times, is_unknown = _since(now), task.state is TaskState.UNKNOWN
+    if task.claimed_at <= times["unknown_since" if is_unknown else "since"] or task.stalled_at is not None:
+        return False
+    return task.state in _MAY_OCCUPY and not (is_unknown and task.claimed_at > times["until"])
+
+
+def _since(now: float) -> dict[str, float]:
+    return {
+        "since": now - _OCCUPIES_SECONDS,
+        "unknown_since": now - _UNKNOWN_OCCUPIES_SECONDS,
+        "until": now + SKEW_SECONDS,
+    }

@@ -17,11 +17,12 @@ from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.request import DIGEST_VERSION
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Task, governing
-from pixverse_dagster.ledger.accounts import count_open
+from pixverse_dagster.ledger.accounts import count_open, find_neglected
 from pixverse_dagster.ledger.codec import task_values
 from pixverse_dagster.ledger.engine import one_at_a_time
 from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.pauses import check_pauses
+from pixverse_dagster.ledger.policies import find_retries
 from pixverse_dagster.ledger.queries import find_claims
 from pixverse_dagster.ledger.schema import pauses, rows, tasks, waiting, withdrawals
 from pixverse_dagster.ledger.spending import count_spent, sum_account, sum_spent
@@ -54,7 +55,8 @@ class ClaimTerms:
 
     `key` is the fingerprint of the API key that the submit is sent with. With a budget, `estimate_usd` is reserved by
     the claim; with `max_open_tasks`, a slot of the account is. `body` makes the submit as it will be sent, for a
-    replay, out of the client reference; None where no replay is possible.
+    replay, out of the client reference; None where no replay is possible. With `asked`, the run asked for the row by
+    `SubmitQueue.ask`, so that a withdrawal that is there came after that, and nothing is claimed.
     """
 
     run_id: str
@@ -68,6 +70,7 @@ class ClaimTerms:
     world: World = "live"
     key: str = ""
     max_open_tasks: int | None = None
+    asked: bool = False
     body: Callable[[str], str] | None = None
 
 
@@ -84,13 +87,15 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
     every_claim = find_claims(connection, pipeline, row.id, row.digest)
     claims = [one for one in every_claim if one.world == terms.world]
     answer = governing(claims)
-    if answer is not None and not may_attempt(claims, terms.retry):
+    if answer is not None and not may_attempt(claims, find_retries(connection, pipeline, terms.retry)):
         return answer, False
+    if terms.asked and seen.withdrawals:
+        _check_withdrawals(connection, pipeline, row)
     if seen.pauses:
         check_pauses(connection, pipeline, terms.account)
     _check_budgets(connection, pipeline, row, terms)
     if terms.max_open_tasks is not None:
-        _check_slot(connection, row, terms, terms.max_open_tasks)
+        _check_slot(connection, pipeline, row, terms, terms.max_open_tasks)
     # The numbers go on over both worlds, so that no two tasks ever have one folder.
     number = 1 + max((one.claim for one in every_claim), default=0)
     while _is_used(connection, pipeline, row.id, client_reference(ledger_id, pipeline, row.id, row.digest, number)):
@@ -119,6 +124,13 @@ def check_current(connection: sa.Connection, pipeline: str, row: str, digest: st
     """Raise RowChanged unless the row asks for this request now."""
     query = sa.select(rows.c.digest).where(rows.c.pipeline == pipeline, rows.c.row == row)
     _check_digest(connection.execute(query).scalar(), digest)
+
+
+def _check_withdrawals(connection: sa.Connection, pipeline: str, row: Row) -> None:
+    same = {"pipeline": pipeline, "row": row.id, "digest": row.digest}
+    query = sa.select(withdrawals.c.row).where(*(withdrawals.c[name] == value for name, value in same.items()))
+    if connection.execute(query.limit(1)).first():
+        raise RowChanged("it was withdrawn while it waited. Nothing was sent for it, and nothing was spent")
 
 
 def _check_digest(current: str | None, digest: str) -> None:
@@ -150,10 +162,13 @@ def _check_budget(row: Row, terms: ClaimTerms, budget: Budget, spent: Spent, who
         )
 
 
-def _check_slot(connection: sa.Connection, row: Row, terms: ClaimTerms, max_open_tasks: int) -> None:
+def _check_slot(connection: sa.Connection, pipeline: str, row: Row, terms: ClaimTerms, max_open_tasks: int) -> None:
     taken = count_open(connection, [terms.account], terms.now).get(terms.account, 0)
-    if taken >= max_open_tasks:
-        raise NoSlot(f"{taken} of {max_open_tasks} slots at {row.request.provider()} are taken")
+    if taken < max_open_tasks:
+        return
+    words = f"{taken} of {max_open_tasks} slots at {row.request.provider()} are taken"
+    held = find_neglected(connection, [terms.account], pipeline, terms.now)
+    raise NoSlot(f"{words}: {', '.join(map(str, held))}. `tasks list --all` names them" if held else words)
 
 
 def _new_task(ledger_id: str, pipeline: str, row: Row, number: int, terms: ClaimTerms) -> Task:

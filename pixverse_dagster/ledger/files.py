@@ -33,6 +33,7 @@ def clip_files(manifest: ClipManifest) -> list[ClipFile]:
             (output.key, Digest(output.sha256, output.size_bytes)),
             (output.poster_key, Digest(output.poster_sha256, output.poster_size_bytes)),
         )
+        if digest.sha256
     ]
 
 

@@ -62,15 +62,19 @@ class History:
             return [HistoryEntry(*record) for record in connection.execute(query)]
 
 
-def remember(connection: sa.Connection, event: Event, task: Task, before: Task | None = None) -> None:
-    """Write an entry; as the last step of a transaction, because all writers wait for the counter's row."""
+def remember(connection: sa.Connection, event: Event, task: Task, before: Task | None = None) -> int | None:
+    """Write an entry; as the last step of a transaction, because all writers wait for the counter's row.
+
+    Returns its position; None of what is not kept.
+    """
     if event in _SILENT or (event is Event.SUCCEED and before is not None and before.state is task.state):
-        return
+        return None
     position = connection.execute(_COUNT).scalar_one()
     detail = task.decision if task.decision and (before is None or before.decision != task.decision) else task.reason
     entry = {"position": position, "at": time.time(), "pipeline": task.pipeline, "row": task.row, "task": task.id}
     what = {"event": event, "state": task.state, "detail": shorten(writable(detail or task.task_id or ""), _MAX_DETAIL)}
     connection.execute(_WRITE, entry | what)
+    return int(position)
 
 
 def note_renaming(connection: sa.Connection, pipeline: str, row: str, detail: str) -> None:

@@ -11,28 +11,30 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from pixverse_dagster.core.lifecycle import Event, TaskState
+from pixverse_dagster.core.lifecycle import Event
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Acceptance, Move, Task
-from pixverse_dagster.core.values import chunked
+from pixverse_dagster.core.task import Acceptance, Move, Place, Task
 from pixverse_dagster.ledger.acceptance import adopt_task, record_acceptance
 from pixverse_dagster.ledger.accounts import Accounts
 from pixverse_dagster.ledger.claims import ClaimTerms, check_current, claim
-from pixverse_dagster.ledger.engine import CHUNK, open_engine, reading
+from pixverse_dagster.ledger.collecting import Collecting
+from pixverse_dagster.ledger.engine import open_engine, reading
 from pixverse_dagster.ledger.files import Files
 from pixverse_dagster.ledger.forgetting import forget_words
+from pixverse_dagster.ledger.giving_up import give_up, give_up_for_another
 from pixverse_dagster.ledger.history import History
 from pixverse_dagster.ledger.ledgers import Ledgers
-from pixverse_dagster.ledger.moves import Unless, make_move
+from pixverse_dagster.ledger.moves import Unless, lock_task, make_move
 from pixverse_dagster.ledger.pauses import Pauses, check_pauses
+from pixverse_dagster.ledger.policies import Policies
+from pixverse_dagster.ledger.polling import Polling
 from pixverse_dagster.ledger.queries import TaskQueries
-from pixverse_dagster.ledger.queue import SubmitQueue
+from pixverse_dagster.ledger.queue import SubmitQueue, keep_place
 from pixverse_dagster.ledger.renaming import Renamings
 from pixverse_dagster.ledger.restoring import find_clip, restore_task, take_in
 from pixverse_dagster.ledger.rows import Rows
-from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.ledger.spending import sum_account, sum_spent
 from pixverse_dagster.ledger.worlds import PipelineWorlds
 from pixverse_dagster.policy.budget import Spent
@@ -52,9 +54,12 @@ class Ledger:
         self._engine = engine
         self.rows = Rows(engine)
         self.tasks = TaskQueries(engine)
+        self.polling = Polling(engine)
+        self.collecting = Collecting(engine)
         self.queue = SubmitQueue(engine)
         self.accounts = Accounts(engine)
         self.pauses = Pauses(engine)
+        self.policies = Policies(engine)
         self.history = History(engine)
         self.files = Files(engine)
         self.names = Renamings(engine)
@@ -107,13 +112,21 @@ class Ledger:
         """
         return self._retried(lambda connection: adopt_task(connection, task, task_id, now, decision))
 
-    def refuse(self, task: Task, reason: str, *, late: bool = False) -> Move:
+    def refuse(self, task: Task, reason: str, *, late: bool = False, place: Place | None = None) -> Move:
         """The submit was not sent or was declined: not paid, and no attempt. A later run may claim the request again.
 
         With `late`, also from `unknown`: right only where nobody else can have replayed the submit in the meantime.
+        With a `place`, its row is back in the queue with the same transaction, if it still asks for this request.
         """
         event = Event.REFUSE_LATE if late else Event.REFUSE
-        return self._apply(task, event, reason=reason, next_poll_at=None, lease_until=None, body=None)
+        values = {"reason": reason, "next_poll_at": None, "lease_until": None, "body": None}
+
+        def record(connection: sa.Connection) -> Move:
+            if place is not None and lock_task(connection, task).allows(event):
+                keep_place(connection, task.pipeline, place)
+            return make_move(connection, task, event, values)
+
+        return self._retried(record)
 
     def set_not_accepted(self, task: Task, reason: str, now: float, decision: str) -> Move:
         """A person found no such task at the provider: not paid. Refused while a poll or a replay may still tell."""
@@ -130,8 +143,13 @@ class Ledger:
 
     def abandon(self, task: Task, reason: str, decision: str) -> Move:
         """A person gives the task up. Not polled, collected or submitted again; what it cost stays spent."""
-        values: dict[str, Any] = {"next_poll_at": None, "body": None, "decision": decision}
-        return self._apply(task, Event.ABANDON, reason=reason, **values)
+        with self._engine.begin() as connection:
+            return give_up(connection, task, reason, decision)
+
+    def replace(self, task: Task, reason: str, decision: str) -> Move:
+        """A person gives the task up and allows one more paid attempt in its place: both, or neither."""
+        with self._engine.begin() as connection:
+            return give_up_for_another(connection, task, reason, decision)
 
     def release(self, task: Task, decision: str) -> Move:
         """A person allows one more paid attempt after this one, which ended without a clip and is the newest."""
@@ -145,13 +163,6 @@ class Ledger:
         """A poll that brought no decision; asked again later."""
         values: dict[str, Any] = {"note": note, "next_poll_at": next_poll_at, "polls": task.polls + 1}
         return self._apply(task, Event.KEEP_POLLING, **values)
-
-    def poll_soon(self, ids: Sequence[str], note: str, now: float) -> None:
-        """Have tasks with this note asked about now: what they were left alone for is over."""
-        for chunk in chunked(ids, CHUNK):
-            with self._engine.begin() as connection:
-                same = (tasks.c.id.in_(chunk), tasks.c.note == note, tasks.c.next_poll_at.is_not(None))
-                connection.execute(sa.update(tasks).where(*same).values(next_poll_at=now, note=""))
 
     def succeed(self, task: Task, fact: Succeeded, now: float) -> Move:
         """The provider has the clips. Also renews the URLs of a task that had succeeded, and revives a failed one."""
@@ -187,16 +198,14 @@ class Ledger:
         ended_at = task.finished_at or now
         return self._apply(task, event, kind=fact.kind, reason=fact.reason, finished_at=ended_at, **values)
 
-    def lease_collect(self, batch: Sequence[Task], until: float) -> None:
-        """Leave these succeeded tasks to one collector; after `until` they are ready for another one."""
-        with self._engine.begin() as connection:
-            for chunk in chunked([task.id for task in batch], CHUNK):
-                query = sa.update(tasks).where(tasks.c.id.in_(chunk), tasks.c.state == TaskState.SUCCEEDED)
-                connection.execute(query.values(next_collect_at=until))
+    def retry_collect(self, task: Task, problem: str, at: float, stalled_at: float | None = None) -> Move:
+        """A collect failed, which changes nothing at the provider; the task is ready again at that time.
 
-    def retry_collect(self, task: Task, problem: str, at: float) -> Move:
-        """A collect failed, which changes nothing at the provider; the task is ready again at that time."""
+        With `stalled_at` a person is to look from then on, until the clip is stored or the task is given up.
+        """
         values: dict[str, Any] = {"note": problem, "next_collect_at": at, "collects": task.collects + 1}
+        if stalled_at is not None:
+            values["stalled_at"] = Unless(stalled_at)
         return self._apply(task, Event.RETRY_COLLECT, **values)
 
     def store(self, task: Task, now: float, manifest_sha256: str | None = None) -> Move:

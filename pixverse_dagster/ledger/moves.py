@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.queries import find_claims
 from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.ledger.spending import count_spent
+from pixverse_dagster.policy.timing import MAX_LEASE_SECONDS, is_over
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Unless:
     value: Any
 
 
+_OF_STATE = ("unread_since", "stalled_at")
+
 # Statements are made once: putting one together takes longer than its execution.
+_FAILED = sa.update(tasks).where(tasks.c.id == sa.bindparam("of_id")).values(failed_position=sa.bindparam("at"))
 _LOCK = sa.select(*TASK_COLUMNS).where(tasks.c.id == sa.bindparam("of_id")).with_for_update()
 
 
@@ -68,12 +72,19 @@ def write_move(connection: sa.Connection, before: Task, event: Event, values: Ma
     columns = dict(values)
     if (to := TRANSITIONS[event].to) is not None:
         columns["state"] = to
+    if to not in {None, before.state}:
+        # What kept it from coming on was of the state that it leaves.
+        columns |= {name: None for name in _OF_STATE if getattr(before, name) is not None and name not in columns}
     names = tuple((name, isinstance(value, Unless)) for name, value in columns.items())
     new = {f"new_{n}": plain(n, v.value if isinstance(v, Unless) else v) for n, v in columns.items()}
     connection.execute(_update(names), {"of_id": before.id} | new)
     after = changed(before, columns)
     count_spent(connection, after, before)
-    remember(connection, event, after, before)
+    position = remember(connection, event, after, before)
+    if after.state is TaskState.FAILED is not before.state:
+        # No clock is needed to tell which failures came after a retry policy.
+        connection.execute(_FAILED, {"of_id": before.id, "at": position})
+        after = replace(after, failed_position=position)
     return after
 
 
@@ -87,7 +98,7 @@ def _allowed(
 ) -> bool:
     """Whether the event's guard lets it through. `known` is the task as the caller knows it, `task` as it is."""
     guard = TRANSITIONS[event].guard
-    asked_again, idle = task.next_poll_at is not None, task.lease_until is None or task.lease_until <= now
+    asked_again, idle = task.next_poll_at is not None, is_over(task.lease_until, now, MAX_LEASE_SECONDS)
     claimed = task.state is TaskState.CLAIMED
     if guard is Guard.OWN_LEASE and replay:
         return not claimed and asked_again and idle

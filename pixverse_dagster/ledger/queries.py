@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.lifecycle import POLLED, TaskState
+from pixverse_dagster.core.lifecycle import MAY_STALL, OCCUPIES_SLOT, POLLED, TaskState
 from pixverse_dagster.core.task import Task, governing
+from pixverse_dagster.ledger.clocks import is_over
 from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task
 from pixverse_dagster.ledger.engine import reading, select_chunked
+from pixverse_dagster.ledger.retries import select_due
 from pixverse_dagster.ledger.schema import rows, tasks
 from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
 from pixverse_dagster.policy.identity import Holder
+from pixverse_dagster.policy.retry import Retries
+from pixverse_dagster.policy.timing import MAX_WAIT_SECONDS
 
 # Statements of a claim are made once: putting one together takes longer than its execution.
 _CLAIMS = (
@@ -48,24 +52,53 @@ class TaskQueries:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def due(self, pipeline: str, now: float, limit: int, worlds: Worlds | None = None) -> list[Task]:
-        """Tasks that are to be asked about now, the longest overdue first, so that none starves."""
-        query = sa.select(*TASK_COLUMNS).where(
-            tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)), tasks.c.next_poll_at <= now
-        )
-        query = query.where(self._made_in(pipeline, worlds))
-        return self._tasks(query.order_by(tasks.c.next_poll_at).limit(limit))
+    def due(  # noqa: PLR0913 - each narrows what is asked for
+        self,
+        pipeline: str,
+        now: float,
+        limit: int,
+        worlds: Worlds | None = None,
+        longest_seconds: float = MAX_WAIT_SECONDS,
+        provider: str | None = None,
+        *,
+        besides: Collection[str] = (),
+    ) -> list[Task]:
+        """Tasks that are to be asked about now, the longest overdue first, so that none starves.
 
-    def ready(self, pipeline: str, now: float, limit: int, worlds: Worlds | None = None) -> list[Task]:
+        Of all providers besides these, or of this one. Those of which the last answer could not be read come after the
+        others, and those that would wait for longer than `longest_seconds` before them: a wrong clock set their time.
+        """
+        ahead = sa.case((tasks.c.next_poll_at > now, 0), else_=1)
+        is_due = is_over(tasks.c.next_poll_at, now, longest_seconds)
+        same = (tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(POLLED)))
+        query = sa.select(*TASK_COLUMNS).where(*same, is_due)
+        query = query.where(self._made_in(pipeline, worlds))
+        query = query.where(*[sa.not_(of_provider(name)) for name in sorted(besides)])
+        query = query if provider is None else query.where(of_provider(provider))
+        order = (tasks.c.unread_since.is_not(None), ahead, tasks.c.next_poll_at)
+        return self._tasks(query.order_by(*order).limit(limit))
+
+    def ready(
+        self,
+        pipeline: str,
+        now: float,
+        limit: int,
+        worlds: Worlds | None = None,
+        longest_seconds: float = MAX_WAIT_SECONDS,
+    ) -> list[Task]:
         """Succeeded tasks that wait to be collected, the oldest result first: its URL expires first.
 
-        What a real provider made was paid for, and is there also while the pipeline works with a simulator.
+        Those that could not be stored for long come after the others, so that they take nobody's place.
+        What a real provider made was paid for, and is there also while the pipeline works with a simulator. A task that
+        would wait for longer than `longest_seconds` does not: a wrong clock set its time.
         """
         query = sa.select(*TASK_COLUMNS).where(
-            tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED, tasks.c.next_collect_at <= now
+            tasks.c.pipeline == pipeline,
+            tasks.c.state == TaskState.SUCCEEDED,
+            is_over(tasks.c.next_collect_at, now, longest_seconds),
         )
         query = query.where(self._made_in(pipeline, worlds, or_live=True))
-        return self._tasks(query.order_by(tasks.c.finished_at).limit(limit))
+        return self._tasks(query.order_by(tasks.c.stalled_at.is_not(None), tasks.c.finished_at).limit(limit))
 
     def current(
         self, pipeline: str, keys: Iterable[str] | None = None, worlds: Worlds | None = None
@@ -84,6 +117,14 @@ class TaskQueries:
         query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.SUCCEEDED)
         query = query.where(self._made_in(pipeline, worlds, or_live=True))
         return self._tasks(query.order_by(tasks.c.finished_at), keys=keys)
+
+    def to_retry(self, pipeline: str, retries: Retries, limit: int, worlds: Worlds | None = None) -> list[Task]:
+        """Failed tasks whose rows are due for a further attempt that nobody asked for yet; so many of each kind."""
+        found: list[Task] = []
+        for kind in sorted(retries.since):
+            query = select_due(pipeline, kind, retries).where(self._made_in(pipeline, worlds))
+            found += self._tasks(query.limit(limit))
+        return found
 
     def newest_stored(self, pipeline: str, keys: Iterable[str], worlds: Worlds | None = None) -> dict[str, Task]:
         """The stored task of each of these rows that has one: of its current request, else the one stored last."""
@@ -120,18 +161,48 @@ class TaskQueries:
         query = query.where(tasks.c.state.in_(sorted(states))) if states else query
         return self._tasks(query, keys=keys)
 
+    def everywhere(self, states: Collection[TaskState]) -> list[Task]:
+        """The tasks of these states of every pipeline that the ledger keeps, by pipeline, the oldest first."""
+        query = sa.select(*TASK_COLUMNS).where(tasks.c.state.in_(sorted(states)))
+        return self._tasks(query.order_by(tasks.c.pipeline, tasks.c.claimed_at))
+
+    def pipelines(self) -> list[str]:
+        """The names of all pipelines that have a task in the ledger."""
+        with reading(self._engine) as connection:
+            query = sa.select(tasks.c.pipeline).distinct().order_by(tasks.c.pipeline)
+            return list(connection.execute(query).scalars())
+
     def unresolved(self, pipeline: str, worlds: Worlds | None = None) -> list[Task]:
         """Tasks whose outcome stays unknown until a person looks. Those of a real provider cost money in any case."""
         query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.UNKNOWN)
         query = query.where(self._made_in(pipeline, worlds, or_live=True)).order_by(tasks.c.claimed_at)
         return [task for task in self._tasks(query) if not task.resolves_itself]
 
-    def counts(self, pipeline: str, worlds: Worlds | None = None) -> dict[TaskState, int]:
-        """How many tasks are in each state."""
+    def stalled(self, pipeline: str, worlds: Worlds | None = None) -> list[Task]:
+        """Tasks that do not come on, though they may: a person is to look, the longest stalled first."""
+        query = sa.select(*TASK_COLUMNS).where(
+            tasks.c.pipeline == pipeline, tasks.c.state.in_(sorted(MAY_STALL)), tasks.c.stalled_at.is_not(None)
+        )
+        query = query.where(self._made_in(pipeline, worlds, or_live=True))
+        return self._tasks(query.order_by(tasks.c.stalled_at))
+
+    def counts(
+        self, pipeline: str, worlds: Worlds | None = None, states: Collection[TaskState] = ()
+    ) -> dict[TaskState, int]:
+        """How many tasks are in each state, or in each of these: few are looked at where these are few."""
         query = sa.select(tasks.c.state, sa.func.count()).where(tasks.c.pipeline == pipeline).group_by(tasks.c.state)
+        query = query.where(tasks.c.state.in_(sorted(states))) if states else query
         query = query.where(self._made_in(pipeline, worlds))
         with reading(self._engine) as connection:
             return {TaskState(state): count for state, count in connection.execute(query)}
+
+    def expected(self, pipeline: str, worlds: Worlds | None = None) -> int:
+        """How many tasks are under way whose provider answers: of the others nobody knows when they come on."""
+        answered = tasks.c.unread_since.is_(None) & tasks.c.stalled_at.is_(None)
+        query = sa.select(sa.func.count()).where(tasks.c.pipeline == pipeline, answered)
+        query = query.where(tasks.c.state.in_(sorted(OCCUPIES_SLOT)), self._made_in(pipeline, worlds))
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
 
     def holders(self, pipeline: str, note: str = "") -> dict[tuple[str, Holder], Held]:
         """Whose the tasks are that the poller asks about: by provider, account, world and key."""
@@ -167,6 +238,11 @@ class TaskQueries:
         self, query: sa.Select[Any], column: sa.Column[Any] = tasks.c.row, keys: Iterable[str] | None = None
     ) -> list[Task]:
         return [read_task(record) for record in select_chunked(self._engine, query, column, keys)]
+
+
+def of_provider(name: str) -> sa.ColumnElement[bool]:
+    """The condition that a task is at this provider."""
+    return tasks.c.model.startswith(f"{name}/", autoescape=True)
 
 
 def find_task_id(connection: sa.Connection, account: str, task_id: str) -> Task | None:

@@ -15,11 +15,13 @@ from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.row import retake
+from pixverse_dagster.ledger.clocks import is_over
 from pixverse_dagster.ledger.codec import TASK_COLUMNS, read_task
 from pixverse_dagster.ledger.engine import one_at_a_time, reading
 from pixverse_dagster.ledger.history import RENAME, note_renaming
 from pixverse_dagster.ledger.rows import find_rows, set_take
 from pixverse_dagster.ledger.schema import history, metadata, pauses, rows, spending, takes, tasks, withdrawals
+from pixverse_dagster.policy.timing import MAX_LEASE_SECONDS
 
 _NOTHING = "Nothing was renamed"
 _RENAMED_TO = "it was renamed to "
@@ -126,9 +128,8 @@ def _check(connection: sa.Connection, renaming: Renaming, now: float) -> None:
             f"{renaming.row!r} and {renaming.new!r} are both in the table as it was last read: they are two rows. "
             f"{_NOTHING}. Take {renaming.row!r} out of the table and read it again, or choose another name"
         )
-    sending = sa.or_(
-        tasks.c.state == TaskState.CLAIMED, sa.and_(tasks.c.state == TaskState.UNKNOWN, tasks.c.lease_until > now)
-    )
+    replayed = ~is_over(tasks.c.lease_until, now, MAX_LEASE_SECONDS)
+    sending = sa.or_(tasks.c.state == TaskState.CLAIMED, sa.and_(tasks.c.state == TaskState.UNKNOWN, replayed))
     if found := connection.execute(sa.select(tasks.c.row).where(*_are(tasks, old), sending).limit(1)).scalar():
         raise PixverseError(
             f"row {found!r} is being sent at this moment, under the old name. {_NOTHING}; run this again in a few "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -42,7 +42,11 @@ class Rows:
     def record(
         self, pipeline: str, table: Sequence[Row], problems: Sequence[Problem], run_id: str, now: float
     ) -> SnapshotChange:
-        """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing."""
+        """Make this table the pipeline's current rows. Atomic; recording the same table again changes nothing.
+
+        Who waits for a request that the row does not have any more waits no longer: nobody asked to pay for another. Of
+        a take that a person asked for, a row keeps its place if only its images were read anew.
+        """
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
@@ -52,6 +56,7 @@ class Rows:
             connection.execute(sa.delete(rows).where(rows.c.pipeline == pipeline))
             for chunk in chunked(enumerate(table), CHUNK):
                 connection.execute(sa.insert(rows), [row_values(pipeline, position, row) for position, row in chunk])
+            _move_places(connection, pipeline, [(old[row.id], row) for row in table if row.id in old])
             _record_snapshot(connection, pipeline, table, problems, run_id, now)
         after = {row.id: row.digest for row in table}
         return SnapshotChange(
@@ -72,6 +77,12 @@ class Rows:
 
         What was claimed in another world does not count: as given, or else as the ledger remembers it.
         """
+        return list(self.page_unsubmitted(pipeline, -1, limit, worlds))
+
+    def page_unsubmitted(
+        self, pipeline: str, after: int, limit: int, worlds: Worlds | None = None, without: Collection[str] = ()
+    ) -> dict[str, int]:
+        """The same behind a position of the table, and not of the providers in `without`; each with its position."""
         if worlds is None:
             with reading(self._engine) as connection:
                 worlds = find_worlds(connection, pipeline)
@@ -87,9 +98,12 @@ class Rows:
             withdrawals.c.row == rows.c.row,
             withdrawals.c.digest == rows.c.digest,
         )
-        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline, ~attempted, ~waits, ~withdrawn)
+        of_others = [~rows.c.model.startswith(f"{provider}/", autoescape=True) for provider in sorted(without)]
+        query = sa.select(rows.c.row, rows.c.position).where(rows.c.pipeline == pipeline, rows.c.position > after)
+        query = query.where(~attempted, ~waits, ~withdrawn, *of_others)
         with reading(self._engine) as connection:
-            return list(connection.execute(query.order_by(rows.c.position).limit(limit)).scalars())
+            found = connection.execute(query.order_by(rows.c.position).limit(limit))
+            return {record.row: record.position for record in found}
 
     def takes(self, pipeline: str) -> dict[str, int]:
         """The takes that a person asked for, by row; a table's own higher take counts before them."""
@@ -135,22 +149,22 @@ class Rows:
         """Take back what was asked for and not sent: the row waits no longer, and no sensor asks for it again.
 
         A take that a person asked for is taken back with it. Returns the row as it is now, None if it left the table.
-        What was claimed before is not touched; a person may ask for the row again.
+        A run that was to submit it does not any more, and no retry policy follows what was claimed before, which is not
+        touched; a person may ask for the row again.
         """
         with self._engine.begin() as connection:
             one_at_a_time(connection)
             connection.execute(sa.delete(waiting).where(waiting.c.pipeline == pipeline, waiting.c.row == key))
             row = next(iter(find_rows(connection, pipeline, [key])), None)
-            if row is None or _is_claimed(connection, pipeline, row):
+            if row is None:
                 return row
-            same = (takes.c.pipeline == pipeline, takes.c.row == key)
-            asked = connection.execute(sa.select(takes.c.take).where(*same)).scalar()
-            if asked == row.take and row.take > 1:
-                return set_take(connection, pipeline, retake(row, row.take - 1))
-            values = {"pipeline": pipeline, "row": key, "digest": row.digest}
-            same = tuple(withdrawals.c[name] == value for name, value in values.items())
-            connection.execute(sa.delete(withdrawals).where(*same))
-            connection.execute(sa.insert(withdrawals).values(**values, at=now))
+            if not _is_claimed(connection, pipeline, row):
+                same = (takes.c.pipeline == pipeline, takes.c.row == key)
+                asked = connection.execute(sa.select(takes.c.take).where(*same)).scalar()
+                if asked == row.take and row.take > 1:
+                    return set_take(connection, pipeline, retake(row, row.take - 1))
+            # Of a claimed request, this is about the further attempt that a policy asked for, and would ask for again.
+            withdraw_requests(connection, pipeline, {key: row.digest}, now)
             return row
 
     def problems(self, pipeline: str) -> list[Problem]:
@@ -159,6 +173,24 @@ class Rows:
         with reading(self._engine) as connection:
             text = connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar()
         return [Problem(*item) for item in json.loads(text or "[]")]
+
+
+def _move_places(connection: sa.Connection, pipeline: str, changed: Sequence[tuple[Row, Row]]) -> None:
+    """The places in the queue, after rows changed from the first of each pair to the second."""
+    query = sa.select(waiting.c.row, waiting.c.digest).where(waiting.c.pipeline == pipeline)
+    queued = {(record.row, record.digest) for record in connection.execute(query)}
+    if not queued:
+        return
+    query = sa.select(takes.c.row, takes.c.take).where(takes.c.pipeline == pipeline)
+    asked = {record.row: record.take for record in connection.execute(query)}
+    for old, new in changed:
+        kept = new.take == asked.get(new.id) and new.address_digest == old.address_digest
+        if kept and (old.id, old.digest) in queued:
+            same = (waiting.c.pipeline == pipeline, waiting.c.row == old.id)
+            connection.execute(sa.update(waiting).where(*same).values(digest=new.digest))
+    same = (rows.c.pipeline == waiting.c.pipeline, rows.c.row == waiting.c.row, rows.c.digest == waiting.c.digest)
+    void = (waiting.c.pipeline == pipeline, ~sa.exists().where(*same))
+    connection.execute(sa.delete(waiting).where(*void))
 
 
 def _record_snapshot(
@@ -190,6 +222,15 @@ def _record_snapshot(
     )
     kept = [one.id for one in connection.execute(newest_first.limit(MAX_SNAPSHOTS_KEPT))]
     connection.execute(sa.delete(snapshots).where(mine, snapshots.c.id.not_in(kept)))
+
+
+def withdraw_requests(connection: sa.Connection, pipeline: str, digests: Mapping[str, str], now: float) -> None:
+    """No sensor asks for these requests again, by row and digest, until they are claimed. Repeatable."""
+    for row, digest in digests.items():
+        values = {"pipeline": pipeline, "row": row, "digest": digest}
+        same = tuple(withdrawals.c[name] == value for name, value in values.items())
+        connection.execute(sa.delete(withdrawals).where(*same))
+        connection.execute(sa.insert(withdrawals).values(**values, at=now))
 
 
 def set_take(connection: sa.Connection, pipeline: str, row: Row) -> Row:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "3b8f20d4c6e1"
+HEAD = "c25e81a7f094"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
 UNRELEASED = frozenset({"0001", "0002"})
@@ -69,6 +69,7 @@ rows = Table(
     Column("images", Text, nullable=False),
     Column("labels", Text, nullable=False),
     Column("differences", Text, nullable=False),
+    Index("pixverse_rows_position", "pipeline", "position"),
 )
 
 
@@ -155,6 +156,9 @@ tasks = Table(
     Column("key", String(64), nullable=False, server_default=""),
     Column("found_at", Float),
     Column("paid_by", String(64)),
+    Column("unread_since", Float),  # since when no poll of the task could be read; null once one was
+    Column("stalled_at", Float),  # since when a person is to look, though the task's state stays
+    Column("failed_position", BigInteger),  # of its latest failure in the history; null once no policy answers it
     # The claim: whoever inserts this row may send, and nobody else can.
     UniqueConstraint("pipeline", "row", "digest", "claim", name="pixverse_tasks_claim"),
     UniqueConstraint("pipeline", "row", "digest", "attempt", name="pixverse_tasks_attempt"),
@@ -162,6 +166,7 @@ tasks = Table(
     Index("pixverse_tasks_due", "pipeline", "state", "next_poll_at"),
     Index("pixverse_tasks_open", "account", "state"),
     Index("pixverse_tasks_reference", "client_reference"),
+    Index("pixverse_tasks_failed", "pipeline", "kind", "failed_position"),
 )
 
 
@@ -228,6 +233,8 @@ waiting = Table(
     Column("backfill_id", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("refusals", Integer, nullable=False),
+    Column("answer", Text, nullable=False, server_default=""),  # what the last of these refusals said
+    Column("trouble", Text, nullable=False, server_default=""),  # what it was last told of its account
     Column("since", Float, nullable=False),
     Column("next_submit_at", Float, nullable=False),  # the end of the lease of the run that has the row
 )
@@ -265,6 +272,8 @@ accounts = Table(
     Column("held_until", Float, nullable=False),
     Column("refusals", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("cause", String(16), nullable=False, server_default="pace"),  # what the trouble is with
+    Column("key", String(64), nullable=False, server_default=""),  # the fingerprint of the key that met it
 )
 
 
@@ -302,7 +311,8 @@ staged_images = Table(
 )
 
 
-# When an option that spends by itself, such as a retry policy, was first seen with its value.
+# When an option that spends by itself, such as a retry policy, was first seen with its value: where the history was
+# then, so that no clock decides what came later.
 policies = Table(
     "pixverse_policies",
     metadata,
@@ -310,4 +320,5 @@ policies = Table(
     Column("name", String(64), primary_key=True),
     Column("value", String(200), primary_key=True),
     Column("first_seen_at", Float, nullable=False),
+    Column("position", BigInteger, nullable=False, server_default="0"),
 )

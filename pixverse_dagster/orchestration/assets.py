@@ -114,7 +114,7 @@ def build_clip_assets(spec: PipelineSpec) -> dg.AssetsDefinition:
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
         keys = list(context.partition_keys)
-        with spec.open_run(context) as session:
+        with spec.open_run(context, keys) as session:
             if clips_spec.key in selected:
                 problems = generate_clips(spec, context, session, keys, adopted=tasks_spec.key in selected)
             else:

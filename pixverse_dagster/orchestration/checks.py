@@ -12,7 +12,7 @@ from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.clips import check_event, unchecked_event
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
-from pixverse_dagster.orchestration.events.tasks import UNKNOWN_CHECK, judge_unknown
+from pixverse_dagster.orchestration.events.tasks import UNKNOWN_CHECK, judge_outcomes
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -25,12 +25,13 @@ _WORKERS = 4
 
 
 def build_unknown_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    """The check on `tasks` that fails while the outcome of a paid submit is unknown. Every run and tick reports it."""
+    """The check on `tasks` that fails while a person has to look at a paid submit. Runs and ticks report it."""
 
     @dg.asset_check(
         asset=dg.AssetKey([spec.name, "tasks"]),
         name=UNKNOWN_CHECK,
-        description="Every paid submit has a known outcome. Fails while somebody has to look at a provider's console.",
+        description="Every paid submit has a known outcome and comes on. Fails while somebody has to look at a "
+        "provider's console, or at what keeps a finished clip from being stored.",
         required_resource_keys={spec.ledger_key},
     )
     def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -38,7 +39,7 @@ def build_unknown_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
         ledger = resource.get_ledger(context.instance)
         commands = spec.commands(context.instance, context.run)
         with redacted_errors():
-            judged = judge_unknown(spec.name, ledger.tasks.unresolved(spec.name), commands)
+            judged = judge_outcomes(ledger, spec.name, commands)
         return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
 
     return outcomes_known

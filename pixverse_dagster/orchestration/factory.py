@@ -11,7 +11,7 @@ from pixverse_dagster.orchestration.assets import build_clip_assets, build_promp
 from pixverse_dagster.orchestration.checks import build_clip_check, build_unknown_check
 from pixverse_dagster.orchestration.commands import loaded_from
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
-from pixverse_dagster.orchestration.jobs import build_collect_job, build_submit_job
+from pixverse_dagster.orchestration.jobs import build_collect_job, build_resolve_job, build_submit_job
 from pixverse_dagster.orchestration.resources import ProviderResource
 from pixverse_dagster.orchestration.sensors import (
     build_continue_sensor,
@@ -67,14 +67,14 @@ def build_clips_definitions(
         loaded_from=loaded_from(),
     )
     sensors, schedules = _table_triggers(spec, table, options)
-    submit_job, collect_job = build_submit_job(spec), build_collect_job(spec)
+    submit_job, collect_job, resolve_job = build_submit_job(spec), build_collect_job(spec), build_resolve_job(spec)
     assets = [build_prompts_asset(spec), build_clip_assets(spec)]
     return dg.Definitions(
         assets=[asset.map_asset_specs(get_asset_spec) for asset in assets] if get_asset_spec else assets,
-        jobs=[submit_job, collect_job],
+        jobs=[submit_job, collect_job, resolve_job],
         asset_checks=[build_unknown_check(spec), *build_clip_check(spec)],
         sensors=[
-            build_poll_sensor(spec, collect_job),
+            build_poll_sensor(spec, collect_job, resolve_job),
             build_continue_sensor(spec, submit_job),
             build_submit_sensor(spec),
             *sensors,

@@ -4,11 +4,14 @@ from typing import Any
 
 import dagster as dg
 
+from pixverse_dagster.orchestration.cancellation import RunWatch
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.io_managers.base import ClipBatch
-from pixverse_dagster.orchestration.runs import submit_only
+from pixverse_dagster.orchestration.runs import resolve_reported, submit_only
 from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.stages.places import take_as_asked
 
+_ASKED_BY = "dagster/sensor_name"
 _ROWS_CONFIG = {"rows": dg.Field(dg.Array(str), description="Row ids: any subset, in any order.")}
 
 
@@ -22,7 +25,9 @@ def build_submit_job(spec: PipelineSpec) -> dg.JobDefinition:
     )
     def submit_op(context: dg.OpExecutionContext) -> None:
         keys: list[str] = context.op_config["rows"]
-        with spec.open_run(context) as session:
+        with spec.open_run(context, keys) as session:
+            if context.run.tags.get(_ASKED_BY) == f"{spec.name}_continue":
+                take_as_asked(session, keys)
             problems = submit_only(session, keys, context)
         raise_failures("failed", list(problems.values()), len(keys))
 
@@ -37,6 +42,31 @@ def build_submit_job(spec: PipelineSpec) -> dg.JobDefinition:
     return submit_job
 
 
+def build_resolve_job(spec: PipelineSpec) -> dg.JobDefinition:
+    """A job that finds out about submits of unknown outcome, and replays those that may be, as events of `tasks`."""
+
+    @dg.op(
+        name=f"{spec.name}_resolve_rows",
+        config_schema=_ROWS_CONFIG,
+        required_resource_keys=spec.run_resource_keys,
+    )
+    def resolve_op(context: dg.OpExecutionContext) -> None:
+        keys: list[str] = context.op_config["rows"]
+        with spec.open_run(context, keys) as session:
+            resolve_reported(session, keys, context.log_event)
+
+    @dg.job(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{spec.name}_resolve",
+        executor_def=dg.in_process_executor,
+        description="Finds out about submits whose answer never came, and sends them again under their own id while "
+        "the provider would know them. Costs what they would have cost, if they never arrived.",
+    )
+    def resolve_job() -> None:
+        resolve_op()
+
+    return resolve_job
+
+
 def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
     """A job that stores the clips of any subset of rows in one run, as materialisations of `clips`."""
 
@@ -47,7 +77,8 @@ def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
         out=dg.Out(io_manager_key=spec.clips_key),
     )
     def collect_op(context: dg.OpExecutionContext) -> Any:
-        session = spec.open(context.resources, context.instance, context.run)
+        watch = RunWatch(context.instance, context.run.run_id)
+        session = spec.open(context.resources, context.instance, context.run, watch)
         return ClipBatch(
             session, session.ledger.tasks.collectable(spec.name, context.op_config["rows"], session.worlds), context
         )

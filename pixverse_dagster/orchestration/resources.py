@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, cast, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
@@ -12,9 +12,10 @@ from pixverse_dagster.core.errors import Unauthorized
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
+from pixverse_dagster.orchestration.set_up import read_itself, read_values
 from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.providers import PROVIDERS
-from pixverse_dagster.providers.base import Provider
+from pixverse_dagster.providers.base import Provider, is_address
 from pixverse_dagster.providers.highway.protocol import Highway
 from pixverse_dagster.providers.pixwith import Pixwith
 from pixverse_dagster.providers.runware.protocol import Runware
@@ -70,35 +71,74 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
     def _is_dagster_maintained(cls) -> bool:
         return False
 
-    def get_client(self) -> ProviderClient:
+    _unusable: str = PrivateAttr(default="")
+    _no_address: bool = PrivateAttr(default=False)
+    _definition: dg.ResourceDefinition | None = PrivateAttr(default=None)
+
+    def get_resource_definition(self) -> Any:
+        """What Dagster sets up: a variable that is not set, or a value that is wrong, stops this account alone."""
+        if self._definition is None:
+            self._definition = read_itself(super().get_resource_definition(), type(self), self._set_up)
+        return self._definition
+
+    @classmethod
+    def _set_up(cls, written: dict[str, Any]) -> "ProviderResource":
+        """The resource with these values; where some are wrong, one without them that says so and sends nothing."""
+        made, wrong = read_values(cls, written)
+        if made is not None:
+            return made
+        left = {name: value for name, value in written.items() if name not in wrong}
+        if len(left) == len(written):
+            raise dg.DagsterInvalidDefinitionError(f"the resource for {cls.PROVIDER.NAME}: {'; '.join(wrong.values())}")
+        made = cls._set_up({"api_key": "", **left})
+        named = "; ".join(f"{_WORDS.get(name, name)} for {cls.PROVIDER.NAME} {why}" for name, why in wrong.items())
+        # Of this very class; a field of this name would be a setting.
+        made._unusable = f"{named}. Nothing was sent; set it"  # noqa: SLF001
+        made._no_address = "base_url" in wrong  # noqa: SLF001
+        return made
+
+    def get_client(self, worlds: Mapping[str, World] | None = None) -> ProviderClient:
         """A client for this account. Close it after use.
 
-        With a key that is empty or no key at all, the client says so at every call, and sends nothing: the sensors and
-        runs of the other accounts go on.
+        With a key that is not set, is empty or is no key at all, or an address that is none, the client says so at
+        every call, and sends nothing: the sensors and runs of the other accounts go on. Where the address is not known,
+        the account is of the world that it was of before, by `worlds`.
         """
         limits = Limits(**{name: getattr(self, name) for name in Limits.model_fields})
-        provider, unusable = self._open_provider()
+        provider, unusable, has_address = self._open_provider()
         if unusable:
             _warn_once(unusable)
+        world = cast("World | None", self.world or None)
         return ProviderClient(
             provider,
             HttpSender(limits),
             self.max_open_tasks,
             self.account,
             Budget(per_day_usd=self.max_usd_per_day, total_usd=self.max_usd),
-            cast("World | None", self.world or None),
+            world if has_address or world else (worlds or {}).get(self.PROVIDER.NAME),
             unusable,
         )
 
-    def _open_provider(self) -> tuple[Provider, str]:
-        """The provider, and why its key cannot be used, if it cannot: it has none then."""
-        key, name = self.api_key.strip(), self.PROVIDER.NAME
-        if not key:
-            return self.PROVIDER("", self.base_url), f"the API key for {name} is empty. Nothing was sent; set the key"
+    def _open_provider(self) -> tuple[Provider, str, bool]:
+        """The provider; why it cannot be used, if it cannot; whether its address is known."""
+        name, made, key, unusable = self.PROVIDER.NAME, self.PROVIDER, self.api_key, self._unusable
+        if isinstance(key, dg.EnvVar):  # outside Dagster, which would have read it
+            key = key.get_value() or ""
+        has_address = not self._no_address and is_address(self.base_url or self.PROVIDER.BASE_URL)
+        if not has_address and not self._no_address:
+            unusable = unusable or f"the base_url for {name} is no http(s) address. Nothing was sent; correct it"
+        address = self.base_url if has_address else None
+        if not (unusable or key.strip()):
+            unusable = f"the API key for {name} is empty. Nothing was sent; set the key"
+        if unusable:
+            return made("", address), unusable, has_address
         try:
-            return self.PROVIDER(key, self.base_url), ""
+            return made(key.strip(), address), "", has_address
         except Unauthorized as error:
-            return self.PROVIDER("", self.base_url), str(error)
+            return made("", address), str(error), has_address
+
+
+_WORDS = {"api_key": "the API key", "base_url": "the base_url"}
 
 
 @cache

@@ -4,18 +4,19 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import problem_events
 from pixverse_dagster.orchestration.events.log import TaskEvents
 from pixverse_dagster.orchestration.events.prompts import report_worlds
-from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown, task_event
+from pixverse_dagster.orchestration.events.tasks import ended_event, judge_outcomes, task_event
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.generate import GenerateRun
+from pixverse_dagster.stages.resolve import resolve_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submission import Submission
 from pixverse_dagster.stages.submit import submit_rows
@@ -35,7 +36,8 @@ def submit_reported(
                 if submission.sent or submission.found or adopted:
                     report(task_event(task, sent=submission.sent))
             elif task and task.state is not TaskState.CLAIMED and not submission.skipped:
-                report(ended_event(task, session.commands))
+                waits = f"row {task.row!r} waits for its turn: {submission.waits}" if submission.waits else ""
+                report(ended_event(task, session.commands, submission.problem or waits))
             yield submission
 
 
@@ -74,6 +76,17 @@ def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str
     return problems
 
 
+def resolve_reported(session: Session, keys: Sequence[str], report: Callable[[Any], None]) -> None:
+    """Find out about the open submits of these rows; what the provider has, and what needs a person, is reported."""
+    with closing(resolve_rows(session, keys)) as found:
+        for task in found:
+            if task.state is TaskState.SUBMITTED:
+                report(task_event(task, sent=True))
+            elif task.state not in UNDER_WAY and not task.resolves_itself:
+                report(ended_event(task, session.commands))
+    report_unknown(session, report)
+
+
 def report_found(session: Session, tasks: Sequence[Task], context: Any) -> dict[str, str]:
     """Report the clips of tasks that were found in the store: each row's materialisation. What is wrong, by row."""
     if not tasks or session.open_store is None:
@@ -89,9 +102,8 @@ def report_found(session: Session, tasks: Sequence[Task], context: Any) -> dict[
 
 
 def report_unknown(session: Session, report: Callable[[Any], None]) -> None:
-    """Evaluate the check on unknown outcomes as they are now."""
-    name = session.pipeline.name
-    report(judge_unknown(name, session.ledger.tasks.unresolved(name, session.worlds), session.commands))
+    """Evaluate the check on outcomes as they are now."""
+    report(judge_outcomes(session.ledger, session.pipeline.name, session.commands, session.worlds))
 
 
 def generate_clips(

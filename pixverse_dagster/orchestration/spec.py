@@ -1,7 +1,7 @@
 """A pipeline as Dagster runs it."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ import dagster as dg
 
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.errors import NotSent
-from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_stop
+from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_run
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.resources import LedgerResource, ProviderResource
 from pixverse_dagster.stages.session import Pipeline, Session
@@ -90,10 +90,12 @@ class PipelineSpec:
         clients: Mapping[str, ProviderResource] = {
             name: getattr(resources, self.provider_key(name)) for name in self.providers
         }
+        opened = ledger.get_ledger(instance)
+        worlds = opened.worlds.find(self.name)
         return Session(
             pipeline=self.pipeline,
-            ledger=ledger.get_ledger(instance),
-            clients={name: resource.get_client() for name, resource in clients.items()},
+            ledger=opened,
+            clients={name: resource.get_client(worlds) for name, resource in clients.items()},
             downloader=Downloader(self.pipeline.options.download),
             run_id=run.run_id if run else "",
             clock=time.time,
@@ -104,15 +106,15 @@ class PipelineSpec:
         )
 
     @contextmanager
-    def open_run(self, context: Any) -> Generator[Session]:
-        """A session for a run that submits; if it is stopped, its log says what goes on at the providers.
+    def open_run(self, context: Any, keys: Sequence[str]) -> Generator[Session]:
+        """A session for a run that submits these rows; its log says how they stand, and if it is stopped, what goes on.
 
         Raises NotSent where the ledger of what is paid for would be deleted with Dagster's temporary home.
         """
         watch = RunWatch(context.instance, context.run.run_id)
         with (
             self.open(context.resources, context.instance, context.run, watch) as session,
-            reporting_stop(session, watch, context.log),
+            reporting_run(session, keys, context.log),
         ):
             ledger: LedgerResource = getattr(context.resources, self.ledger_key)
             if ledger.is_temporary(context.instance) and any(one.costs_money for one in session.clients.values()):

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Failed, PollFact, Succeeded
 
+ASIDE_NOTE = "set aside: it was submitted with another key than the present one"
+"""What is noted of a task that is left alone until its key is there again, or known to be of the same account."""
+
 
 class Holder(NamedTuple):
     """An account as it is known: its name, its world, and the fingerprint of a key, which is empty if not known."""

@@ -16,7 +16,7 @@ from pixverse_dagster.core.row import Problem, Row, changed_columns
 from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.policy.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
 from pixverse_dagster.policy.prices import estimate_usd, missing_line
-from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
+from pixverse_dagster.policy.retry import NOT_RETRIED, Retries, may_attempt
 from pixverse_dagster.policy.sizes import ExpectedSize, expected_size
 
 
@@ -74,7 +74,7 @@ class PlanInputs:
     prices: Sequence[Price] = ()
     budget: Budget = NO_LIMIT
     spent: Mapping[World, Spent] = field(default_factory=dict[World, Spent])
-    retry: RetryPolicy = NO_RETRIES
+    retries: Retries = NOT_RETRIED
     waits: Mapping[str, str] = field(default_factory=dict[str, str])
     account_room_usd: Mapping[str, float] = field(default_factory=dict[str, float])
     worlds: Mapping[str, World] = field(default_factory=dict[str, World])
@@ -137,11 +137,13 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
     lines: list[PlanLine] = []
     for row in rows:
         same_request = sorted(claims.get((row.id, row.digest), []), key=lambda task: task.claim)
-        line = _ask_store(_line(row, same_request, newest.get(row.id), inputs), inputs)
+        line = _ask_store(_sendable(_line(row, same_request, newest.get(row.id), inputs), row), inputs)
         provider = row.request.provider()
         world: World = inputs.worlds.get(provider, "live")
         if line.verdict in SUBMITTED and (inputs.budget.limits or provider in rooms):
             line = _within_budget(line, row, min(room[world], rooms.get(provider, room[world])))
+            if line.verdict is Verdict.OVER_BUDGET and row.id in inputs.waits:
+                line = replace(line, note=f"{line.note}; it keeps its place in the queue")
             room[world] -= line.cost_usd or 0
             if provider in rooms:
                 rooms[provider] -= line.cost_usd or 0
@@ -152,20 +154,27 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
 
 def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInputs) -> PlanLine:
     """One row. `claims` are those of its present request, `newest` is the newest one of any of its requests."""
-    model, price = row.request.MODEL, estimate_usd(row.request, inputs.prices)
-    answer = governing(claims)
+    model, answer = row.request.MODEL, governing(claims)
     if answer is None:
+        price = estimate_usd(row.request, inputs.prices)
         if newest is None:
             return PlanLine(row.id, model, Verdict.NEW, price, inputs.waits.get(row.id, ""))
         changed = ", ".join(changed_columns(newest, row))
         return PlanLine(row.id, model, Verdict.CHANGED, price, f"changed: {changed}")
     verdict = _BY_STATE[answer.state]
-    again = may_attempt(claims, inputs.retry)
+    again = may_attempt(claims, inputs.retries)
     if again != (verdict in SUBMITTED):
         # A refusal after a failure that nobody allowed to be followed leaves it a failure.
         verdict = Verdict.RETRY if again else _BY_STATE[_last_paid(claims).state]
     note = inputs.waits.get(row.id) or redact_text(answer.reason or "")
-    return PlanLine(row.id, model, verdict, price if verdict in SUBMITTED else 0.0, note, answer)
+    price = estimate_usd(row.request, inputs.prices) if verdict in SUBMITTED else 0.0
+    return PlanLine(row.id, model, verdict, price, note, answer)
+
+
+def _sendable(line: PlanLine, row: Row) -> PlanLine:
+    """The line as it is where the row is as another version kept it, which this one would not send."""
+    why = row.request.unsendable() if line.verdict in SUBMITTED else ""
+    return replace(line, verdict=Verdict.INVALID, cost_usd=0.0, note=why) if why else line
 
 
 def _ask_store(line: PlanLine, inputs: PlanInputs) -> PlanLine:

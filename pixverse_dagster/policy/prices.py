@@ -16,7 +16,8 @@ def estimate_usd(request: Request, prices: Sequence[Price] = ()) -> float | None
 
     The first price that fits counts; the user's `prices` come before those that the provider publishes.
     """
-    line = next((price for price in (*prices, *request.PRICES) if price.fits(request)), None)
+    model, terms = request.MODEL, request.price_terms()
+    line = next((price for price in (*prices, *request.PRICES) if price.covers(model, terms)), None)
     return line.cost_usd(request) if line else None
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from enum import Enum
 from http import HTTPStatus
 from typing import Any, cast
 
 import httpx
 
-from pixverse_dagster.core.errors import OutcomeUnknown, RateLimited, ReadFailed, Refused
+from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
 from pixverse_dagster.core.outcomes import Running
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
 
+
+class About(Enum):
+    """What a code in a provider's refusal is about. All but the last concern every row of the account."""
+
+    KEY = "key"
+    BALANCE = "balance"
+    PACE = "pace"
+    REQUEST = "request"
+
+
+_ABOUT_STATUS = {401: About.KEY, 402: About.BALANCE, 503: About.PACE}
 _MAX_ID_CHARACTERS = 255
 _MAX_NUMBER = 1e9
 NOT_CHARGED = "Not charged."
@@ -137,21 +149,38 @@ def excerpt(response: httpx.Response) -> str:
     )
 
 
-def refuse_by_status(who: str, response: httpx.Response, text: str) -> Refused | OutcomeUnknown:
-    """The error for a submit that was answered with a non-2xx status, if the body says no more.
+def is_declined(response: httpx.Response) -> bool:
+    """Whether the status of a submit's answer alone says that it was refused, which is not charged.
 
-    A 429, a 503 with a JSON body and any other 4xx except 408 are refusals, which are not charged. After any other
-    status the outcome is unknown: the answer may come from a proxy, after the service accepted the task.
+    A 503 with a JSON body and any 4xx except 408 do. After any other status but success the outcome is unknown: the
+    answer may come from a proxy, after the service accepted the task.
     """
     status = response.status_code
-    message = f"{NOT_CHARGED} {who} answered HTTP {status}: {text}."
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return bool(mapping(read_json(response)))
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT
+
+
+def read_refusal(message: str, response: httpx.Response, about: About | None) -> Refused:
+    """The error for a submit that was refused, by what the provider's own code says that it is `about`, if it has one.
+
+    Without a code the status may tell: 401 is about the key, 402 about the balance, 429 and 503 about the pace. A 403
+    does not: a firewall answers it for the words of one prompt.
+    """
+    status = response.status_code
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited(message, retry_after_seconds(response))
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and mapping(read_json(response)):
-        return RateLimited(message, retry_after_seconds(response))
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
-        return Refused(message)
-    return outcome_unknown(f"{who} answered HTTP {status}: {text}")
+        about = About.PACE
+    match about or _ABOUT_STATUS.get(status):
+        case About.PACE:
+            return RateLimited(message, retry_after_seconds(response))
+        case About.KEY:
+            return Unauthorized(message)
+        case About.BALANCE:
+            return OutOfCredit(message)
+        case About.REQUEST:
+            return Refused(message, True)  # noqa: FBT003 - an error takes positional arguments only
+        case None:
+            return Refused(message)
 
 
 def outcome_unknown(words: str) -> OutcomeUnknown:

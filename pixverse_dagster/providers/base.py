@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.secrets import remember_secret, remember_url
 
 THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,12 @@ class Provider(ABC):
 
         A task about which the answer is not clear is Running. Raises ReadFailed if it says nothing about any task.
         """
+
+
+def is_address(url: str) -> bool:
+    """Whether a provider can be at this URL: it is http(s), and names a host."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return parsed.scheme in {"http", "https"} and bool(_HOST.fullmatch(parsed.host))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
 from pydantic import Field
 
-from pixverse_dagster.core.errors import OutcomeUnknown, OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
@@ -23,10 +22,12 @@ from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
+    About,
     error_of,
     excerpt,
     identifier,
     integer,
+    is_declined,
     is_other_task,
     is_web_url,
     items,
@@ -35,8 +36,7 @@ from pixverse_dagster.providers.answers import (
     outcome_unknown,
     positive,
     read_json,
-    refuse_by_status,
-    retry_after_seconds,
+    read_refusal,
     says_task_is_absent,
     unknown_word,
     unread_poll,
@@ -48,10 +48,18 @@ from pixverse_dagster.providers.fields import ImageReference, Resolution, one_of
 _OK, _AUTH = 1, 2
 _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
 
-# Errors have no codes of their own; they are told apart by their texts.
+# Errors have no codes of their own. A text counts as one only as a whole: words in it may be about anything.
 _KEY_TROUBLE = re.compile(r"(?i)api.?key|unauthor|authentic")
-_CREDIT_TROUBLE = re.compile(r"(?i)credit|balance")
-_RATE_TROUBLE = re.compile(r"(?i)rate.?limit|too many|try again later|busy")
+_LATER = r"([ .,;:!-]+(please )?(try|retry)( again)?( later| in .*)?)?"
+_ABOUT = {
+    About.KEY: r"((invalid|missing|wrong|unknown|expired|disabled|no) )?api[ -]?key( (is )?(invalid|missing|expired|"
+    r"disabled|not found|required))?|unauthori[sz]ed|authentication (failed|required|error)",
+    About.BALANCE: r"(credits?|balance)( is| are)? (not enough|insufficient|too low)|(insufficient|not enough|no)"
+    r"( account)? (credits?|balance)( left)?|out of credits?",
+    About.PACE: r"too many requests|(rate|concurrency) limit( is| was| has been)? (exceeded|reached)"
+    r"|(the )?(server|system|service)( is)?( too)? busy",
+    About.REQUEST: r"(invalid|missing|unsupported) (?!.*\b(try|retry|again|later|temporar|busy)).*",
+}
 
 
 class PixwithV5(Request):
@@ -105,19 +113,10 @@ class Pixwith(Provider):
             return Accepted(task_id, wait_seconds=positive(data.get("estimated_time")))
         if response.is_success and code not in {0, _AUTH}:
             raise outcome_unknown(f"Pixwith answered HTTP {response.status_code} without a task_id: {text}")
-        by_status = refuse_by_status("Pixwith", response, text)
-        if not response.is_success and isinstance(by_status, OutcomeUnknown):
-            raise by_status
-        message = f"{NOT_CHARGED} Pixwith declined: {text}."
-        if _RATE_TROUBLE.search(text):
-            raise RateLimited(message, retry_after_seconds(response))
-        if code == _AUTH or _KEY_TROUBLE.search(text) or response.status_code in {401, 403}:
-            raise Unauthorized(message)
-        if _CREDIT_TROUBLE.search(text) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
-            raise OutOfCredit(message)
-        if response.is_success:
-            raise Refused(message)
-        raise by_status
+        if not (response.is_success or is_declined(response)):
+            raise outcome_unknown(f"Pixwith answered HTTP {response.status_code}: {text}")
+        about = About.KEY if code == _AUTH else _about(_text(body))
+        raise read_refusal(f"{NOT_CHARGED} Pixwith declined: {text}.", response, about)
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One POST per task."""
@@ -150,6 +149,11 @@ def _text(body: dict[str, Any]) -> str:
 
 def _code(body: dict[str, Any]) -> int | None:
     return integer(body.get("code") if "code" in body else error_of(body).get("code"))
+
+
+def _about(text: str) -> About | None:
+    whole = text.strip(" .!")
+    return next((about for about, words in _ABOUT.items() if re.fullmatch(f"(?i)({words}){_LATER}", whole)), None)
 
 
 def _read_task(data: dict[str, Any], text: str, task: TaskRef) -> PollFact:

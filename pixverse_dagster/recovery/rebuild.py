@@ -214,6 +214,7 @@ def _judge_rows(
 
 def _payable(session: Session, known: KnownTasks, rows: Sequence[Row]) -> set[str]:
     """The rows that a submission would pay for now, budgets apart."""
-    inputs = PlanInputs(session.options.prices, retry=session.options.retry, worlds=session.worlds)
+    retries = session.ledger.policies.find_retries(session.pipeline.name, session.options.retry)
+    inputs = PlanInputs(session.options.prices, retries=retries, worlds=session.worlds)
     tasks = [task for task in known.all() if session.counts(task)]
     return {line.row for line in make_plan(rows, (), tasks, inputs).lines if line.verdict in SUBMITTED}

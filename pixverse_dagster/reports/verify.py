@@ -217,6 +217,8 @@ def _check_output(store: ClipStore, output: ClipOutput, hash_bytes: bool) -> Ite
         (output.poster_key, output.poster_sha256, output.poster_size_bytes),
         (output.key, output.sha256, output.size_bytes),
     ):
+        if not sha256:
+            continue  # no poster could be made; one that was made since is not described
         size = _size(store, key)
         if size is None:
             yield key, "is missing"

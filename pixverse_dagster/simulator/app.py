@@ -21,6 +21,7 @@ from pixverse_dagster.simulator.apis import APIS
 from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
 from pixverse_dagster.simulator.images import Samples
 from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, Endpoint, base_url
+from pixverse_dagster.simulator.sickness import Sicknesses
 from pixverse_dagster.simulator.state import SimulatorState
 
 # Longer than any client keeps an idle connection. Otherwise the server could close one just as a submit is sent.
@@ -31,6 +32,7 @@ _GRACE_SECONDS = 0.5  # for requests under way when a signal comes
 def create_app(settings: Settings) -> Starlette:
     """The simulator as an ASGI application. Faults that drop connections work only under `serve`."""
     state = SimulatorState(settings)
+    sicknesses = Sicknesses(state, [api.NAME for api in APIS])
     folder = (settings.samples_dir or SAMPLES_DIR).resolve()
 
     def samples(request: Request) -> Samples:
@@ -38,9 +40,7 @@ def create_app(settings: Settings) -> Starlette:
 
     def route(path: str, method: str, provider: str, endpoint: Endpoint) -> Route:
         async def counted(request: Request) -> Response:
-            call, response = await endpoint(request)
-            state.count(provider, call, "dropped" if isinstance(response, Dropped) else str(response.status_code))
-            return response
+            return await sicknesses.answer(provider, "api", endpoint, request)
 
         return Route(path, counted, methods=[method])
 
@@ -52,13 +52,15 @@ def create_app(settings: Settings) -> Starlette:
     apis = [api(state, samples) for api in APIS]
     routes = [
         *(route(path, method, api.NAME, endpoint) for api in apis for path, method, endpoint in api.routes()),
-        Route("/media/{task_id}/{name}", _media(state)),
-        *_service_routes(state, samples),
+        Route("/media/{task_id}/{name}", _media(state, sicknesses)),
+        *_service_routes(state, sicknesses, samples),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]) -> list[Route]:
+def _service_routes(
+    state: SimulatorState, sicknesses: Sicknesses, samples: Callable[[Request], Samples]
+) -> list[Route]:
     async def tasks(request: Request) -> Response:
         return JSONResponse(state.audit(base_url(request)))
 
@@ -70,6 +72,7 @@ def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]
 
     async def reset(_request: Request) -> Response:
         state.reset()
+        sicknesses.end({})
         return JSONResponse({})
 
     async def expire(request: Request) -> Response:
@@ -90,42 +93,45 @@ def _service_routes(state: SimulatorState, samples: Callable[[Request], Samples]
         Route("/_simulator/faults", faults),
         Route("/_simulator/reset", reset, methods=["POST"]),
         Route("/_simulator/expire", expire, methods=["POST"]),
+        Route("/_simulator/sick", sicknesses.asked, methods=["GET", "POST"]),
+        Route("/_simulator/heal", sicknesses.asked, methods=["POST"]),
         Route("/_simulator/health", health),
     ]
 
 
-def _media(state: SimulatorState) -> Callable[[Request], Awaitable[Response]]:
-    def answer(request: Request) -> tuple[str, Response]:
+def _media(state: SimulatorState, sicknesses: Sicknesses) -> Callable[[Request], Awaitable[Response]]:
+    def answer(request: Request) -> Response:
         task = state.tasks.get(request.path_params["task_id"].lower())
-        provider = task.order.provider if task else "unknown"
         if "authorization" in request.headers or "api-key" in request.headers:
-            return provider, _store_error(400, "InvalidRequest: only one auth mechanism is allowed")
+            return _store_error(400, "InvalidRequest: only one auth mechanism is allowed")
         number, _, _extension = request.path_params["name"].partition(".")
         numbers = {str(at): at for at in range(1, len(task.outputs) + 1)} if task else {}
         if task is None or number not in numbers or not request.url.path.endswith(task.path(numbers[number])):
-            return provider, _store_error(404, "NoSuchKey")
+            return _store_error(404, "NoSuchKey")
         output = task.outputs[numbers[number] - 1]
         expired = output.signatures.get(request.query_params.get("X-Sim-Signature", ""))
         clip = output.clip
         if expired is None or clip is None:
-            return provider, _store_error(403, "SignatureDoesNotMatch")
+            return _store_error(403, "SignatureDoesNotMatch")
         if expired or output.gone:
-            return provider, _store_error(410, "Request has expired")
+            return _store_error(410, "Request has expired")
         fault = None if request.method == "HEAD" else state.faults.first(DOWNLOAD_KINDS)
         if fault == "media.dropped":
-            return provider, Dropped()
+            return Dropped()
 
         def complete() -> None:
             output.downloads += 1
 
-        return provider, ClipAnswer(clip, fault, complete)
+        return ClipAnswer(clip, fault, complete)
 
-    async def endpoint(request: Request) -> Response:
-        provider, response = answer(request)
-        state.count(provider, "media", "dropped" if isinstance(response, Dropped) else str(response.status_code))
-        return response
+    async def endpoint(request: Request) -> tuple[str, Response]:
+        return "media", answer(request)
 
-    return endpoint
+    async def counted(request: Request) -> Response:
+        task = state.tasks.get(request.path_params["task_id"].lower())
+        return await sicknesses.answer(task.order.provider if task else "unknown", "media", endpoint, request)
+
+    return counted
 
 
 def _store_error(status: int, text: str) -> Response:

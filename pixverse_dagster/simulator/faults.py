@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 KEY: Final = "simulator"
 """The key that is always accepted, and the name of its account."""
@@ -29,6 +29,9 @@ KINDS: Final = (
     *DOWNLOAD_KINDS,
     "media.expired",
 )
+Sick = Literal["hang", "slow", "error", "html", "wrong_ids", "wrong_types", "flood", "away"]
+"""What one provider can have from some moment on, until it is healed."""
+SickPart = Literal["all", "api", "media"]
 
 
 def _no_faults() -> dict[str, float]:

@@ -42,16 +42,16 @@ class Dropped(Response):
     """Closes the connection without sending any byte of an answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
-        await _hang_up(scope, receive)
+        await hang_up(scope, receive)
 
 
-def _is_closing(scope: Scope) -> bool:
+def is_closing(scope: Scope) -> bool:
     """Whether the connection is closed, by either side."""
     transport: asyncio.Transport | None = scope.get(TRANSPORT)
     return transport is not None and transport.is_closing()
 
 
-async def _hang_up(scope: Scope, receive: Receive) -> None:
+async def hang_up(scope: Scope, receive: Receive) -> None:
     """Closes the transport after what was written. Returns once it is closed, so that the server sends nothing more.
 
     Raises:
@@ -106,10 +106,10 @@ class ClipAnswer(Response):
             if self._fault == "media.slow":
                 await asyncio.sleep(_SLOW_SECONDS / _SLOW_PIECES)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if _is_closing(scope):
+            if is_closing(scope):
                 break
-        if self._fault == "media.truncated" or _is_closing(scope):
-            await _hang_up(scope, receive)
+        if self._fault == "media.truncated" or is_closing(scope):
+            await hang_up(scope, receive)
             return
         await send({"type": "http.response.body", "body": self._clip.tail})
         if self._fault != "media.corrupt":

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from secrets import token_hex, token_urlsafe
 from typing import Any, Final, Literal
 
@@ -62,6 +62,8 @@ class Output:
     signature: str | None = None
     signatures: dict[str, bool] = field(default_factory=dict[str, bool])  # every one issued, and whether it is expired
     uuid: str = ""
+    rendered: float | None = None
+    """When its template was there; not before, if it was there already."""
     gone: bool = False
     """Whether it is kept no longer: every link to it has expired, also one that is issued now."""
 
@@ -100,6 +102,14 @@ class Task:
         if "processing" in found:
             return "processing"
         return "succeeded" if "succeeded" in found else "failed"
+
+    @property
+    def rendered_at(self) -> str | None:
+        """When the last of its outputs was finished, as a poll could have told; None before that."""
+        if self.status == "processing":
+            return None
+        finished = max(max(output.due, output.rendered or 0) for output in self.outputs)
+        return (datetime.fromisoformat(self.accepted_at) + timedelta(seconds=finished - self.born)).isoformat()
 
     @property
     def progress(self) -> int:
@@ -149,7 +159,7 @@ class SimulatorState:
         spread = self.faults.dice("duration").uniform(1 - _SPREAD, 1 + _SPREAD)
         given = order.request.get("seed")
         drawn = self.faults.dice("clip.seed").randrange(_SEED_SPACE)
-        return Output(
+        output = Output(
             name=f"{order.name}/{number}",
             fate=fate,
             seed=given + number - 1 if isinstance(given, int) else drawn,
@@ -157,6 +167,9 @@ class SimulatorState:
             template=self.templates.start(order.shape) if fate == "good" else None,
             uuid=f"{token_hex(4)}-{token_hex(2)}-4{token_hex(2)[1:]}-a{token_hex(2)[1:]}-{token_hex(6)}",
         )
+        if output.template:
+            output.template.add_done_callback(lambda _: setattr(output, "rendered", time.monotonic()))
+        return output
 
     def find(self, provider: str, account: str, task_id: str) -> Task | None:
         """The account's task of this id, in either letter case; None if there is none."""
@@ -204,6 +217,7 @@ def _audited(task: Task, base: str) -> dict[str, Any]:
         "charged_usd": task.charged_usd,
         "status": status,
         "accepted_at": task.accepted_at,
+        "rendered_at": task.rendered_at,
         "polls": task.polls,
         "outputs": [
             {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.manifest import ClipManifest
@@ -16,6 +14,7 @@ from pixverse_dagster.media.inspect import inspect_clip
 from pixverse_dagster.policy.quality import CheckRules, Finding, Measurements, judge_clip
 from pixverse_dagster.stages.repeat import repeat
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.documents import scratch_folder
 from pixverse_dagster.storage.reading import copy_to_file
 
 PAUSES_SECONDS = (0.1, 0.5)
@@ -78,8 +77,8 @@ def _measure(store: ClipStore, key: str, rules: CheckRules, pauses_seconds: Sequ
 
     def read() -> Measurements:
         try:
-            with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
-                path = Path(scratch) / "clip"
+            with scratch_folder(store) as scratch:
+                path = scratch / "clip"
                 return inspect_clip(path, rules, copy_to_file(store, key, path).sha256)
         except _NOT_THERE as error:
             return Measurements(problem=describe_read_error(error))

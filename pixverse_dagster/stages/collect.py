@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from pixverse_dagster.core.errors import PixverseError, ReadFailed, ResultExpired, StoreConflict
+from pixverse_dagster.core.errors import NoAnswer, PixverseError, ReadFailed, ResultExpired, StoreConflict
 from pixverse_dagster.core.layout import ClipFolder, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
@@ -24,14 +22,18 @@ from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.ledger.files import clip_files
 from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.policy.quality import Finding
+from pixverse_dagster.policy.timing import STALLED_WAIT_SECONDS
 from pixverse_dagster.stages.attempts import FolderTaken, check_folder, inside, lost_file, move_on
 from pixverse_dagster.stages.check import check_clip
 from pixverse_dagster.stages.landing import land_output, put_bytes
+from pixverse_dagster.stages.lanes import Lane, Lanes
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.standing import find_standing
 from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.stages.stored import CompleteClip, find_forgotten, find_stored
+from pixverse_dagster.stages.waiting import as_they_end
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.documents import scratch_folder
 from pixverse_dagster.transport.logs import get_logger
 
 _MAX_FOLDERS = 20
@@ -57,41 +59,52 @@ def collect_tasks(session: Session, store: ClipStore, batch: Sequence[Task]) -> 
     """Store the clips of these tasks, yielding each as it lands. Free, idempotent; one task's failure is that task's.
 
     The ledger says `stored` when the caller comes back for the next: by then it has recorded the event. Where the
-    ledger refuses that, the task is yielded once more, with the problem.
+    ledger refuses that, the task is yielded once more, with the problem. Raises RunStopped if the run is cancelled:
+    downloads and writes that are under way are left, and the next run completes what they began.
     """
-    pool = ThreadPoolExecutor(session.downloader.rules.max_concurrency)
-    lease_seconds = session.options.pace.collect_lease_seconds
-    waiting = {task.id: task for task in batch}
-    renew_at = session.clock() + lease_seconds / 3
-    session.ledger.lease_collect(batch, session.clock() + lease_seconds)
+    lanes, lease_seconds = Lanes(session.downloader.rules.max_concurrency), session.options.pace.collect_lease_seconds
+    waiting, renew_at = {task.id: task for task in batch}, session.clock()
+
+    def look() -> bool:
+        # The rest stays this run's for as long as it lives, and is soon free if it dies.
+        nonlocal renew_at
+        if (now := session.clock()) >= renew_at:
+            session.ledger.collecting.lease(list(waiting.values()), now + lease_seconds)
+            renew_at = now + lease_seconds / 3
+        return session.stopped()
+
+    def run(lane: Lane, task: Task) -> Collected:
+        return _collect_safely(session, store, task, lane)
+
+    look()
     try:
-        for done in as_completed([pool.submit(_collect_safely, session, store, task) for task in batch]):
+        for done in as_they_end([lanes.submit(task, run) for task in batch], look):
             collected = done.result()
             del waiting[collected.task.id]
-            if (now := session.clock()) >= renew_at:
-                # The rest stays this run's for as long as it makes progress, and is soon free if it dies.
-                session.ledger.lease_collect(list(waiting.values()), now + lease_seconds)
-                renew_at = now + lease_seconds / 3
             yield collected
             if collected.manifest is not None and (refused := _record_stored(session, collected)):
                 yield refused
     finally:
-        pool.shutdown(cancel_futures=True)
+        # A person's wish, or the caller's end: nobody waits for a download that hangs.
+        lanes.leave()
 
 
-def _collect_safely(session: Session, store: ClipStore, task: Task) -> Collected:
+def _collect_safely(session: Session, store: ClipStore, task: Task, lane: Lane) -> Collected:
+    if lane.is_silent:
+        return _not_stored(session, task, f"{lane.name} gave no answer about several other clips; it was not asked now")
     try:
         collected = collect(session, store, task)
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base, and this row's are this row's
+        lane.note(answered=not isinstance(error, NoAnswer))
         text = str(error) if isinstance(error, PixverseError) else f"{type(error).__name__}: {redact_text(str(error))}"
         task = session.ledger.tasks.refresh(task)
+        if session.stopped():
+            # Its run closes the connections under it: that is no attempt, and says nothing about the clip.
+            return Collected(task, problem=f"row {task.row!r}: the run was cancelled")
         if isinstance(error, ResultExpired):
             task = _expire(session, task)
-        if task.state is TaskState.SUCCEEDED:
-            retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
-            task = latest(session.ledger.retry_collect(task, shorten(f"not stored yet: {text}", 500), retry_at))
-        what = "is stored, and not as it was" if task.state is TaskState.STORED else "is not stored"
-        return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {what}: {text}")
+        return _not_stored(session, task, text)
+    lane.note(answered=True)
     if collected.manifest is None:
         return collected
     return _check(session, store, collected, collected.manifest)
@@ -104,15 +117,30 @@ def _check(session: Session, store: ClipStore, collected: Collected, manifest: C
     if not (checked.undecided and rules.blocking):
         return replace(collected, findings=checked.findings, not_checked=checked.not_made)
     words = f"in the store, but its check is not made yet: {checked.not_made}"
-    if task.state is TaskState.SUCCEEDED:
-        retry_at = session.clock() + session.options.pace.collect_wait(task.collects)
-        task = latest(session.ledger.retry_collect(task, shorten(words, 500), retry_at))
+    task = _put_off(session, task, words)
     problem = f"row {task.row!r} (task {task.task_id}) is {words}. It is made again with the next collection, free"
     return Collected(task, problem=problem)
 
 
+def _not_stored(session: Session, task: Task, why: str) -> Collected:
+    task = _put_off(session, task, f"not stored yet: {why}")
+    what = "is stored, and not as it was" if task.state is TaskState.STORED else "is not stored"
+    return Collected(task, problem=f"row {task.row!r} (task {task.task_id}) {what}: {why}")
+
+
+def _put_off(session: Session, task: Task, why: str) -> Task:
+    """A clip that is not stored is tried again later, ever more slowly; in the end a person is to look as well."""
+    if task.state is not TaskState.SUCCEEDED:
+        return task
+    pace, now = session.options.pace, session.clock()
+    stalled = pace.stalls(task.collects, now - (task.finished_at or task.claimed_at))
+    wait_seconds = STALLED_WAIT_SECONDS if stalled else pace.collect_wait(task.collects)
+    why, stalled_at = shorten(why, 500), now if stalled else None
+    return latest(session.ledger.retry_collect(task, why, now + wait_seconds, stalled_at))
+
+
 def _expire(session: Session, task: Task) -> Task:
-    """A result that stays away past its documented lifetime is given up; before that it may come back."""
+    """A result whose fresh link is refused as gone is given up past its lifetime; before that it may come back."""
     if find_standing(session, task) is not Standing.OWN:
         return task  # another key may still get fresh links
     age = session.clock() - (task.finished_at or task.claimed_at)
@@ -144,7 +172,7 @@ def collect(session: Session, store: ClipStore, task: Task) -> Collected:
 
     The store is looked at first: what is complete there is not fetched again, and needs no link. Every file is on
     record in the ledger before it is put; where something else stands in the task's folder, the clip goes to the next
-    free one. Raises ReadFailed, ClipInvalid, StoreConflict or the store's own error; then nothing is half-visible,
+    free one. Raises ReadFailed, StoreConflict or the store's own error; then nothing is half-visible,
     because the manifest is written last, and the next call goes on from there.
     """
     if task.state is not TaskState.STORED:
@@ -180,14 +208,14 @@ def _collect_into(session: Session, store: ClipStore, task: Task, folder: ClipFo
         count = max((file.n for file in recorded), default=0)
     if not count:
         raise lost_file(session, task, f"{store.uri(folder.manifest)} is not there, nor any record of the clip's files")
-    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
+    with scratch_folder(store) as scratch:
         outputs: list[ClipOutput] = []
         posters: list[bytes] = []
         for n in range(1, count + 1):
-            task, output, poster = land_output(session, store, task, n, Path(scratch) / f"{n}.part", recorded)
+            task, output, poster = land_output(session, store, task, n, scratch / f"{n}.part", recorded)
             outputs.append(output)
             posters.append(poster)
-        return _write_manifest(session, store, task, outputs, posters[0], Path(scratch) / "manifest")
+        return _write_manifest(session, store, task, outputs, posters[0], scratch / "manifest")
 
 
 def _write_manifest(

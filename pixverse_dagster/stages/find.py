@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -31,6 +30,7 @@ from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.stages.changed_images import is_behind_url, with_older_images
+from pixverse_dagster.stages.waiting import Workers
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.names import Names, read_names
 
@@ -271,6 +271,10 @@ def _read(store: ClipStore, key: str) -> bytes:
 
 def _in_threads(items: Iterable[T], call: Callable[[T], R]) -> Iterator[R]:
     """The results in order, a bounded number of calls at the same time and ahead of the caller."""
-    with ThreadPoolExecutor(_READERS) as pool:
+    workers = Workers(_READERS)
+    try:
         for batch in chunked(items, _READERS * 4):
-            yield from pool.map(call, batch)
+            for asked in [workers.submit(call, item) for item in batch]:
+                yield asked.result()
+    finally:
+        workers.leave()

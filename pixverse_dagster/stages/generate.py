@@ -9,13 +9,16 @@ from contextlib import closing
 
 from pixverse_dagster.core.lifecycle import HAS_RESULT, TaskState
 from pixverse_dagster.core.task import Task
-from pixverse_dagster.policy.advice import describe_trouble
+from pixverse_dagster.policy.advice import describe_end
+from pixverse_dagster.policy.identity import ASIDE_NOTE
 from pixverse_dagster.policy.retry import may_attempt
 from pixverse_dagster.stages.collect import Collected, collect_tasks
 from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.resolve import resolve_rows
+from pixverse_dagster.stages.retries import find_retries
 from pixverse_dagster.stages.session import Session
-from pixverse_dagster.stages.standing import ASIDE_NOTE
 from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.waiting import Workers, call_aside, check_stopped
 from pixverse_dagster.storage.base import ClipStore
 
 _POLL_SECONDS = 15.0
@@ -36,6 +39,8 @@ class GenerateRun:
         self._submit = submit
         self._tasks: dict[str, Task] = {}
         self._waits: dict[str, str] = {}
+        self._workers = Workers(1)
+        self._replays = self._workers.submit(list[Task])
         self._not_before: dict[str, float] = {}
         self._pause_seconds = min(session.options.pace.first_poll_seconds / 5, 1.0)
         self._next_look = 0.0
@@ -46,16 +51,25 @@ class GenerateRun:
     def run(self, keys: Sequence[str], deadline_seconds: float) -> Generator[Collected]:
         """Yields the rows that are stored, and those whose task ended, as it happens.
 
-        After the deadline, what is not there yet is a problem, and stays adoptable.
+        After the deadline, what is not there yet is a problem, and stays adoptable. Raises RunStopped if the run is
+        cancelled, within seconds, whatever it waits for.
         """
+        try:
+            yield from self._run(keys, deadline_seconds)
+        finally:
+            self._workers.leave()
+
+    def _run(self, keys: Sequence[str], deadline_seconds: float) -> Iterator[Collected]:
         deadline = time.monotonic() + deadline_seconds
         yield from self._submit_rows(keys)
+        check_stopped(self._session.stopped)
         while True:
             yield from self._look()
             if not (self._tasks or self._waits) or time.monotonic() >= deadline:
                 break
             if self._waits and time.monotonic() >= self._next_turn:
                 yield from self._submit_rows(list(self._waits))
+            check_stopped(self._session.stopped)
             threading.Event().wait(self._pause_seconds)
         self._report_rest(deadline_seconds)
 
@@ -88,16 +102,27 @@ class GenerateRun:
         found = self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()])
         yield from self._store_what_is_here([task for task in found if task.state in HAS_RESULT])
         for task in found:
-            if (trouble := describe_trouble(task, self._session.commands)) and not task.resolves_itself:
+            if (trouble := describe_end(task, self._session.commands)) and not task.resolves_itself:
                 del self._tasks[task.row]
-                if may_attempt(self._session.ledger.tasks.claims(task), self._session.options.retry):
+                if may_attempt(self._session.ledger.tasks.claims(task), find_retries(self._session)):
                     self._waits[task.row] = trouble
                 else:
                     self.problems[task.row] = trouble
                 yield Collected(task, problem=trouble)
         if self._tasks:
-            poll_due(self._session, _POLL_SECONDS)
+            report = call_aside(lambda: poll_due(self._session, _POLL_SECONDS), self._session.stopped)
+            self._replay([task.row for task in report.replayable])
         self._next_look = time.monotonic() + self._pause_seconds
+
+    def _replay(self, rows: Sequence[str]) -> None:
+        """A run may send again what a tick may not: beside the rest, for a host that hangs holds up no other clip.
+
+        Nobody has to wait for it in the end: such a submit is of unknown outcome all the while.
+        """
+        if self._replays.done():
+            self._replays.result()
+            if rows:
+                self._replays = self._workers.submit(lambda: list(resolve_rows(self._session, rows)))
 
     def _store_what_is_here(self, here: Sequence[Task]) -> Iterator[Collected]:
         due = [task for task in here if self._not_before.get(task.row, 0) <= time.monotonic()]

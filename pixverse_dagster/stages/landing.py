@@ -7,31 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixverse_dagster.core.errors import ClipInvalid, NotSent, ReadFailed, ResultExpired, StoreConflict
+from pixverse_dagster.core.errors import ClipInvalid, NoAnswer, NotSent, ReadFailed, StoreConflict
 from pixverse_dagster.core.layout import ClipFolder, ClipKey, parse, task_folder
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.manifest import ClipFacts, ClipOutput
+from pixverse_dagster.core.manifest import ClipOutput
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger.files import ClipFile
-from pixverse_dagster.media.probe import probe
+from pixverse_dagster.media.probe import Look, look_at
 from pixverse_dagster.stages.attempts import FolderTaken, lost_file
 from pixverse_dagster.stages.poll import refresh
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import copy_hashed, copy_to_file, read_bytes
+from pixverse_dagster.transport.download import NotTheFile, TooLarge
 
 CONTENT_TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/quicktime"}
-_CORRUPT_DOWNLOADS = 3
+_DAMAGED_DOWNLOADS = 3
 
 
 @dataclass(frozen=True)
 class Video:
-    """An output in a local file: its digest and size, what the file says of itself, its poster frame."""
+    """An output in a local file: its digest and size, and what the file says of itself."""
 
     file: Digest
-    facts: ClipFacts
-    poster: bytes
+    look: Look
     key: str = ""
     """Where in the store it was read from; empty if it comes from the provider."""
 
@@ -68,7 +68,7 @@ def _recover(store: ClipStore, folder: ClipFolder, recorded: Sequence[ClipFile],
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             continue
         if found in digests[key]:
-            return Video(found, *probe(path), key)
+            return Video(found, look_at(path), key)
     return None
 
 
@@ -79,31 +79,56 @@ def is_video(file: ClipFile) -> bool:
 
 
 def fetch_output(session: Session, task: Task, n: int, path: Path) -> tuple[Task, Video]:
-    """Download output `n` and read it; an expired link or a damaged file is asked for again, which is free."""
-    renewed = False
-    for attempt in range(1, _CORRUPT_DOWNLOADS + 1):
+    """Download output `n`, whole, and a clip by its first bytes. Free.
+
+    Whatever else comes leads to a fresh link, once. A file that cannot be decoded is downloaded again, and is what the
+    provider has if the same bytes come twice. Raises ResultExpired only if a link that was given out after a refusal is
+    refused as gone, else ReadFailed.
+    """
+    renewed, seen = False, set[Digest]()
+    while len(seen) < _DAMAGED_DOWNLOADS:
         try:
-            with path.open("w+b") as file:
-                got = session.downloader.fetch(task.urls[n - 1], file)
-            return task, Video(got, *probe(path))
-        except ResultExpired as error:
+            got, look = _download(session, task, n, path)
+        except TooLarge:
+            raise
+        except ReadFailed as error:
             if renewed:
                 raise
             task, renewed = _renew(session, task, n, error), True
-        except ClipInvalid:
-            if attempt == _CORRUPT_DOWNLOADS:
-                raise
-    raise ResultExpired(f"output {n} of task {task.task_id} could not be downloaded")
+            continue
+        if not look.facts.unread or got in seen or (len(seen) + 1 == _DAMAGED_DOWNLOADS and not look.damaged):
+            return task, Video(got, look)
+        seen.add(got)
+    raise ReadFailed(f"output {n} came with other bytes each time, and none of them can be decoded: damaged on the way")
 
 
-def _renew(session: Session, task: Task, n: int, error: ResultExpired) -> Task:
-    try:
-        task = refresh(session, task)
-    except (ReadFailed, NotSent):
-        raise error from None
+def _download(session: Session, task: Task, n: int, path: Path) -> tuple[Digest, Look]:
+    """One download. Raises ReadFailed for anything that is no clip: a page, an error's text, whatever its status."""
     if len(task.urls) < n:
-        raise error
-    return task
+        raise ReadFailed(f"there is no link to output {n}")
+    # A host that has let the task down before is not waited for as long.
+    attempts = 1 if task.collects else None
+    with path.open("w+b") as file:
+        got = session.downloader.fetch(task.urls[n - 1], file, max_attempts=attempts)
+    try:
+        return got, look_at(path)
+    except ClipInvalid as error:
+        raise NotTheFile(f"the host of output {n} answered with something that is no clip: {error}") from None
+
+
+def _renew(session: Session, task: Task, n: int, error: ReadFailed) -> Task:
+    """The task with fresh links. Raises ReadFailed, with what the host said, if there are none to be had."""
+    try:
+        after = refresh(session, task)
+        why = "" if after is not task else f"{task.provider} gave no fresh link"
+    except (ReadFailed, NotSent) as unread:
+        after, why = task, f"no fresh link could be had ({unread})"
+    if not why and (after.state is not TaskState.SUCCEEDED or len(after.urls) < n):
+        why = f"there is no link to output {n} any more"
+    if not why:
+        return after
+    # Without a fresh link nothing shows that the clip is gone: it is not given up.
+    raise (NoAnswer if isinstance(error, NoAnswer) else ReadFailed)(f"{error}; {why}") from None
 
 
 def store_output(
@@ -113,20 +138,22 @@ def store_output(
 
     What the task put under the key earlier stays, and is described as it is. Raises FolderTaken for anything else.
     """
-    folder = task_folder(task)
-    key, poster_key = folder.output(n, got.facts.container), folder.poster(n)
-    files = [ClipFile(n, key, got.file), ClipFile(n, poster_key, digest_of(got.poster))]
+    folder, look = task_folder(task), got.look
+    key, poster_key = folder.output(n, look.facts.container), folder.poster(n)
+    files = [ClipFile(n, key, got.file)]
+    if look.poster:
+        files.append(ClipFile(n, poster_key, digest_of(look.poster)))
     recorded = session.ledger.files.record(task, files, session.clock())
     if got.key != key and not put_video(store, key, path, got):
         found = _own(store, key, recorded)
         if found != got.file:
-            there = Video(copy_to_file(store, key, path), *probe(path), key)
+            there = Video(copy_to_file(store, key, path), look_at(path), key)
             return store_output(session, store, task, n, path, there)
     size = store.size_bytes(key)
     if size != got.file.size_bytes:
         raise StoreConflict(f"{store.uri(key)} holds {size} bytes, not {got.file.size_bytes}; nothing was overwritten")
-    poster = _store_poster(store, task, poster_key, got.poster, path, recorded)
-    poster_file = digest_of(poster)
+    poster = _store_poster(store, task, poster_key, look.poster, path, recorded)
+    poster_file = digest_of(poster) if poster else Digest("", 0)
     output = ClipOutput(
         n=n,
         key=key,
@@ -136,7 +163,7 @@ def store_output(
         poster_sha256=poster_file.sha256,
         poster_size_bytes=poster_file.size_bytes,
         seed=task.seeds[n - 1] if n <= len(task.seeds) else None,
-        **dict(got.facts),
+        **dict(look.facts),
     )
     return output, poster
 
@@ -144,10 +171,18 @@ def store_output(
 def _store_poster(
     store: ClipStore, task: Task, key: str, poster: bytes, path: Path, recorded: Sequence[ClipFile]
 ) -> bytes:
-    """Put a poster; the one that is described, which is the one of an earlier run where there is one."""
-    if put_bytes(store, key, poster, path.with_suffix(".jpg"), "image/jpeg"):
+    """Put a poster; the one that is described, which is the one of an earlier run where there is one.
+
+    None, which is b"", where none could be made, and none is there.
+    """
+    if not poster and not any(file.key == key for file in recorded):
+        return b""
+    if poster and put_bytes(store, key, poster, path.with_suffix(".jpg"), "image/jpeg"):
         return poster
-    found = read_bytes(store, key)
+    try:
+        found = read_bytes(store, key)
+    except FileNotFoundError:
+        return b""
     if digest_of(found) in {file.digest for file in recorded if file.key == key}:
         return found
     if task.state is TaskState.STORED:
@@ -166,7 +201,7 @@ def _own(store: ClipStore, key: str, recorded: Sequence[ClipFile]) -> Digest:
 
 def put_video(store: ClipStore, key: str, path: Path, got: Video) -> bool:
     """Put a video under a new key. False if the key exists."""
-    return store.put_new(key, path, sha256=got.file.sha256, content_type=CONTENT_TYPES[got.facts.container])
+    return store.put_new(key, path, sha256=got.file.sha256, content_type=CONTENT_TYPES[got.look.facts.container])
 
 
 def put_bytes(store: ClipStore, key: str, data: bytes, path: Path, content_type: str) -> bool:

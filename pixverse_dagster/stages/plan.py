@@ -40,7 +40,8 @@ def plan_with_store(
         for provider, client in session.clients.items()
         if client.budget.limits
     }
-    inputs = PlanInputs(options.prices, options.budget, spent, options.retry, waits, rooms, worlds)
+    retries = ledger.policies.find_retries(name, options.retry)
+    inputs = PlanInputs(options.prices, options.budget, spent, retries, waits, rooms, worlds)
     view = StoreView()
     if store is not None:
         unlimited = replace(inputs, budget=NO_LIMIT, account_room_usd={})

@@ -101,26 +101,10 @@ def row_as_paid(task: Task) -> Row:
 
 
 def record_table(session: Session, reading: TableReading) -> SnapshotChange:
-    """Make a reading the pipeline's current rows. Repeatable; the rows change in one transaction.
-
-    A row that waits for another take, because a person asked for it, keeps its place if only its images were read anew.
-    """
+    """Make a reading the pipeline's current rows. Repeatable; rows and queue change in one transaction."""
     name, ledger = session.pipeline.name, session.ledger
     ledger.worlds.set(name, session.worlds)
-    waiting = {entry.row: entry for entry in ledger.queue.find(name)}
-    before = ledger.rows.find(name, waiting) if waiting else {}
-    change = ledger.rows.record(name, reading.rows, reading.problems, session.run_id, now=session.clock())
-    takes = ledger.rows.takes(name) if before else {}
-    kept = [
-        replace(waiting[row.id], digest=row.digest)
-        for row in reading.rows
-        if row.id in change.changed
-        and row.id in before
-        and row.take == takes.get(row.id)
-        and row.address_digest == before[row.id].address_digest
-    ]
-    ledger.queue.add(name, kept, session.clock())
-    return change
+    return ledger.rows.record(name, reading.rows, reading.problems, session.run_id, now=session.clock())
 
 
 @dataclass(frozen=True)

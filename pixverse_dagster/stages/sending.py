@@ -8,7 +8,7 @@ from typing import Any
 from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.submit_body import cut_body, fill_body, new_mark
-from pixverse_dagster.core.task import MoveRefused, Task, latest
+from pixverse_dagster.core.task import MoveRefused, Place, Task, latest
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.session import Session
@@ -76,11 +76,14 @@ class Sending:
         content = fill_body(self._kept_body(self.task.client_reference), self._inline.__getitem__)
         return Outgoing(self._row.request, content, self.task.client_reference)
 
-    def give_back(self, reason: str) -> Task | None:
-        """Record that the submit was certainly not accepted; None if nothing was claimed. The claim is no attempt."""
+    def give_back(self, reason: str, place: Place | None = None) -> Task | None:
+        """Record that the submit was certainly not accepted; None if nothing was claimed. The claim is no attempt.
+
+        With a place, the row is back in the queue with the same transaction.
+        """
         if self.task is None:
             return None
-        move = self._session.ledger.refuse(self.task, reason, late=not self._client.provider.REPLAYABLE)
+        move = self._session.ledger.refuse(self.task, reason, late=not self._client.provider.REPLAYABLE, place=place)
         if isinstance(move, MoveRefused):
             _log.warning("row %r: its refused submit is recorded as %s meanwhile", self.task.row, move.current.state)
         return latest(move)
@@ -111,6 +114,7 @@ class Sending:
             world=client.world,
             key=client.provider.fingerprint(session.ledger.salt),
             max_open_tasks=client.max_open_tasks,
+            asked=True,
             body=self._kept_body if client.provider.REPLAYABLE else None,
         )
 

@@ -49,9 +49,11 @@ class AskedStore:
     """What was asked of a store in one session, so that rows that wait for their turn do not ask it again and again.
 
     `not_there` says of requests, by row and digest, when the store had nothing for them (seconds since the epoch).
+    `rows` are the requests that the session asked for: those that are withdrawn later it does not ask for again.
     """
 
     may_pay: bool = False
+    rows: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     not_there: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 

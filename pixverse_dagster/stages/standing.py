@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pixverse_dagster.core.outcomes import PollFact
 from pixverse_dagster.core.task import Task, latest
 from pixverse_dagster.core.values import iso
-from pixverse_dagster.policy.identity import Holder, Standing, judge_standing
+from pixverse_dagster.policy.identity import ASIDE_NOTE, Holder, Standing, judge_standing
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.logs import get_logger
 
-ASIDE_NOTE = "set aside: it was submitted with another key than the present one"
 _log = get_logger()
 _named: set[str] = set()
 
@@ -69,7 +68,7 @@ def look_at_keys(session: Session) -> str:
         if standing is not Standing.OWN:
             standing = judge_standing(holder, present, ledger.accounts.identities(holder.account))
         if standing is Standing.OWN:
-            ledger.poll_soon(held.noted, ASIDE_NOTE, session.clock())
+            ledger.polling.soon(held.noted, ASIDE_NOTE, session.clock())
         elif holder.world in {present.world, "live"}:
             aside[holder, present.account] += len(held.ids)
             if standing is Standing.UNPROVEN:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from pixverse_dagster.core.errors import ClipInvalid, NotSent, ReadFailed, StoreConflict
+from pixverse_dagster.core.errors import NotSent, ReadFailed, StoreConflict
 from pixverse_dagster.core.layout import ClipFolder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest, ClipOutput
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.tombstone import Tombstone
-from pixverse_dagster.media.probe import probe
+from pixverse_dagster.ledger.files import ClipFile
+from pixverse_dagster.media.probe import look_at
 from pixverse_dagster.stages.attempts import FolderTaken, lost_file
-from pixverse_dagster.stages.landing import fetch_output, put_bytes, put_video
+from pixverse_dagster.stages.landing import digest_of, fetch_output, put_bytes, put_video
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.documents import scratch_folder
 from pixverse_dagster.storage.reading import copy_to_file, read_bytes
 from pixverse_dagster.transport.logs import get_logger
 
@@ -48,7 +48,7 @@ def find_forgotten(store: ClipStore, task: Task, folder: ClipFolder) -> Tombston
 
 
 def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFolder) -> CompleteClip | None:
-    """The task's clip; None if there is no manifest. A poster that is missing is made again from the video, free.
+    """The task's clip; None if there is no manifest. Facts and posters that are missing are read from the video, free.
 
     Raises FolderTaken if the manifest is another task's or cannot be read, and StoreConflict if a video is missing and
     cannot be had again.
@@ -69,8 +69,9 @@ def find_stored(session: Session, store: ClipStore, task: Task, folder: ClipFold
         )
     for output in manifest.outputs:
         _require_video(session, store, task, output)
-    posters = [_require_poster(store, output) for output in manifest.outputs]
-    return CompleteClip(manifest, hashlib.sha256(text).hexdigest(), posters[0] if posters else b"")
+    seen = [_see(session, store, task, output) for output in manifest.outputs]
+    manifest = manifest.model_copy(update={"outputs": tuple(output for output, _ in seen)})
+    return CompleteClip(manifest, hashlib.sha256(text).hexdigest(), seen[0][1] if seen else b"")
 
 
 def _require_video(session: Session, store: ClipStore, task: Task, output: ClipOutput) -> None:
@@ -93,35 +94,40 @@ def _fetch_again(session: Session, store: ClipStore, task: Task, output: ClipOut
     """Download an output that its manifest describes. False unless the provider has those very bytes."""
     if task.state is not TaskState.SUCCEEDED or output.n > len(task.urls):
         return False
-    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
-        path = Path(scratch) / "clip"
+    with scratch_folder(store) as scratch:
+        path = scratch / "clip"
         try:
             _, got = fetch_output(session, task, output.n, path)
-        except (ReadFailed, NotSent, ClipInvalid):
+        except (ReadFailed, NotSent):
             return False
         return got.file.sha256 == output.sha256 and put_video(store, output.key, path, got)
 
 
-def _require_poster(store: ClipStore, output: ClipOutput) -> bytes:
-    """The poster of an output, made from its video where it is missing or has other bytes than its manifest says.
+def _see(session: Session, store: ClipStore, task: Task, output: ClipOutput) -> tuple[ClipOutput, bytes]:
+    """The output and its poster, both made good from its video as far as they are missing; b"" if there is no picture.
 
-    A missing one is put back. One with other bytes is left as it is: `verify` names it.
+    Facts that could not be read when the clip was stored are in what is returned, and not in the manifest, which is
+    never changed. A missing poster is put back. One with other bytes is left as it is: `verify` names it.
     """
     try:
         found = read_bytes(store, output.poster_key)
     except FileNotFoundError:
         found = None
-    if found is not None and hashlib.sha256(found).hexdigest() == output.poster_sha256:
-        return found
-    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="pixverse-") as scratch:
-        path = Path(scratch) / "clip"
+    own = found is not None and output.poster_sha256 in {"", hashlib.sha256(found).hexdigest()}
+    if found is not None and own and not output.unread:
+        return output, found
+    with scratch_folder(store) as scratch:
+        path = scratch / "clip"
         if copy_to_file(store, output.key, path).sha256 != output.sha256:
-            return b""  # the video was changed: `verify` names it, and no picture of it is the clip's
-        try:
-            _, poster = probe(path)
-        except ClipInvalid as error:
-            _log.warning("no poster could be made from %s: %s", store.uri(output.key), error)
-            return b""
-        if found is None:
-            put_bytes(store, output.poster_key, poster, path.with_suffix(".jpg"), "image/jpeg")
-    return poster
+            return output, b""  # the video was changed: `verify` names it, and no picture of it is the clip's
+        look = look_at(path)
+        if look.facts.unread:
+            _log.warning("%s could not be decoded: %s", store.uri(output.key), look.facts.unread)
+        else:
+            output = output.model_copy(update=dict(look.facts))
+        if found is None and look.poster:
+            session.ledger.files.record(
+                task, [ClipFile(output.n, output.poster_key, digest_of(look.poster))], session.clock()
+            )
+            put_bytes(store, output.poster_key, look.poster, path.with_suffix(".jpg"), "image/jpeg")
+    return output, found if own and found else look.poster

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 import uuid
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Self
 from urllib.parse import urlsplit
@@ -21,9 +19,9 @@ from pydantic import Field
 
 from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
+from pixverse_dagster.storage.incoming import INCOMING, incoming_folder, locked, sweep
 from pixverse_dagster.storage.naming import NOT_TO_BE_HAD, WAYS, Way, rename_locked
 
-_LEFTOVER_SECONDS = 86_400
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 """Some network file systems flush files, and know no flushing of a folder."""
 
@@ -64,10 +62,9 @@ class LocalStore:
     `ways` that the file system has. So a file under its final name is always complete.
     """
 
-    INCOMING = ".incoming"
+    INCOMING = INCOMING
     _NEAR = "~incoming"
     """The same beside a clip, where its folder is a mount of its own. No row has a folder of this name."""
-    _LOCK = "replace.lock"
 
     def __init__(self, root: str | Path, ways: Sequence[Way] = WAYS) -> None:
         self._root = Path(root).expanduser().resolve()
@@ -88,7 +85,7 @@ class LocalStore:
         except FileExistsError:
             return False
         finally:
-            path.unlink(missing_ok=True)
+            _discard(path)
         _sync_folder(target.parent)
         return True
 
@@ -100,15 +97,18 @@ class LocalStore:
             if error.errno != errno.EXDEV:
                 raise
             near = target.parent / self._NEAR
-            near.mkdir(exist_ok=True)
-            self._sweep(near)
+            try:
+                near.mkdir(exist_ok=True)
+            except FileExistsError as taken:  # which says nothing about the clip's own name
+                raise NotADirectoryError(taken.errno, "is not a folder", str(near)) from taken
+            sweep(near)
             copy = near / uuid.uuid4().hex
             try:
                 shutil.copyfile(path, copy)
                 _sync(copy)
                 self._name_here(copy, target)
             finally:
-                copy.unlink(missing_ok=True)
+                _discard(copy)
                 with suppress(OSError):  # another process has a file there
                     near.rmdir()
 
@@ -117,7 +117,7 @@ class LocalStore:
         for way in self._ways:
             try:
                 if way is rename_locked:
-                    with self._locked():
+                    with locked(self._root):
                         way(path, target)
                 else:
                     way(path, target)
@@ -130,13 +130,6 @@ class LocalStore:
         if last is not None and last.errno == errno.EXDEV:
             raise last
         raise self._unsafe(last)
-
-    @contextmanager
-    def _locked(self) -> Generator[None]:
-        """The lock that all processes take. Let go when the file is closed, also by the end of the process."""
-        with (self.scratch() / self._LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _unsafe(self, error: OSError | None) -> PixverseError:
         return PixverseError(
@@ -152,7 +145,7 @@ class LocalStore:
         path = self._incoming(path)
         try:
             _sync(path)
-            with self._locked():
+            with locked(self._root):
                 if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() != was:
                     return False
                 path.replace(target)
@@ -161,7 +154,7 @@ class LocalStore:
                 raise
             raise self._unsafe(error) from error
         finally:
-            path.unlink(missing_ok=True)
+            _discard(path)
         _sync_folder(target.parent)
         return True
 
@@ -197,10 +190,7 @@ class LocalStore:
 
     def scratch(self) -> Path:
         """A folder on the same file system, so that a finished download is stored without being copied."""
-        folder = self._root / self.INCOMING
-        folder.mkdir(parents=True, exist_ok=True)
-        self._sweep(folder)
-        return folder
+        return incoming_folder(self._root)
 
     def told_apart(self, one: str, other: str) -> bool:
         """As `ClipStore.told_apart`: asked of the file system itself, in a folder that is removed again.
@@ -225,21 +215,17 @@ class LocalStore:
         shutil.copyfile(path, incoming)
         return incoming
 
-    def _sweep(self, folder: Path) -> None:
-        """Remove downloads that a killed process left unfinished; no download takes a day."""
-        for leftover in folder.iterdir():
-            try:
-                if leftover.name == self._LOCK or time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
-                    continue
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            except FileNotFoundError:
-                continue  # another process has removed it
-
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
         if not path.is_relative_to(self._root):
             raise ValueError(f"key {key!r} leads out of the store")
         return path
+
+
+def _discard(path: Path) -> None:
+    """Remove a file that has its final name, or will get none. One that stays is swept later, or is in nobody's way."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _raise_unless_gone(error: OSError) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
 
-from pixverse_dagster.core.errors import PixverseError, ReadFailed, Unauthorized
+from pixverse_dagster.core.errors import NoAnswer, PixverseError, Unauthorized
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
@@ -85,14 +86,14 @@ class ProviderClient:
                     if not self.sender.may_repeat(error, attempt):
                         raise
 
-    def poll(self, tasks: Sequence[TaskRef]) -> dict[str, PollFact]:
+    def poll(self, tasks: Sequence[TaskRef], deadline: float = math.inf) -> dict[str, PollFact]:
         """Ask about at most `POLL_BATCH` tasks: one fact per task, by task id.
 
-        Free and idempotent. Raises ReadFailed or NotSent.
+        Free and idempotent. Ends at the deadline, of `time.monotonic()`, at the latest. Raises ReadFailed or NotSent.
         """
         if self.unusable:
-            raise ReadFailed(self.unusable)
-        return self.provider.read_poll(self.sender.poll(self.provider.poll(tasks)), tasks)
+            raise NoAnswer(self.unusable)
+        return self.provider.read_poll(self.sender.poll(self.provider.poll(tasks), deadline), tasks)
 
     def close(self) -> None:
         """Close the account's connections."""

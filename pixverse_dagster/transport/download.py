@@ -20,7 +20,7 @@ from typing import BinaryIO
 import httpx
 from pydantic import Field
 
-from pixverse_dagster.core.errors import ReadFailed, ResultExpired
+from pixverse_dagster.core.errors import NoAnswer, ReadFailed, ResultExpired
 from pixverse_dagster.core.redaction import redact_text, show_url
 from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.core.text import shorten
@@ -29,10 +29,18 @@ from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster.transport.logs import get_logger
 
 get_logger()  # before the first download, whose link the HTTP library may log
-_GONE = {401, 403, 404, 410}
+_GONE = {404, 410}
 """The HTTP statuses of a link that has expired or was withdrawn."""
+_REFUSED = {400, 401, 403}
+"""The same, where it is the host that says so, and not a web page of somebody between it and us."""
+_PASSING = {408, 425, 429, *range(500, 600)} - {511}
+"""Statuses that the same request may not get again; 511 is of a network that wants somebody to log in."""
+_HEAD_BYTES = 4096
+_CODE = re.compile(rb"<code>\s*([\w.-]{1,60})\s*</code>", re.IGNORECASE)
+_TITLE = re.compile(rb"<title>\s*([^<]{1,200})", re.IGNORECASE)
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
 _CHUNK_BYTES = 256 * 1024
+_SILENT = (httpx.TimeoutException, httpx.ConnectError)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -46,14 +54,18 @@ class DownloadRules(FrozenModel):
     max_bytes: int = Field(default=2 * 1024**3, gt=0)
     max_redirects: int = Field(default=3, ge=0)
     timeout_seconds: float = Field(default=30, gt=0, description="Timeout of one read.")
-    total_timeout_seconds: float = Field(default=900, gt=0)
-    max_concurrency: int = Field(default=4, ge=1, le=64)
+    total_timeout_seconds: float = Field(default=900, gt=0, description="For one file, all attempts together.")
+    max_concurrency: int = Field(default=4, ge=1, le=64, description="How many at a time from one host.")
     max_attempts: int = Field(default=4, ge=1)
     backoff_seconds: float = Field(default=1, ge=0, description="First wait before reading again; doubles.")
 
 
 class TooLarge(ReadFailed):
     """The file is larger than allowed, so reading it again is of no use."""
+
+
+class NotTheFile(ReadFailed):
+    """The host, or whoever is between it and us, answered with something else: the same link is not asked again."""
 
 
 class NotFetched(ReadFailed):
@@ -70,7 +82,8 @@ class Downloader:
         self._client = httpx.Client(
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             headers={"Accept-Encoding": "identity"},
-            transport=DeadlineTransport(httpx.Limits(max_connections=rules.max_concurrency)),
+            # Who downloads from how many hosts at a time is the callers' to bound: a host that hangs takes no other's.
+            transport=DeadlineTransport(httpx.Limits(max_keepalive_connections=rules.max_concurrency)),
             # No cookie is stored, so that no host receives one that it or another host has set.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
@@ -86,25 +99,29 @@ class Downloader:
     ) -> Digest:
         """Stream a URL into `target`, from its start, and return digest and size. Failed reads are repeated.
 
-        Idempotent and free. Raises ResultExpired if the URL has expired, TooLarge for more than `max_bytes`, NotFetched
-        for what is never asked for, and ReadFailed for everything else; `target` may then hold a part of the file.
+        Idempotent and free. Raises ResultExpired if the URL has expired, NotTheFile for any other answer that is not
+        the file, NoAnswer if there was none, TooLarge for more than `max_bytes`, NotFetched for what is never asked
+        for, and ReadFailed for everything else; `target` may then hold a part of the file.
         """
+        deadline = time.monotonic() + self.rules.total_timeout_seconds
         for attempt in itertools.count(1):
+            wait_seconds = self.rules.backoff_seconds * 2 ** (attempt - 1)
             target.seek(0)
             target.truncate()
             try:
-                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes)
-            except (ResultExpired, TooLarge, NotFetched):
+                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes, deadline)
+            except (ResultExpired, TooLarge, NotFetched, NotTheFile):
                 raise
             except ReadFailed:
-                if attempt >= (max_attempts or self.rules.max_attempts):
+                last = attempt >= (max_attempts or self.rules.max_attempts)
+                if last or time.monotonic() + wait_seconds >= deadline:
                     raise
             # What is wrong for a moment is still wrong a few milliseconds later.
-            self._wait(self.rules.backoff_seconds * 2 ** (attempt - 1))
+            self._wait(wait_seconds)
         raise AssertionError("unreachable")
 
-    def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int) -> Digest:
-        deadline, never = time.monotonic() + self.rules.total_timeout_seconds, False
+    def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int, deadline: float) -> Digest:
+        kind = ReadFailed
         try:
             for _ in range(self.rules.max_redirects + 1):
                 remember_url(url)
@@ -118,12 +135,13 @@ class Downloader:
             failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
             failed = f"{_shown(url)} is not a URL ({shorten(redact_text(str(error)), 300)})"
-            never = True
+            kind = NotFetched
         except httpx.HTTPError as error:
             text = f"{type(error).__name__}: {shorten(redact_text(str(error)), 300)}"
             failed = f"{_shown(url)} could not be read to its end ({text})"
+            kind = NoAnswer if isinstance(error, _SILENT) else ReadFailed
         # Raised here, so that it has nothing of the library's error about it, which holds the request.
-        raise NotFetched(failed) if never else ReadFailed(failed)
+        raise kind(failed)
 
     def _check_address(self, url: str) -> None:
         parsed = httpx.URL(url)
@@ -134,7 +152,7 @@ class Downloader:
         try:
             found = socket.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise ReadFailed(f"the host of {_shown(url)} has no address") from None
+            raise NoAnswer(f"the host of {_shown(url)} has no address") from None
         for *_, address in found:
             self._refuse_private(str(address[0]), url)
 
@@ -165,12 +183,32 @@ def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.
     return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
 
+def read_refusal(response: httpx.Response, where: str) -> ReadFailed:
+    """What an answer without the file means for its link."""
+    head = b""
+    for chunk in response.iter_bytes(_HEAD_BYTES):
+        head += chunk
+        if len(head) >= _HEAD_BYTES:
+            break
+    status, page = response.status_code, is_page(head)
+    said = _CODE.search(head) or _TITLE.search(head)
+    words = shorten(redact_text(" ".join(said.group(1).decode(errors="replace").split())), 100) if said else ""
+    what = f"{where} answered HTTP {status}{' with a web page' if page else ''}{f' ({words})' if words else ''}"
+    if status in _GONE or (status in _REFUSED and not page):
+        return ResultExpired(f"{what}: the link has expired or was withdrawn")
+    return ReadFailed(what) if status in _PASSING else NotTheFile(what)
+
+
+def is_page(head: bytes) -> bool:
+    """Whether bytes that begin so are a web page."""
+    lower = head[:_HEAD_BYTES].lower()
+    return b"<html" in lower or b"<!doctype html" in lower
+
+
 def _save(response: httpx.Response, target: BinaryIO, max_bytes: int) -> Digest:
     where = _shown(str(response.request.url))
-    if response.status_code in _GONE:
-        raise ResultExpired(f"{where} answered HTTP {response.status_code}: the link has expired or was withdrawn")
     if not response.is_success:
-        raise ReadFailed(f"{where} answered HTTP {response.status_code}")
+        raise read_refusal(response, where)
     digest, size = hashlib.sha256(), 0
     for chunk in response.iter_bytes(_CHUNK_BYTES):
         size += len(chunk)

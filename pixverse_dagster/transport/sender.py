@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -12,7 +13,7 @@ from enum import Enum
 import httpx
 from pydantic import Field
 
-from pixverse_dagster.core.errors import NotSent, OutcomeUnknown, PixverseError, RateLimited, ReadFailed
+from pixverse_dagster.core.errors import NoAnswer, NotSent, OutcomeUnknown, PixverseError, RateLimited, ReadFailed
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import FrozenModel
@@ -36,11 +37,16 @@ class Call(Enum):
 class Limits(FrozenModel):
     """Limits on the calls to one provider account: rate, concurrency, timeouts and repetition."""
 
-    max_concurrency: int = Field(default=3, ge=1, le=64, description="Calls at the same time, per process.")
+    max_concurrency: int = Field(
+        default=3, ge=1, le=64, description="Submits at the same time, and as many polls, per process."
+    )
     submits_per_minute: float | None = Field(default=None, gt=0, description="Submits per minute at most, per process.")
     connect_timeout_seconds: float = Field(default=10, gt=0)
     submit_timeout_seconds: float = Field(
-        default=60, gt=0, description="After this, the outcome of a submit is unknown; it is never sent again blindly."
+        default=60,
+        gt=0,
+        le=3000,
+        description="After this, the outcome of a submit is unknown; it is never sent again blindly.",
     )
     poll_timeout_seconds: float = Field(default=30, gt=0)
     max_attempts: int = Field(
@@ -76,11 +82,16 @@ class HttpSender:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._slots = threading.BoundedSemaphore(limits.max_concurrency)
+        # Apart from each other: a submit that hangs holds up no poll, and no poll a submit.
+        self._submit_slots = threading.BoundedSemaphore(limits.max_concurrency)
+        self._poll_slots = threading.BoundedSemaphore(limits.max_concurrency)
         self._pace = threading.Lock()
         self._next_submit = 0.0
         self._held_until = 0.0
         self._stopped = threading.Event()
+        self._calls = 0
+        self._closing = False
+        self._counting = threading.Lock()
         timeout = httpx.Timeout(limits.submit_timeout_seconds, connect=limits.connect_timeout_seconds)
         # A submit gets a connection of its own: on a kept-alive one that the server has just closed, it is not known
         # whether the request arrived.
@@ -97,10 +108,33 @@ class HttpSender:
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop, and close the connections."""
+        """Stop, and close the connections: at once, or as soon as the calls that are under way have ended."""
         self.stop()
+        with self._counting:
+            self._closing = True
+            idle = not self._calls
+        if idle:
+            self._close()
+
+    def _close(self) -> None:
         self._submits.close()
         self._polls.close()
+
+    @contextmanager
+    def _under_way(self) -> Generator[None]:
+        """A call, within which its connection stays open: the number of a closed one is soon another connection's."""
+        with self._counting:
+            if self._closing:
+                raise NotSent(_STOPPED)
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._calls -= 1
+                last = self._closing and not self._calls
+            if last:
+                self._close()
 
     @contextmanager
     def permit(self) -> Generator[None]:
@@ -110,7 +144,7 @@ class HttpSender:
         """
         while True:
             self._throttle()
-            with self._slots:
+            with self._submit_slots:
                 if time.monotonic() < self._held_until:
                     continue  # the provider asked to slow down while this call waited
                 if self._stopped.is_set():
@@ -133,10 +167,15 @@ class HttpSender:
         self._hold_submits(wait)
         return True
 
-    def poll(self, request: httpx.Request) -> httpx.Response:
-        """Send a poll, once. Free. Raises NotSent or ReadFailed."""
-        with self._slots:
-            return self._roundtrip(Call.POLL, request)
+    def poll(self, request: httpx.Request, deadline: float = math.inf) -> httpx.Response:
+        """Send a poll, once. Free. It ends at the deadline at the latest. Raises NotSent or ReadFailed."""
+        wait = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+        if not self._poll_slots.acquire(timeout=max(wait, 0)):
+            raise NotSent("no connection was free in time. Nothing was sent, nothing was spent")
+        try:
+            return self._roundtrip(Call.POLL, request, deadline)
+        finally:
+            self._poll_slots.release()
 
     def _throttle(self) -> None:
         with self._pace:
@@ -154,16 +193,17 @@ class HttpSender:
             self._held_until = max(self._held_until, time.monotonic() + wait)
             self._next_submit = max(self._next_submit, self._held_until)
 
-    def _roundtrip(self, call: Call, request: httpx.Request) -> httpx.Response:
+    def _roundtrip(self, call: Call, request: httpx.Request, until: float = math.inf) -> httpx.Response:
         client, limit = (
             (self._submits, self.limits.submit_timeout_seconds)
             if call is Call.SUBMIT
             else (self._polls, self.limits.poll_timeout_seconds)
         )
-        deadline = time.monotonic() + limit + self.limits.connect_timeout_seconds
+        deadline = min(time.monotonic() + limit + self.limits.connect_timeout_seconds, until)
         request.extensions = {"timeout": client.timeout.as_dict(), DEADLINE: deadline}
         try:
-            return _read_bounded(client.send(request, stream=True))
+            with self._under_way():
+                return _read_bounded(client.send(request, stream=True))
         except _NOT_SENT as error:
             failed: PixverseError = NotSent(
                 f"Nothing spent, for the {call.value} never left: {request.url.host} could not be reached "
@@ -171,7 +211,9 @@ class HttpSender:
             )
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             words = _describe(error)
-            failed = ReadFailed(f"the poll of {request.url.host} got no answer ({words}); polled again later")
+            silent = isinstance(error, httpx.TimeoutException)
+            kind = NoAnswer if silent else ReadFailed
+            failed = kind(f"the poll of {request.url.host} got no answer ({words}); polled again later")
             if call is Call.SUBMIT:
                 failed = OutcomeUnknown(
                     f"It may have been charged, and is not sent again: the submit to {request.url.host} left and no "

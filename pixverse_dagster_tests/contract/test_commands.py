@@ -17,7 +17,7 @@ from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.orchestration.events.tasks import judge_unknown
 from pixverse_dagster.policy.advice import describe_trouble, resolve_command
-from pixverse_dagster_tests.harness.factories import make_task
+from pixverse_dagster_tests.harness.factories import NOW, make_task
 
 PACKAGE = Path(pixverse_dagster.__file__).parent
 ROWS = ["kite", "it's a kite", "$(id); x", "-a", "--help", "--", "a b/ü", "😀", "a\nb", "#1", "*", "~", "a=b", "'", '"']
@@ -89,6 +89,20 @@ def test_the_check_on_unknown_outcomes_has_a_command_for_each_row():
     assert "--not-accepted" in str(judged.description)
     table: Any = judged.metadata["pixverse/unknown"]
     assert [parse(record.data["resolve"])[1]["row"] for record in table.records] == ROWS
+
+
+def test_the_check_on_outcomes_names_what_does_not_come_on_beside_what_is_unknown():
+    """Each with its number, a table and the first row's commands; it fails for either, and passes for none."""
+    stalled = [make_task(row=row, state=TaskState.SUCCEEDED, stalled_at=NOW, note="HTTP 407") for row in ROWS]
+    unknown = [make_task(row="u", state=TaskState.UNKNOWN, reason="no answer")]
+    alone, both = (judge_unknown("films", some, LINES["module"], stalled) for some in ([], unknown))
+    assert (alone.passed, both.passed, judge_unknown("films", [], LINES["module"]).passed) == (False, False, True)
+    assert str(alone.description).startswith(f"{len(ROWS)} rows are paid for and do not come on")
+    assert str(both.description).startswith("1 rows were perhaps paid for")
+    assert "do not come on" in str(both.description)
+    table: Any = alone.metadata["pixverse/stalled"]
+    assert [parse(record.data["show"])[1]["row"] for record in table.records] == ROWS
+    assert all("HTTP 407" in record.data["why"] for record in table.records)
 
 
 def test_no_command_is_written_by_hand():

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pixverse_dagster_tests.harness.commands import ask_until, wait_until
+from pixverse_dagster_tests.harness.forked import UNPREPARED
 
 MANY = 7
 """What it forks from, PostgreSQL's several, a simulator, a program, its child, and a command."""
@@ -66,6 +67,7 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, how: signal
         run = subprocess.Popen(
             [sys.executable, "-m", "pytest", *words],
             cwd=tmp_path,
+            env=os.environ | {UNPREPARED: "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

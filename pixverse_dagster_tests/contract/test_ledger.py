@@ -50,6 +50,7 @@ from pixverse_dagster_tests.harness.factories import (
     put_row,
 )
 from pixverse_dagster_tests.harness.forked import call_together
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 
 LEASE = 180.0
 SECRET = "X-Sim-Signature=s3cr3t"  # noqa: S105 - what must not be found afterwards
@@ -60,9 +61,9 @@ ENDED = Failed(FailureKind.MODERATED, "not allowed")
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new ledger, that need not be there yet."""
+    """The URL of a new ledger."""
     if request.param == "sqlite":
-        return sqlite_url(tmp_path / "new" / "ledger.db")
+        return ledger_in(tmp_path / "new")
     return request.getfixturevalue("postgres_ledger")
 
 
@@ -310,7 +311,7 @@ CASES = {
         lambda ledger, task: ledger.set_not_accepted(task, "why", LATER, "by hand"), (S.UNKNOWN,), S.REFUSED
     ),
     Event.ABANDON: Case(
-        lambda ledger, task: ledger.abandon(task, "why", "by hand"), (S.UNKNOWN, S.SUBMITTED), S.ABANDONED
+        lambda ledger, task: ledger.abandon(task, "why", "by hand"), (S.UNKNOWN, S.SUBMITTED, S.SUCCEEDED), S.ABANDONED
     ),
     Event.RELEASE: Case(lambda ledger, task: ledger.release(task, "by hand"), (S.FAILED, S.ABANDONED)),
     Event.WITHDRAW: Case(lambda ledger, task: ledger.withdraw(task, "by hand"), (S.FAILED, S.ABANDONED)),
@@ -742,7 +743,7 @@ def test_ready_tasks_come_oldest_result_first_and_no_more_than_asked_for(ledger:
 def test_a_leased_task_is_offered_again_when_the_lease_is_over(ledger: Ledger):
     """One collect run at a time has a task, and a run that died does not keep it."""
     tasks = [succeeded(ledger, make_row(f"r{number}")) for number in range(3)]
-    ledger.lease_collect(tasks[:2], NOW + 900)
+    ledger.collecting.lease(tasks[:2], NOW + 900)
     assert [task.row for task in ledger.tasks.ready(NAME, NOW + 899, 10)] == ["r2"]
     assert len(ledger.tasks.ready(NAME, NOW + 900, 10)) == 3
 
@@ -750,7 +751,7 @@ def test_a_leased_task_is_offered_again_when_the_lease_is_over(ledger: Ledger):
 def test_renewed_result_urls_do_not_take_a_task_out_of_the_queue(ledger: Ledger):
     """A collect run that renews an expired link and then dies leaves a task that is offered again."""
     task = succeeded(ledger, make_row())
-    ledger.lease_collect([task], NOW + 900)
+    ledger.collecting.lease([task], NOW + 900)
     renewed = moved(ledger.succeed(task, Succeeded(("https://results.example.org/new.mp4",)), NOW + 50))
     assert renewed.urls == ("https://results.example.org/new.mp4",)
     assert ledger.tasks.ready(NAME, NOW + 899, 10) == []
@@ -798,6 +799,7 @@ def test_find_narrows_by_pipeline_state_and_row_and_counts_agree(ledger: Ledger)
     assert [task.row for task in ledger.tasks.find(NAME, keys=["stored"])] == ["stored"]
     assert [task.claimed_at for task in ledger.tasks.find("posters")] == [NOW - n for n in reversed(range(len(REACH)))]
     assert ledger.tasks.counts(NAME) == dict.fromkeys(REACH, 1)
+    assert ledger.tasks.counts(NAME, states=UNDER_WAY) == dict.fromkeys(UNDER_WAY, 1)
     assert ledger.tasks.counts("posters") == {TaskState.CLAIMED: len(REACH)}
 
 
@@ -933,6 +935,9 @@ def test_a_task_comes_back_with_every_field(ledger: Ledger, model: str):
         "key": "",
         "found_at": None,
         "paid_by": None,
+        "unread_since": None,
+        "stalled_at": None,
+        "failed_position": None,
         "manifest_sha256": None,
         "take": 3,
         "request": row.request,
@@ -1181,9 +1186,9 @@ def test_a_task_whose_key_was_not_known_has_the_one_that_a_person_or_an_answer_n
     assert ledger.accounts.open_by_key() == {holder._replace(key=key): 1 for key in ("", "a", "b")}
     moved(ledger.keep_polling(keyed, "aside", NOW + 1000))
     assert ledger.tasks.holders(NAME, "aside")["runware", holder] == ([keyed.id], [keyed.id])
-    ledger.poll_soon([keyed.id], "another note", NOW)
+    ledger.polling.soon([keyed.id], "another note", NOW)
     assert ledger.tasks.refresh(keyed).next_poll_at == NOW + 1000
-    ledger.poll_soon([keyed.id], "aside", NOW)
+    ledger.polling.soon([keyed.id], "aside", NOW)
     assert (ledger.tasks.refresh(keyed).next_poll_at, ledger.tasks.refresh(keyed).note) == (NOW, "")
 
 

@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.documents import scratch_folder
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.marker import check_form, read_entry, read_marker
 from pixverse_dagster.storage.naming import WAYS, Way, link, rename_locked, rename_new
@@ -298,6 +300,75 @@ def test_the_lock_of_replacements_is_not_swept(tmp_path: Path):
     lock.touch()
     os.utime(lock, (0, 0))
     assert list(store.scratch().iterdir()) == [lock]
+
+
+def immutable(path: Path) -> None:
+    """An old file that not even its owner, or root, can remove or rename."""
+    path.touch()
+    os.utime(path, (0, 0))
+    make_immutable(path)
+
+
+def make_immutable(path: Path) -> None:
+    if subprocess.run(["chattr", "+i", path], check=False, capture_output=True).returncode:
+        pytest.skip("this file system has no immutable files")
+
+
+@pytest.fixture
+def thawed(tmp_path: Path) -> Iterator[None]:
+    """Afterwards everything in the test's folder can be removed again."""
+    yield
+    subprocess.run(["chattr", "-R", "-f", "-i", tmp_path], check=False)
+
+
+def folder_of_another(path: Path) -> None:
+    path.mkdir()
+    immutable(path / "kept")
+    os.utime(path, (0, 0))
+
+
+IN_THE_WAY: dict[str, Callable[[Path], object]] = {
+    ".incoming/leftover": immutable,
+    ".incoming/folder": folder_of_another,
+    ".incoming/loop": lambda path: path.symlink_to(path),
+    ".incoming/link": lambda path: path.symlink_to(path.parent),
+    ".incoming/pipe": os.mkfifo,
+    ".incoming/replace.lock": Path.mkdir,
+    ".incoming": Path.touch,
+}
+SWEPT = {".incoming/loop", ".incoming/link", ".incoming/pipe"}
+
+
+@pytest.mark.usefixtures("thawed")
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("ways", [WAYS, (rename_locked,)], ids=["links", "a lock"])
+def test_what_cannot_be_swept_is_in_nobodys_way(tmp_path: Path, name: str, ways: Sequence[Way]):
+    """Clips and documents are put and replaced as ever; what stands there stays where it cannot be removed."""
+    store, place = LocalStore(tmp_path / "store", ways), tmp_path / "store" / name
+    place.parent.mkdir(parents=True)
+    IN_THE_WAY[name](place)
+    if name in SWEPT:
+        os.utime(place, (0, 0), follow_symlinks=False)
+    for pipeline in ("films", "more"):
+        enter_store(store, "l1", pipeline)
+    assert read_entry(store, "ledgers/l1.json").pipelines == ("films", "more")
+    put = putting(store, tmp_path)
+    assert (put(CLIP, FIRST), put(CLIP, SECOND), read(store, CLIP)) == (True, False, FIRST)
+    assert os.path.lexists(place) == (name not in SWEPT)
+    with scratch_folder(store) as scratch:
+        immutable(scratch / "kept")
+    assert list(store.keys("films/")) == [CLIP]
+
+
+@pytest.mark.usefixtures("thawed")
+def test_a_folder_for_files_on_their_way_that_takes_none_has_another_beside_it(tmp_path: Path):
+    """An immutable one, in which nothing can be made."""
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "store" / ".incoming").mkdir(parents=True)
+    make_immutable(tmp_path / "store" / ".incoming")
+    for pipeline in ("films", "more"):
+        enter_store(store, "l1", pipeline)
+    assert putting(store, tmp_path)(CLIP, FIRST)
 
 
 @pytest.mark.parametrize("key", ["../out", "films/../../out", "/etc/passwd", "films/clips/../../../out"])

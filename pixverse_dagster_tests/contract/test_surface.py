@@ -42,6 +42,7 @@ NAMES = [
     "InvalidTable",
     "LedgerResource",
     "LocalClipIOManager",
+    "NoAnswer",
     "NoSlot",
     "Paused",
     "RowChanged",

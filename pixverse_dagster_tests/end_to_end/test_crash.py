@@ -1,7 +1,6 @@
 """Killed at any named point and simply run on, the pipeline pays for no row twice, loses none, stores each rightly."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,9 +21,10 @@ DEATHS_IN_CI = ("code server, collect leased", "daemon, run not launched", "mach
 
 
 @pytest.fixture
-def site(tmp_path: Path, postgres_url: str, s3_server: S3Server) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, s3_server: S3Server) -> Iterator[Site]:
     bucket = new_bucket(s3_server)
-    yield Site(tmp_path, postgres_url, s3_server, bucket)
+    # A short name: the path of a code server's socket has 107 characters at most.
+    yield Site(tmp_path_factory.mktemp("site"), postgres_url, s3_server, bucket)
     delete_bucket(s3_server, bucket)
 
 

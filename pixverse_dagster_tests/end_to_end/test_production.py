@@ -28,7 +28,7 @@ PACE = {
     "record_seconds": 1,
     "collect_after_seconds": 5,
     "collect_retry_seconds": 1,
-    "collect_request_seconds": 30,
+    "offer_seconds": 30,
     "collect_lease_seconds": 10,
 }
 ACCOUNTS = {"runware": {"submits_per_minute": 2 * ROWS, "submit_timeout_seconds": 8, "connect_timeout_seconds": 1}}

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pixverse_dagster.core.outcomes import Succeeded
+from pixverse_dagster.ledger.engine import sqlite_url
+from pixverse_dagster.ledger.ledger import open_ledger
 from pixverse_dagster_tests.harness.commands import (
     Home,
     follow,
@@ -137,7 +141,46 @@ def test_an_abandoned_task_is_never_submitted_again(unknown: Home, charged: Call
     assert "was abandoned" in log
     assert charged() == 0
     assert "has no task that is unknown" in resolve(unknown, "resolve", "r000", "--not-accepted", code=2)
-    assert "has no task that is submitted or unknown" in resolve(unknown, "abandon", "r000", code=2)
+    assert "has no task that is submitted or succeeded or unknown" in resolve(unknown, "abandon", "r000", code=2)
+
+
+def test_a_clip_that_is_not_to_be_had_is_asked_for_replaced_or_given_up_by_a_person(
+    tmp_path: Path, project: Callable[..., Home]
+) -> None:
+    """Its provider has finished it, and its host gives nothing: what is said, what another costs, what stays spent."""
+    table = write_table(tmp_path / "t.csv", 1, ("runware/pixverse-v4.5",))
+    made = project(table, generation_seconds=0.1, faults={"media.dropped": 1.0})
+    home, environment, running = made
+    materialize(environment, "demo/prompts")
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+    ledger = open_ledger(sqlite_url(home / "storage" / "pixverse" / "ledger.db"))
+    (task,) = ledger.tasks.find("demo")
+    ledger.succeed(task, Succeeded(("http://127.0.0.1:9/1.mp4",)), time.time())
+    assert "its task is succeeded" in resolve(made, "retry", "r000", code=2), "before it was tried"
+    (task,) = ledger.tasks.find("demo")
+    ledger.retry_collect(task, "not stored yet: its host hangs", time.time() + 900, time.time())
+    assert ledger.tasks.ready("demo", time.time(), 10) == []
+    said = resolve(made, "resolve", "r000")
+    assert "runware answers, and gave fresh links" in said
+    assert "output 1: " in said
+    assert "could not be read to its end" in said
+    assert "Before that: not stored yet: its host hangs" in said
+    assert len(ledger.tasks.ready("demo", time.time(), 10)) == 1
+    shown = pixverse("tasks", "list", home=home, environment=environment | {"COLUMNS": "250"}).stdout
+    assert "unreachable since" in shown
+    said = resolve(made, "retry", "r000")
+    assert f"in the place of task {task.task_id}, which is given up and stays spent" in said
+    assert said.count("about 0.112 USD") == 2, "what it cost, and what the next one will"
+    (task,) = ledger.tasks.find("demo")
+    assert (task.state, task.released, task.urls, task.stalled_at) == ("abandoned", True, (), None)
+    assert len(running.tasks()) == 1
+    run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+    assert len(running.tasks()) == 2
+    task = ledger.tasks.find("demo", keys=["r000"])[1]
+    ledger.succeed(task, Succeeded(("http://127.0.0.1:9/1.mp4",)), time.time())
+    assert "succeeded → abandoned" in resolve(made, "abandon", "r000")
+    assert "abandoned" in run_rows(environment, "demo_submit", "demo_submit_rows", ["r000"])
+    assert len(running.tasks()) == 2
 
 
 def test_resolving_takes_exactly_one_answer(unknown: Home) -> None:

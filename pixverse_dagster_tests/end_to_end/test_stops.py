@@ -45,19 +45,14 @@ def running_run(home: Path) -> dg.DagsterRun:
         return record
 
 
-@pytest.mark.parametrize("interrupted", [True, False])
-def test_a_terminated_run_submits_nothing_more_and_says_what_goes_on(
-    home: tuple[Path, dict[str, str], Simulator],
-    interrupted: bool,  # noqa: FBT001 - a column of the table
-):
-    """CANCELING is enough, whether or not the launcher can reach the process with an interrupt."""
+def test_a_terminated_run_submits_nothing_more_and_says_what_goes_on(home: tuple[Path, dict[str, str], Simulator]):
+    """The launcher's interrupt reaches the process while it submits."""
     folder, environment, running = home
     process = run_job(environment, "demo_submit", "demo_submit_rows", KEYS)
     wait_until(lambda: len(running.tasks()) >= 5, 60, "5 submitted rows")
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         instance.report_run_canceling(running_run(folder))
-    if interrupted:
-        process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     log = finish(process, 60)
     submitted = len(running.tasks())
     assert submitted <= 25, "it went on submitting"
@@ -85,3 +80,25 @@ def test_a_signal_only_detaches_and_re_execution_adopts(home: tuple[Path, dict[s
     assert states(folder, environment)["stored"] == ROWS
     assert len(running.tasks()) == ROWS
     assert "0 disagreements" in pixverse("verify", home=folder, environment=environment).stdout
+
+
+def test_a_run_that_waits_for_the_provider_ends_by_the_flag_alone(tmp_path: Path, project: Callable[..., Any]):
+    """No signal reaches it: it ends all the same, cancelled, and says what goes on and how its rows stood."""
+    table = write_table(tmp_path / "t.csv", 2, ("runware/pixverse-v4.5",))
+    folder, environment, running = project(table, generation_seconds=3600)
+    environment["PIXVERSE_PACE"] = json.dumps({"progress_seconds": 0.5})
+    materialize(environment, "demo/prompts")
+    process = dagster(
+        environment, "asset", "materialize", "-m", "pixverse_dagster.definitions", "--select", "demo/clips",
+        "--partition-range", f"{KEYS[0]}...{KEYS[1]}",
+    )  # fmt: skip
+    wait_until(lambda: len(running.tasks()) == 2, 60, "2 submitted rows")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        run = running_run(folder)
+        instance.report_run_canceling(run)
+        log = finish(process, 60)
+        ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.CANCELED
+    assert "Cancelled: nothing further is submitted. 2 tasks that this run submitted go on" in log
+    assert ": of 2 rows, 2 render" in log

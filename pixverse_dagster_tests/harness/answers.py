@@ -95,7 +95,7 @@ SUBMITS: list[tuple[Provider, int, Any, Accepted | type[PixverseError]]] = [
     (RUNWARE, 401, declined("invalidApiKey", None), Unauthorized),
     (RUNWARE, 200, declined("missingApiKey", None), Unauthorized),
     (RUNWARE, 403, declined("permissionDenied", None), Unauthorized),
-    (RUNWARE, 403, b"forbidden", Unauthorized),
+    (RUNWARE, 403, b"forbidden", Refused),
     (RUNWARE, 402, declined("insufficientCredits"), OutOfCredit),
     (RUNWARE, 200, declined("insufficientBalance"), OutOfCredit),
     (RUNWARE, 402, b"", OutOfCredit),

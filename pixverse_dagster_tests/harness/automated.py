@@ -67,7 +67,8 @@ def often(sensor: dg.SensorDefinition) -> dg.SensorDefinition:
     return dg.SensorDefinition(
         name=sensor.name,
         evaluation_fn=ask,
-        job_name=next((target.job_name for target in sensor.targets), None),
+        job_name=None if len(sensor.targets) > 1 else next((target.job_name for target in sensor.targets), None),
+        jobs=list(sensor.jobs) if len(sensor.targets) > 1 else None,
         asset_selection=sensor.asset_selection,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=sensor.default_status,

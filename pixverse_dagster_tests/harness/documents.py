@@ -15,6 +15,7 @@ import pixverse_dagster
 from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import MANIFEST_VERSION, ClipManifest
 from pixverse_dagster.orchestration.environment import variables
+from pixverse_dagster.policy.endings import ROWS, SLOTS, TASKS, WAITS
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables.formats import format_names
 from pixverse_dagster_tests.harness import parameters
@@ -81,6 +82,14 @@ def diagram() -> str:
     return "\n".join(["```", start, *(f"{state} ─► {', '.join(to)}" for state, to in ways.items()), "```"])
 
 
+def endings() -> str:
+    """A line for each condition of a task, a row, a wait and a slot, and what ends it."""
+    lines = ["| of | condition | ends by itself with | or by a person, with |", "|---|---|---|---|"]
+    for of, table in {"task": TASKS, "row": ROWS, "wait": WAITS, "slot": SLOTS}.items():
+        lines += [f"| {of} | {name} | {ending.by_itself} | {ending.by_person} |" for name, ending in table.items()]
+    return "\n".join(lines)
+
+
 def manifest_schema() -> str:
     """The JSON Schema of manifests. Keys that it does not name are a later release's, and allowed."""
     found = ClipManifest.model_json_schema()
@@ -99,7 +108,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "pixverse_dagster/core/manifest.schema.json": manifest_schema,
 }
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram}
+    "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram, "endings": endings}
 }
 
 

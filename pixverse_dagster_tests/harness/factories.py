@@ -15,7 +15,7 @@ from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import RawRow, Row
 from pixverse_dagster.core.task import Applied, MoveRefused, Task
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
 from pixverse_dagster.policy.quality import CheckRules
@@ -28,7 +28,8 @@ from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.stages.collect import Collected
 from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.options import PipelineOptions
-from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.poll import PollReport, poll_due
+from pixverse_dagster.stages.resolve import resolve_rows
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.stages.submission import Submission
 from pixverse_dagster.stages.submit import submit_rows
@@ -37,6 +38,7 @@ from pixverse_dagster.tables.parse import Draft, TableRules, parse_row
 from pixverse_dagster.transport.client import Outgoing, ProviderClient
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster.transport.sender import HttpSender, Limits
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -192,7 +194,7 @@ def session_in(
     folder: Path, url: str, setup: Setup | None = None, clock: Callable[[], float] = time.time
 ) -> Generator[Session]:
     """A session whose ledger is a SQLite file in this folder."""
-    engine = open_engine(sqlite_url(folder / "ledger.db"))
+    engine = open_engine(ledger_in(folder))
     try:
         with make_session(Ledger(engine), url, setup, clock) as session:
             yield session
@@ -230,12 +232,19 @@ def submit_all(session: Session, rows: Sequence[Row]) -> dict[str, Submission]:
     return {one.row: one for one in submit_rows(session, record_rows(session.ledger, rows))}
 
 
+def poll_and_resolve(session: Session, seconds: float = 10) -> PollReport:
+    """What the poll sensor does, and the run that it asks for: submits of unknown outcome are replayed there."""
+    report = poll_due(session, seconds)
+    list(resolve_rows(session, [task.row for task in report.replayable]))
+    return report
+
+
 def poll_until(session: Session, done: Callable[[list[Task]], bool], seconds: float = 120) -> list[Task]:
     """Poll until the pipeline's tasks satisfy `done`, and return them."""
     deadline, pause = time.monotonic() + seconds, Event()
     while not done(found := session.ledger.tasks.find(NAME)):
         assert time.monotonic() < deadline, [(task.row, task.state, task.note, task.reason) for task in found]
-        poll_due(session, 10)
+        poll_and_resolve(session)
         pause.wait(0.02)
     return found
 

@@ -57,6 +57,8 @@ OF_A_RUN = (
     "upath.implementations.local",
 )
 """What every run imports."""
+UNPREPARED = "PIXVERSE_TEST_UNPREPARED"
+"""Where this variable is set, the server imports nothing beforehand: for who forks once or twice."""
 PRELOADED = (
     *OF_A_RUN,
     "dagster._daemon.cli",
@@ -429,11 +431,12 @@ def _answer(work: Callable[[J], T], job: J, connection: Connection) -> None:
 
 def main() -> None:
     """Be the server, and then every process that it forks."""
-    for name in PRELOADED:
-        import_module(name)
-    from pixverse_dagster_tests.harness.migrations import read_migrations_once  # noqa: PLC0415 - Dagster is in it
+    if UNPREPARED not in os.environ:
+        for name in PRELOADED:
+            import_module(name)
+        from pixverse_dagster_tests.harness.migrations import read_migrations_once  # noqa: PLC0415 - Dagster is in it
 
-    read_migrations_once()
+        read_migrations_once()
     # What is here now is never collected: a process that took it all down would need a second to end.
     gc.freeze()
     server = os.getpid()

@@ -322,6 +322,17 @@ class Simulator:
         done = httpx.post(f"{self.url}/_simulator/expire", json=asked, trust_env=False).raise_for_status().json()
         assert done["expired"], f"the simulator has no task {task_id}"
 
+    def sicken(self, provider: str, kind: str, part: str = "all") -> None:
+        """From now on the provider has this in its API (`api`), its result files (`media`), or both (`all`)."""
+        self._post("sick", {"provider": provider, "kind": kind, "part": part})
+
+    def heal(self, provider: str) -> None:
+        """From now on the provider is well."""
+        self._post("heal", {"provider": provider})
+
+    def _post(self, what: str, asked: Mapping[str, str]) -> None:
+        httpx.post(f"{self.url}/_simulator/{what}", json=asked, trust_env=False).raise_for_status()
+
     def _get(self, what: str) -> Any:
         return httpx.get(f"{self.url}/_simulator/{what}", trust_env=False).raise_for_status().json()
 

@@ -11,7 +11,7 @@ from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.row import Problem
 from pixverse_dagster.policy.budget import Budget, Spent
 from pixverse_dagster.policy.plan import NotPaid, PlanInputs, Verdict, make_plan
-from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster.policy.retry import Retries, RetryPolicy
 from pixverse_dagster_tests.harness.factories import RUNWARE, make_row, make_rows, make_task
 
 INPUTS = PlanInputs(prices=(Price(model=RUNWARE, usd=2),))
@@ -25,8 +25,8 @@ ENDS: list[tuple[dict[str, Any], RetryPolicy, Verdict, float]] = [
     ({"state": TaskState.STORED}, ONE_MORE, Verdict.STORED, 0),
     ({"state": TaskState.UNKNOWN}, ONE_MORE, Verdict.UNKNOWN, 0),
     ({"state": TaskState.FAILED, "kind": FailureKind.MODERATED}, RetryPolicy(), Verdict.FAILED, 0),
-    ({"state": TaskState.FAILED, "kind": FailureKind.MODERATED}, ONE_MORE, Verdict.RETRY, 2),
-    ({"state": TaskState.FAILED, "kind": FailureKind.LOST}, ONE_MORE, Verdict.FAILED, 0),
+    ({"state": TaskState.FAILED, "kind": FailureKind.MODERATED, "failed_position": 1}, ONE_MORE, Verdict.RETRY, 2),
+    ({"state": TaskState.FAILED, "kind": FailureKind.LOST, "failed_position": 1}, ONE_MORE, Verdict.FAILED, 0),
     ({"state": TaskState.FAILED, "kind": FailureKind.LOST, "released": True}, RetryPolicy(), Verdict.RETRY, 2),
     ({"state": TaskState.ABANDONED}, ONE_MORE, Verdict.ABANDONED, 0),
     ({"state": TaskState.ABANDONED, "released": True}, RetryPolicy(), Verdict.RETRY, 2),
@@ -39,7 +39,8 @@ def test_the_newest_attempt_decides_what_becomes_of_a_row(
 ):
     """Only what was refused, and what a policy or a person lets be paid for again, costs anything."""
     row = make_row()
-    (line,) = make_plan([row], [], [make_task(**values)], PlanInputs(INPUTS.prices, retry=retry)).lines
+    retries = Retries(retry, dict.fromkeys(FailureKind, 0))
+    (line,) = make_plan([row], [], [make_task(**values)], PlanInputs(INPUTS.prices, retries=retries)).lines
     assert (line.row, line.verdict, line.cost_usd) == (row.id, verdict, cost_usd)
     assert line.task == make_task(**values)
 
@@ -119,7 +120,7 @@ def test_what_the_store_says_counts_only_for_rows_that_would_be_paid_for():
     prices = [Price(model="runware/pixverse-v4.5", usd=2.0)]
     budget = Budget(total_usd=2.0)
     for withheld, new in (("", (Verdict.NEW, 2.0, "")), ("another ledger", (Verdict.WITHHELD, 0.0, "another ledger"))):
-        inputs = PlanInputs(prices, budget, retry=RetryPolicy(), not_paid=found, withheld=withheld)
+        inputs = PlanInputs(prices, budget, not_paid=found, withheld=withheld)
         lines = make_plan(rows, [], tasks, inputs).lines
         assert [(line.verdict, line.cost_usd, line.note) for line in lines] == [
             (Verdict.IN_STORE, 0.0, "paid for"),

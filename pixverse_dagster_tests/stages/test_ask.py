@@ -29,8 +29,9 @@ from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.recovery.rename import rename
 from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.stages.places import queued_row
 from pixverse_dagster.stages.plan import plan_with_store
-from pixverse_dagster.stages.queue import queue_new_rows, queued_row
+from pixverse_dagster.stages.queue import queue_new_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.store import enter_store, sign
 from pixverse_dagster.stages.submission import Submission
@@ -53,6 +54,7 @@ from pixverse_dagster_tests.harness.factories import (
     record_rows,
     submit_all,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.manifests import LEDGER, manifest_for, put_document, put_manifest, task_of
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 from pixverse_dagster_tests.harness.stored import collect_all
@@ -87,7 +89,7 @@ def world(tmp_path: Path, server: Simulator) -> World:
     numbers = iter(range(100))
     store = LocalStore(tmp_path / "store")
     enter_store(store, "elsewhere", "posters")
-    return World(store, server, lambda: sqlite_url(tmp_path / f"ledger-{next(numbers)}.db"))
+    return World(store, server, lambda: ledger_in(tmp_path, f"ledger-{next(numbers)}.db"))
 
 
 def store_all(session: Session, store: ClipStore, rows: list[Row]) -> None:
@@ -402,14 +404,14 @@ def test_rows_that_are_withheld_keep_their_place_and_are_not_asked_for_at_every_
     with world.ledger() as session:
         queue, ledger = session.ledger.queue, session.ledger
         record_rows(ledger, [KITE, make_row("boat")])
-        wanted, _ = queue_new_rows(session, 10)
+        wanted = queue_new_rows(session, 10).wanted
         assert wanted == ["kite", "boat"]
         assert len(list(submit_rows(session, wanted))) == 2
         (entry,) = queue.find(NAME)
         assert (entry.row, LEDGER in entry.reason) == ("boat", True)
         assert queue.due(NAME, session.clock() + 1800) == []
         assert [one.row for one in queue.due(NAME, session.clock() + 3601)] == ["boat"]
-        assert queue_new_rows(session, 10)[0] == []
+        assert queue_new_rows(session, 10).wanted == []
 
 
 def test_what_was_not_there_is_not_looked_for_at_every_turn(world: World):
@@ -475,7 +477,7 @@ READ_ONLY = OSError(errno.EROFS, "Read-only file system")
 def test_nothing_is_paid_for_that_the_store_could_not_keep(
     world: World, error: Exception | None, broken: str, words: tuple[str, ...]
 ):
-    """One clear sentence; rows in the queue stay there; what was paid before goes on, and is stored where it can be."""
+    """One clear sentence; what was asked for stays; what was paid before goes on, and is stored where it can be."""
     store = world.store
     with world.ledger() as session:
         under_way = submit_all(session, [KITE])["kite"].task
@@ -490,7 +492,7 @@ def test_nothing_is_paid_for_that_the_store_could_not_keep(
             assert [word for word in (*words, "othing was sent") if word not in found[row].problem] == []
         assert found["kite"].task
         assert found["kite"].task.id == under_way.id
-        assert [entry.row for entry in session.ledger.queue.find(NAME)] == ["queued"]
+        assert {entry.row for entry in session.ledger.queue.find(NAME)} == {"boat", "queued"}
         assert world.charged == 1
         world.store = store
         assert {one.row for one in submit_rows(session, keys) if one.sent} == {"boat", "queued"}

@@ -312,14 +312,15 @@ def test_only_what_is_missing_is_fetched(session: Session, place: Place, serve: 
 
 
 @LOCAL
-def test_a_task_whose_bytes_are_nowhere_is_given_up(session: Session, place: Place, serve: Clips):
-    """The store was looked at: half a clip is no clip."""
+def test_a_task_whose_bytes_are_nowhere_waits_for_a_fresh_link(session: Session, place: Place, serve: Clips):
+    """The store was looked at: half a clip is no clip. Nobody can be asked, so nothing shows that the rest is gone."""
     task = succeeded(session, "t1", serve("moving"), serve("black"))
     assert "killed" in problem(session, place.hooked(before=killed_at("2.mp4")), task)
     task = linked(session, session.ledger.tasks.refresh(task), serve("gone"), serve("gone"))
-    assert "expired" in problem(session, place.store, task)
+    assert "no fresh link could be had" in problem(session, place.store, task)
     after = session.ledger.tasks.refresh(task)
-    assert (after.state, after.kind) == (TaskState.FAILED, FailureKind.EXPIRED)
+    assert (after.state, after.kind) == (TaskState.SUCCEEDED, None)
+    assert after in session.ledger.tasks.stalled(NAME)
 
 
 @LOCAL

@@ -1,10 +1,9 @@
 """Money is reserved before it is spent, and any number of runs at once cannot pass a budget."""
 
 import json
-import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from pixverse_dagster.core.outcomes import Succeeded
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine
-from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.ledger.ledger import Ledger, open_ledger
 from pixverse_dagster.policy.budget import Budget, Spent
 from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.stages.plan import plan_rows
@@ -29,6 +28,7 @@ from pixverse_dagster_tests.harness.factories import (
     put_row,
     record_rows,
 )
+from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 NOW = 1_800_000_000.0
@@ -97,21 +97,21 @@ def test_plan_and_submission_leave_out_the_same_rows_in_table_order(ledger: Ledg
     assert made.cost_usd == pytest.approx(sum(task["charged_usd"] for task in running.tasks())) == pytest.approx(0.4111)
 
 
-RUN = """
-import sys
-from dataclasses import replace
-from pixverse_dagster.policy.budget import Budget
-from pixverse_dagster.ledger.ledger import open_ledger
-from pixverse_dagster.stages.submit import submit_rows
-from pixverse_dagster_tests.harness.factories import make_session
+@dataclass(frozen=True)
+class Run:
+    """One of eight: whose name it has, where it works, and which hundred rows are its own."""
 
-url, simulator, run, first = sys.argv[1:]
-with make_session(open_ledger(url), simulator) as session:
-    options = session.options.model_copy(update={"budget": Budget(total_usd=22.425)})
-    session = replace(session, run_id=run, pipeline=replace(session.pipeline, options=options))
-    keys = [f"row{n:03}" for n in range(int(first), int(first) + 100)]
-    print(sum(submission.sent for submission in submit_rows(session, keys)))
-"""
+    name: str
+    ledger_url: str
+    provider: str
+    rows: tuple[str, ...]
+
+
+def submit_own(run: Run) -> int:
+    """In a process of its own: how many rows it sent."""
+    with make_session(open_ledger(run.ledger_url), run.provider) as session:
+        mine = replace(with_budget(session, total_usd=22.425), run_id=run.name)
+        return sum(submission.sent for submission in submit_rows(mine, run.rows))
 
 
 def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulator: StartSimulator) -> None:
@@ -122,18 +122,9 @@ def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulat
     record_rows(Ledger(engine), rows)
     engine.dispose()
     started = time.monotonic()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUN, ledger_url, running.url, f"run {n}", str(100 * n)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(8)
-    ]
-    finished = [process.communicate(timeout=150) for process in processes]
-    assert all(process.returncode == 0 for process in processes), finished
-    assert sum(int(out) for out, _ in finished) == 150
+    shares = [tuple(row.id for row in rows[at : at + 100]) for at in range(0, 800, 100)]
+    sent = call_together(submit_own, [Run(f"run {n}", ledger_url, running.url, own) for n, own in enumerate(shares)])
+    assert sum(sent) == 150
     assert len(running.tasks()) == 150
     prompts = json.dumps(sorted(task["client_reference"] for task in running.tasks()))
     assert len(set(json.loads(prompts))) == 150

@@ -12,9 +12,10 @@ import pytest
 
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Failed
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
-from pixverse_dagster.stages.queue import queue_new_rows, queued_row
+from pixverse_dagster.stages.places import queued_row
+from pixverse_dagster.stages.queue import queue_new_rows
 from pixverse_dagster.stages.read import TableReading, read_table, record_table
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submission import Submission
@@ -22,6 +23,7 @@ from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.tables import ValueTable
 from pixverse_dagster_tests.harness.factories import make_session, moved
 from pixverse_dagster_tests.harness.images import png
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
 
 OLD, NEW = png(300, 300), png(320, 320)
@@ -86,7 +88,7 @@ class Films:
 
 @pytest.fixture
 def films(tmp_path: Path, simulator: StartSimulator) -> Iterator[Films]:
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     provider = simulator()
     with make_session(Ledger(engine), provider.url) as session:
         yield Films(session, provider, tmp_path)
@@ -128,7 +130,7 @@ def test_another_take_pays_for_the_new_bytes_once_the_table_was_read_again(
     (kept,) = films.read(image=image).rows
     raised = films.session.ledger.rows.raise_take("films", "kite 7")
     assert (raised.take, raised.images) == (2, kept.images)
-    assert queue_new_rows(films.session, 10)[0] == []
+    assert queue_new_rows(films.session, 10).wanted == []
     refused = films.submit()
     assert (refused.sent, films.paid) == (False, 1)
     assert "image changed" in refused.problem

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import make_row, make_session, record_rows, submit_all, succeeded_tasks
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 
 @pytest.fixture
 def ledger(tmp_path: Path):
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     yield Ledger(engine)
     engine.dispose()
 

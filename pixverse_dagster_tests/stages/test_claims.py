@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.pauses import Pause
 from pixverse_dagster.policy.budget import Budget
@@ -41,10 +41,12 @@ from pixverse_dagster_tests.harness.factories import (
     make_rows,
     make_session,
     moved,
+    poll_and_resolve,
     put_row,
     record_rows,
     submit_all,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.raw_http import Script, Server, drop, in_turn, say
 from pixverse_dagster_tests.harness.servers import Simulator
 
@@ -55,7 +57,7 @@ PATIENT = Limits(backoff_seconds=0.01, max_concurrency=1, max_attempts=5, submit
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     yield Ledger(engine)
     engine.dispose()
 
@@ -213,7 +215,7 @@ def test_a_replay_is_byte_for_byte_what_was_sent(ledger: Ledger, serve: Serve, t
     assert kept is not None
     assert len(kept) < 2000, "the image is not kept"
     clock.ahead_seconds = 30
-    poll_due(session, 10)
+    poll_and_resolve(session)
     submits = [request for request in server.requests if b"videoInference" in request]
     bodies = {request.split(b"\r\n\r\n", 1)[1] for request in submits}
     assert len(submits) >= 2

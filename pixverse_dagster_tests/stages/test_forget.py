@@ -20,7 +20,7 @@ from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.tombstone import Tombstone
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger import schema
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.files import ClipFile
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.plan import Verdict
@@ -43,6 +43,7 @@ from pixverse_dagster_tests.harness.factories import (
     session_in,
     submit_all,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.putting import putting
 from pixverse_dagster_tests.harness.servers import S3Server, running_simulator
 from pixverse_dagster_tests.harness.stored import read
@@ -81,7 +82,7 @@ class Home:
     def __init__(self, folder: Path, store: ClipStore) -> None:
         self.folder = folder
         self.store = store
-        self.engine = open_engine(sqlite_url(folder / "ledger.db"))
+        self.engine = open_engine(ledger_in(folder))
         self.ledger = Ledger(self.engine)
 
     def forget(self, row: str = "kite", take: int | None = None, store: ClipStore | None = None) -> Forgotten:

@@ -18,7 +18,7 @@ from pixverse_dagster.core.errors import OutcomeUnknown, RateLimited, ReadFailed
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.outcomes import Accepted, Failed, Running, Succeeded
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.providers import MODELS
@@ -56,6 +56,7 @@ from pixverse_dagster_tests.harness.hostile_servers import (
     STATUS_LINE,
     raw,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.raw_http import Script, Server
 
 REQUEST = MODELS["highway/pixverse-v6-i2v"].model_validate({"prompt": "a kite", "image": "https://a.example/k.png"})
@@ -111,7 +112,7 @@ def recorded(ledger: Ledger, number: Iterator[int], examples_count: int) -> None
 
 def test_a_sqlite_ledger_keeps_whatever_an_answer_says(tmp_path: Path):
     """No text of a provider's stops a task from being recorded."""
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     recorded(Ledger(engine), count(), 60)
     engine.dispose()
 

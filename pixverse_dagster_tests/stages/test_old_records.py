@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.row import address_digest, changed_columns, retake
 from pixverse_dagster.core.task import Task
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.schema import rows as rows_table
 from pixverse_dagster.ledger.schema import tasks as tasks_table
+from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.queue import queue_new_rows
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
@@ -33,6 +35,7 @@ from pixverse_dagster_tests.harness.factories import (
     record_rows,
     submit_all,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
 GONE = "runware/pixverse-v3"
@@ -54,7 +57,7 @@ KEPT: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    made = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    made = open_engine(ledger_in(tmp_path))
     yield made
     made.dispose()
 
@@ -110,6 +113,10 @@ def test_an_old_row_is_never_sent_and_counts_once_the_table_was_read_again(
     model, text = KEPT[kind]
     record_rows(films.ledger, [make_row("old"), make_row("good", PIXWITH)])
     age(engine, "old", model, text)
+    lines = {line.row: line for line in plan_rows(films, films.ledger.rows.find(NAME).values()).lines}
+    assert (lines["old"].verdict, lines["old"].cost_usd, lines["good"].verdict) == (Verdict.INVALID, 0, Verdict.NEW)
+    assert "read the prompt table again" in lines["old"].note
+    assert queue_new_rows(films, 10).wanted == ["good"]
     submitted = {one.row: one for one in submit_rows(films, ["old", "good"])}
     assert {row: one.sent for row, one in submitted.items()} == {"old": False, "good": True}
     assert "read the prompt table again" in submitted["old"].problem

@@ -11,7 +11,7 @@ import pytest
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Task
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.renaming import Renaming
 from pixverse_dagster.recovery.rename import rename
@@ -24,6 +24,7 @@ from pixverse_dagster.storage.marker import read_entry
 from pixverse_dagster.storage.names import read_names
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.factories import NAME, NOW, make_row, moved, put_row
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.manifests import manifest_for, put_manifest, task_of
 from pixverse_dagster_tests.harness.servers import S3Server
 
@@ -45,7 +46,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClipStore]
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """A ledger in a file: what is asked here is the store's part, and the ledger's is asked of both databases."""
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     yield Ledger(engine)
     engine.dispose()
 

@@ -257,7 +257,7 @@ def test_a_rate_limit_holds_back_every_thread_of_the_account(serve: Start, concu
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, Refused), (401, Unauthorized), (402, OutOfCredit), (403, Unauthorized), (404, Refused)]
+    ("status", "kind"), [(400, Refused), (401, Unauthorized), (402, OutOfCredit), (403, Refused), (404, Refused)]
 )
 def test_a_plain_refusal_is_sent_once(serve: Start, status: int, kind: type[Refused]):
     """Sending the same again would be refused the same."""

@@ -1,18 +1,22 @@
 """Slots, retries, takes and stops: who may submit when, over every process, and what a person can decide."""
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster.core.outcomes import Failed
 from pixverse_dagster.core.row import changed_columns
+from pixverse_dagster.ledger.accounts import occupies_slot
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
 from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.policy.retry import RetryPolicy
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.queue import find_room
+from pixverse_dagster.stages.retries import queue_retries
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.local import LocalStore
@@ -30,6 +34,7 @@ from pixverse_dagster_tests.harness.factories import (
     poll_until,
     record_rows,
     submit_all,
+    succeeded_tasks,
 )
 from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
@@ -144,6 +149,29 @@ def test_an_unknown_outcome_holds_its_slot_for_a_while(ledger: Ledger, simulator
         assert find_room(session)["highway"] == 1
 
 
+def test_slots_that_a_removed_pipeline_holds_are_named_and_come_free(ledger: Ledger, simulator: StartSimulator):
+    """Nobody asks about its tasks: who waits is told of them, and after two days they hold nothing."""
+    server, clock = simulator(generation_seconds=6000), Clock()
+    with session_of(ledger, server, clock, max_open_tasks=1) as session:
+        old = replace(session, pipeline=replace(session.pipeline, name="old"))
+        ledger.rows.record("old", [make_row("gone")], [], "run", clock())
+        assert [one.sent for one in submit_rows(old, ["gone"])] == [True]
+        (task,) = ledger.tasks.find("old")
+        assert "'old'" not in submit_all(session, [make_row("a")])["a"].waits, "somebody may still ask about it"
+        for hours, occupied in ((3, True), (49, False)):
+            clock.ahead_seconds = hours * 3600
+            held = ledger.accounts.neglected(NAME, clock())
+            assert [(one.pipeline, one.account, one.count) for one in held] == [("old", task.account, 1)] * occupied
+            assert not ledger.accounts.neglected("old", clock()), "its own check does not warn of itself"
+            assert occupies_slot(task, clock()) is occupied
+            assert sum(ledger.accounts.open_tasks([task.account], clock()).values()) == occupied
+            if occupied:
+                waits = submit_all(session, [make_row("a")])["a"].waits
+                assert "1 of 1 slots at runware are taken: 1 at runware/simulator by tasks of pipeline 'old'" in waits
+                assert "`tasks list --all` names them" in waits
+        assert [one.sent for one in submit_rows(session, ["a"])] == [True]
+
+
 def test_who_changes_a_waiting_row_is_not_taken_at_the_word_of_before(ledger: Ledger, simulator: StartSimulator):
     """Nobody asked to pay for the new request: it waits no longer."""
     server = simulator(generation_seconds=60)
@@ -168,16 +196,17 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
         name = session.clients["runware"].account
         assert find_room(session)["runware"] == 0
         clock.ahead_seconds = 100
-        assert find_room(session)["runware"] == float("inf")
+        assert find_room(session)["runware"] == 1, "one goes ahead"
         list(submit_rows(session, ["r000", "r001"]))
-        hold = ledger.accounts.held(name)
+        assert rejected(server) == 2
+        hold = ledger.accounts.held(name, time.time())
         assert hold.refusals == 2
         assert hold.until > clock() + 100
     calm = simulator(generation_seconds=60)
     clock.ahead_seconds = 400
     with session_of(ledger, calm, clock) as session:
         assert all(one.sent for one in submit_rows(session, rows_waiting(ledger)))
-    assert ledger.accounts.held(name).refusals == 0
+    assert ledger.accounts.held(name, time.time()).refusals == 0
     assert len(calm.tasks()) == 5
 
 
@@ -185,21 +214,23 @@ def test_an_account_that_asks_to_slow_down_is_left_alone_by_every_process(ledger
 
 
 def test_a_retry_policy_pays_again_as_often_as_it_says_and_no_more(ledger: Ledger, simulator: StartSimulator):
-    """Every attempt is recorded with its price; without a policy a failed row is never paid for again."""
-    server = simulator(generation_seconds=0, faults={"task.failed": 1.0})
+    """Every attempt is recorded with its price. What failed without a policy, or before it, is never paid for again."""
+    server, rows = simulator(generation_seconds=0, faults={"task.failed": 1.0}), [make_row("old"), make_row("kite")]
+    record_rows(ledger, rows)
     with session_of(ledger, server) as session:
-        submit_all(session, [make_row("kite")])
+        list(submit_rows(session, ["old"]))
         poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
-        (again,) = submit_rows(session, ["kite"])
-        assert "tasks retry kite" in again.problem
+        (again,) = submit_rows(session, ["old"])
+        assert "tasks retry old" in again.problem
         assert len(server.tasks()) == 1
     with session_of(ledger, server, retry=RetryPolicy(provider_error=2)) as session:
-        assert [line.verdict for line in plan_rows(session, ledger.rows.find(NAME).values()).lines] == [Verdict.RETRY]
-        for _ in range(4):
-            list(submit_rows(session, ["kite"]))
+        for turn in range(4):
+            list(submit_rows(session, ["old", "kite"]))
             poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
-        assert len(server.tasks()) == 3
-    attempts = ledger.tasks.find(NAME)
+            then = Verdict.RETRY if turn < 2 else Verdict.FAILED
+            assert [line.verdict for line in plan_rows(session, rows).lines] == [Verdict.FAILED, then]
+        assert len(server.tasks()) == 4
+    attempts = ledger.tasks.find(NAME, keys=["kite"])
     assert [(task.attempt, task.state, task.estimate_usd) for task in attempts] == [
         (n, TaskState.FAILED, 0.1121) for n in (1, 2, 3)
     ]
@@ -218,6 +249,23 @@ def test_a_poll_puts_a_row_whose_retry_is_due_on_the_waiting_list(ledger: Ledger
         poll_until(session, lambda tasks: tasks[-1].state is TaskState.FAILED)
         assert rows_waiting(ledger) == []
     assert len(server.tasks()) == 2
+
+
+def test_a_retry_is_due_whoever_recorded_the_failure_and_whatever_was_killed_since(ledger: Ledger, server: Simulator):
+    """Also of a result that the collector found gone: a later poll or tick finds it in the ledger."""
+    policy = RetryPolicy(expired=1)
+    with session_of(ledger, server) as session:
+        old, kite = succeeded_tasks(session, [make_row("old"), make_row("kite")])
+        ledger.expire(old, Failed(FailureKind.EXPIRED, "gone"), session.clock())
+    with session_of(ledger, server, retry=policy) as session:
+        poll_due(session, 5)
+        ledger.expire(kite, Failed(FailureKind.EXPIRED, "gone"), session.clock())
+        assert rows_waiting(ledger) == []
+        poll_due(session, 5)
+        assert rows_waiting(ledger) == ["kite"], "the other failed before this policy"
+        ledger.queue.drop(NAME, ["kite"])
+        assert queue_retries(session) == ["kite"], "nobody had to be there when it failed"
+        assert queue_retries(session) == []
 
 
 def test_a_direct_delivery_retries_in_the_same_run(ledger: Ledger, simulator: StartSimulator, tmp_path: Path):
@@ -265,11 +313,9 @@ def test_another_take_is_another_clip_and_outlives_the_next_reading(ledger: Ledg
 
 def test_a_stop_sends_nothing_further_and_keeps_what_was_accepted(ledger: Ledger, server: Simulator):
     """Rows not yet sent are free to be submitted by another run; the accepted ones are adopted."""
-    calls: list[None] = []
 
     def stopped() -> bool:
-        calls.append(None)
-        return len(calls) > 6  # asked before a row is looked at, and again with the permit
+        return len(server.tasks()) >= 3
 
     with session_of(ledger, server, stopped=stopped, limits=Limits(max_concurrency=1)) as session:
         found = submit_all(session, make_rows(6))

@@ -18,7 +18,7 @@ from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.submit_body import cut_body
 from pixverse_dagster.core.task import Acceptance, MoveRefused, Task
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.policy.timing import Pace
 from pixverse_dagster.stages.generate import GenerateRun
@@ -40,11 +40,13 @@ from pixverse_dagster_tests.harness.factories import (
     make_row,
     make_rows,
     make_session,
+    poll_and_resolve,
     poll_until,
     record_rows,
     send_submit,
     submit_all,
 )
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import Simulator, StartSimulator
 
 MODELS = (HIGHWAY, RUNWARE, PIXWITH)
@@ -53,7 +55,7 @@ UNDER_WAY = {TaskState.SUBMITTED, TaskState.SUCCEEDED}
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    engine = open_engine(ledger_in(tmp_path))
     yield engine
     engine.dispose()
 
@@ -300,7 +302,7 @@ def test_a_stale_claim_is_healed_where_the_caller_chose_the_id(server: Simulator
     if way == "submit":
         assert not any(one.problem for one in submit_all(session, rows).values())
     else:
-        poll_due(session, 10)
+        poll_and_resolve(session)
     assert states(session.ledger) == dict.fromkeys(("arrived", "never left"), TaskState.SUBMITTED)
     # Should the process not be dead after all, what it is told now changes nothing.
     refused = [session.ledger.refuse(task, "busy") for task in tasks]

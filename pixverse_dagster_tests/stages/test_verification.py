@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from pixverse_dagster.core.errors import StoreConflict
 from pixverse_dagster.core.layout import clip_folder
 from pixverse_dagster.ledger import schema
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
+from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.reports.verify import Verification, verify
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, make_row, session_in, submit_all, succeeded_tasks
+from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import running_simulator
 
 ROWS = (make_row("kite", outputs=2), make_row("a b", HIGHWAY), make_row("boat", output_format="WEBM"))
@@ -44,7 +45,7 @@ def home(stored: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(home: Path) -> Iterator[sa.Engine]:
-    engine = open_engine(sqlite_url(home / "ledger.db"))
+    engine = open_engine(ledger_in(home))
     yield engine
     engine.dispose()
 

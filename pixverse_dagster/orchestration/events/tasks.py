@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from pixverse_dagster.core.commands import CommandLine
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.values import iso
+from pixverse_dagster.ledger.accounts import HeldSlots
+from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.events.metadata import (
     TABLE_VERSION,
     found_words,
@@ -17,7 +22,7 @@ from pixverse_dagster.orchestration.events.metadata import (
     task_metadata,
     version_tags,
 )
-from pixverse_dagster.policy.advice import describe_trouble, resolve_command
+from pixverse_dagster.policy.advice import describe_stall, describe_trouble, resolve_command
 
 UNKNOWN_CHECK = "outcomes_known"
 _UNKNOWN_SHOWN = 100
@@ -59,39 +64,90 @@ def ended_event(task: Task, commands: CommandLine, words: str = "", asset: str =
     )
 
 
-def judge_unknown(pipeline: str, unknown: Sequence[Task], commands: CommandLine) -> dg.AssetCheckEvaluation:
-    """The check that no submit's outcome is unknown: which rows, what is at stake, and the commands that resolve it."""
-    known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
-    unpriced = len(unknown) - len(known)
-    stake = f"about {sum(known):.3f} USD" + (f" and {unpriced} tasks at prices that nobody publishes" * bool(unpriced))
-    table = metadata_table(
-        ("row", "provider", "since", "usd", "resolve"),
-        [
-            (
-                task.row,
-                task.provider,
-                iso(task.claimed_at),
-                "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}",
-                resolve_command(task, commands),
-            )
-            for task in unknown[:_UNKNOWN_SHOWN]
-        ],
-    )
+def judge_outcomes(
+    ledger: Ledger, pipeline: str, commands: CommandLine, worlds: Mapping[str, World] | None = None
+) -> dg.AssetCheckEvaluation:
+    """The check on outcomes, as the ledger is now: of unknown ones, and of tasks that do not come on."""
+    tasks = ledger.tasks
+    unknown, stalled = tasks.unresolved(pipeline, worlds), tasks.stalled(pipeline, worlds)
+    return judge_unknown(pipeline, unknown, commands, stalled, ledger.accounts.neglected(pipeline, time.time()))
+
+
+def judge_unknown(
+    pipeline: str,
+    unknown: Sequence[Task],
+    commands: CommandLine,
+    stalled: Sequence[Task] = (),
+    held: Sequence[HeldSlots] = (),
+) -> dg.AssetCheckEvaluation:
+    """The check that no submit's outcome is unknown, and that every task comes on.
+
+    It says which rows, what is at stake, and the commands that resolve it; and it warns of slots that are held by tasks
+    of another pipeline that nobody asks about.
+    """
+    metadata = _unknown_metadata(unknown, commands) | _stalled_metadata(stalled, commands)
+    words = " ".join(filter(None, (_unknown_words(unknown, commands), _stalled_words(stalled, commands))))
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey([pipeline, "tasks"]),
         check_name=UNKNOWN_CHECK,
-        passed=not unknown,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=redact_text(
-            f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: "
-            "look for each in its provider's console, then resolve it. The first: "
-            f"{describe_trouble(unknown[0], commands)}"
-        )
-        if unknown
-        else "Every submit's outcome is known.",
-        metadata={
-            "pixverse/unknown_rows": len(unknown),
-            "pixverse/at_stake_usd": round(sum(known), 6),
-            **({"pixverse/unknown": table} if unknown else {}),
-        },
+        passed=not (words or held),
+        severity=dg.AssetCheckSeverity.ERROR if words else dg.AssetCheckSeverity.WARN,
+        description=redact_text(f"{words} {_held_words(held, commands)}".strip()) or "Every submit's outcome is known.",
+        metadata=metadata,
     )
+
+
+def _held_words(held: Sequence[HeldSlots], commands: CommandLine) -> str:
+    if not held:
+        return ""
+    return (
+        f"Slots are held up: {', '.join(map(str, held))}. Nothing is lost by it, and they are free after two days. Who "
+        f"they are, and how to settle them or give them up: {commands.render('tasks', 'list', '--all')}"
+    )
+
+
+def _unknown_words(unknown: Sequence[Task], commands: CommandLine) -> str:
+    if not unknown:
+        return ""
+    known = [task.estimate_usd for task in unknown if task.estimate_usd is not None]
+    unpriced = len(unknown) - len(known)
+    stake = f"about {sum(known):.3f} USD" + (f" and {unpriced} tasks at prices that nobody publishes" * bool(unpriced))
+    return (
+        f"{len(unknown)} rows were perhaps paid for ({stake}) and nobody knows. They are never sent again: look for "
+        f"each in its provider's console, then resolve it. The first: {describe_trouble(unknown[0], commands)}"
+    )
+
+
+def _stalled_words(stalled: Sequence[Task], commands: CommandLine) -> str:
+    if not stalled:
+        return ""
+    return (
+        f"{len(stalled)} rows are paid for and do not come on. They are tried again by themselves, which is free, and "
+        f"never paid for again by that. The first: {describe_trouble(stalled[0], commands)}"
+    )
+
+
+def _unknown_metadata(unknown: Sequence[Task], commands: CommandLine) -> dict[str, Any]:
+    at_stake = sum(task.estimate_usd or 0 for task in unknown)
+    found: dict[str, Any] = {"pixverse/unknown_rows": len(unknown), "pixverse/at_stake_usd": round(at_stake, 6)}
+    rows = [
+        (task.row, task.provider, iso(task.claimed_at), _usd(task), resolve_command(task, commands))
+        for task in unknown[:_UNKNOWN_SHOWN]
+    ]
+    table = ("row", "provider", "since", "usd", "resolve")
+    return found | ({"pixverse/unknown": metadata_table(table, rows)} if rows else {})
+
+
+def _stalled_metadata(stalled: Sequence[Task], commands: CommandLine) -> dict[str, Any]:
+    rows = [
+        (task.row, task.provider, _usd(task), redact_text(describe_stall(task)), commands.tasks("show", task.row))
+        for task in stalled[:_UNKNOWN_SHOWN]
+    ]
+    table = ("row", "provider", "usd", "why", "show")
+    if not rows:
+        return {}
+    return {"pixverse/stalled_rows": len(stalled), "pixverse/stalled": metadata_table(table, rows)}
+
+
+def _usd(task: Task) -> str:
+    return "?" if task.estimate_usd is None else f"{task.estimate_usd:.3f}"

@@ -16,10 +16,12 @@ from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.secrets import remember_secret
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.orchestration.cancellation import reporting_run
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.log import TaskEvents, withheld_rows
+from pixverse_dagster.orchestration.events.tasks import judge_outcomes
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.advice import describe_trouble
 from pixverse_dagster.stages.collect import collect_tasks
@@ -76,16 +78,22 @@ class ClipIOManager(dg.ConfigurableIOManager):
                 f"{type(self).__name__} stores the clips of a pixverse pipeline; {context.name} is a {type(obj)}"
             )
         problems: list[str] = []
-        with obj.session as session:
+        rows = [task.row for task in obj.tasks]
+        with obj.session as session, reporting_run(session, rows, obj.context.log):
             store = self.get_store()
             events = TaskEvents(obj.context.instance, session.pipeline.name, obj.tasks)
+            stalled = any(task.stalled_at is not None for task in obj.tasks)
             for collected in collect_tasks(session, store, obj.tasks):
+                stalled = stalled or collected.task.stalled_at is not None
                 if collected.manifest is None:
                     problems.append(collected.problem)
                 # Logged, not yielded: Dagster records what is yielded here only when all is done, and drops it
                 # if the run fails or dies before.
                 elif problem := report_clip(obj.context, session, store, collected, events):
                     problems.append(problem)
+            if stalled:  # also one that comes on again
+                log: Any = obj.context
+                log.log_event(judge_outcomes(session.ledger, session.pipeline.name, session.commands, session.worlds))
         raise_failures("could not be stored", problems, len(obj.tasks))
 
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:

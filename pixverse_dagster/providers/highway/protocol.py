@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 
-from pixverse_dagster.core.errors import OutOfCredit, RateLimited, Unauthorized
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
@@ -22,11 +21,13 @@ from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
+    About,
     code_word,
     error_of,
     excerpt,
     identifier,
     integer,
+    is_declined,
     is_other_task,
     is_web_url,
     items,
@@ -36,8 +37,7 @@ from pixverse_dagster.providers.answers import (
     outcome_unknown,
     positive,
     read_json,
-    refuse_by_status,
-    retry_after_seconds,
+    read_refusal,
     says_task_is_absent,
     unknown_word,
     unread_poll,
@@ -53,6 +53,16 @@ _DONE = {"SUCCEED", "SUCCEEDED", "SUCCESS"}
 _FAILED = {"FAILED", "CANCELED", "CANCELLED"}
 _BUSY = frozenset({"RATE_LIMIT_EXCEEDED", "TOKEN_LIMIT_EXCEEDED", "SERVICE_NOT_AVAILABLE"})
 _CALL_REASONS = _BUSY | {"FAILED_TO_AUTH", "INVALID_API_KEY", "NOT_ENOUGH_BALANCE", "ACCESS_DENY"}
+_ABOUT = {
+    About.PACE: re.compile(r"RATE_?LIMIT|TOKEN_?LIMIT|TOO_?MANY|SERVICE_?(NOT_?|UN)AVAILABLE"),
+    About.BALANCE: re.compile(r"BALANCE|CREDIT|QUOTA|ARREARS|PAYMENT_REQUIRED"),
+    About.KEY: re.compile(r"API_?KEY|AUTH|ACCESS_?DEN(Y|IED)"),
+    About.REQUEST: re.compile(
+        r"INVALID|MISSING|UNSUPPORTED|NOT_?(FOUND|SUPPORTED|ALLOWED)|TOO_?(LONG|LARGE|SHORT|SMALL)"
+        r"|POLICY|MODERAT|NSFW|SENSITIVE|PROHIBIT|CONTENT"
+    ),
+}
+"""What a reason is about, by its words; the first that fits."""
 _ABSENT_REASON = re.compile(r"(?i)(TASK_?(ID_?)?)?(NOT_?(FOUND|EXISTS?))")
 _ABOUT_CALL = {401, 402, 403, 408, 429}
 _MAX_STATUS = 600
@@ -72,7 +82,10 @@ class Highway(Provider):
         return self._post_json(f"/v3/async/{request.ENDPOINT}", content, self._headers())
 
     def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
-        """A `task_id` means accepted, an explicit 4xx or 503 means refused; anything else is unknown."""
+        """A `task_id` means accepted, an explicit 4xx or 503 means refused; anything else is unknown.
+
+        Only the `reason`, a code, says what a refusal is about: the text may say "balance" of anything.
+        """
         del reference
         body = mapping(read_json(response))
         task_id = identifier(body.get("task_id") or mapping(body.get("data")).get("task_id"))
@@ -81,16 +94,14 @@ class Highway(Provider):
         reason, text = _reason(body), _message(body) or excerpt(response)
         if response.is_success:
             raise outcome_unknown(f"HighwayAPI answered HTTP {response.status_code} without a task_id: {text}")
+        about = _about(reason)
+        if not (is_declined(response) or reason in _BUSY):
+            raise outcome_unknown(f"HighwayAPI answered HTTP {response.status_code}: {reason} {text}")
         message = f"{NOT_CHARGED} HighwayAPI answered HTTP {response.status_code} {reason}: {text}."
-        status = response.status_code
-        if reason in _BUSY:
-            raise RateLimited(message, retry_after_seconds(response))
-        if status == HTTPStatus.PAYMENT_REQUIRED or reason == "NOT_ENOUGH_BALANCE":
+        if about is About.BALANCE:
             # HighwayAPI's FAQ: a 403 about the balance can in fact be a rate limit.
-            raise OutOfCredit(f"{message} The text may also hide a rate limit.")
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise Unauthorized(message)
-        raise refuse_by_status("HighwayAPI", response, f"{reason} {text}".strip())
+            message += " The text may also hide a rate limit."
+        raise read_refusal(message, response, about)
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One GET per task."""
@@ -123,6 +134,11 @@ def _message(body: dict[str, Any]) -> str:
 def _reason(body: dict[str, Any]) -> str:
     error = error_of(body)
     return code_word(error.get("reason") or ("" if error is body else error.get("code")))
+
+
+def _about(reason: str) -> About | None:
+    word = re.sub(r"[^A-Z]+", "_", reason.upper())
+    return next((about for about, words in _ABOUT.items() if words.search(word)), None)
 
 
 def _is_absent(status: int, body: dict[str, Any]) -> bool:

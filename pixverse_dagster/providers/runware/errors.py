@@ -11,7 +11,7 @@ from typing import Any
 
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
-from pixverse_dagster.providers.answers import items, mapping
+from pixverse_dagster.providers.answers import About, items, mapping
 
 Item = dict[str, Any]
 
@@ -61,6 +61,14 @@ def read_errors(body: Item) -> list[Item]:
 def family_word(error: Item) -> str:
     """The code in one spelling: `rateLimitExceeded` and `RATE_LIMIT_EXCEEDED` are one. Empty if there is none."""
     return re.sub(r"[^a-z]", "", str(error.get("code") or "")[:_READ_CHARACTERS].lower())
+
+
+def about_code(word: str) -> About | None:
+    """What the code of a refused submit is about, by its family; None if it says nothing of that."""
+    families = {About.PACE: PACE, About.KEY: AUTH, About.BALANCE: QUOTA, About.REQUEST: REFUSALS}
+    if word in SAFETY:
+        return About.REQUEST
+    return next((about for about, family in families.items() if family.search(word)), None)
 
 
 def is_gone(error: Item) -> bool:

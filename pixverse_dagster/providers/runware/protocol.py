@@ -8,38 +8,35 @@ lost, it can be resolved: poll for the UUID, then send the same submit again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 import httpx
 
-from pixverse_dagster.core.errors import OutOfCredit, RateLimited, ReadFailed, Refused, Unauthorized
+from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
+    About,
     code_word,
     excerpt,
     integer,
+    is_declined,
     is_web_url,
     items,
     mapping,
     outcome_unknown,
     positive,
     read_json,
-    refuse_by_status,
-    retry_after_seconds,
+    read_refusal,
     unknown_word,
     unread_poll,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.runware.errors import (
-    AUTH,
-    PACE,
-    QUOTA,
-    REFUSALS,
     SAFETY,
+    about_code,
     count_once,
     error_text,
     failure_of,
@@ -83,18 +80,16 @@ class Runware(Provider):
         text = error_text(error) or excerpt(response)
         if response.is_success and accepted:
             raise outcome_unknown(f"Runware acknowledged the task and named an error ({code}): {text}")
+        about = about_code(word)
+        if about is About.REQUEST and response.is_server_error:
+            about = None
+        if about is None:
+            if response.is_success:
+                raise outcome_unknown(f"Runware answered HTTP 200 without acknowledging the task: {text}")
+            if not is_declined(response):
+                raise outcome_unknown(f"Runware answered HTTP {response.status_code}: {text}")
         message = f"{NOT_CHARGED} Runware declined ({code or f'HTTP {response.status_code}'}): {text}."
-        if PACE.search(word) or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            raise RateLimited(message, retry_after_seconds(response))
-        if AUTH.search(word) or response.status_code in {401, 403}:
-            raise Unauthorized(message)
-        if QUOTA.search(word) or response.status_code == HTTPStatus.PAYMENT_REQUIRED:
-            raise OutOfCredit(message)
-        if word in SAFETY or (REFUSALS.search(word) and not response.is_server_error):
-            raise Refused(message)
-        if response.is_success:
-            raise outcome_unknown(f"Runware answered HTTP 200 without acknowledging the task: {text}")
-        raise refuse_by_status("Runware", response, text)
+        raise read_refusal(message, response, about)
 
     def poll(self, tasks: Sequence[TaskRef]) -> httpx.Request:
         """One POST for up to POLL_BATCH tasks."""

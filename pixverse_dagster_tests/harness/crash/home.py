@@ -42,7 +42,7 @@ PACE = {
     "max_poll_seconds": 0.5,
     "collect_after_seconds": 0.2,
     "collect_retry_seconds": 0.3,
-    "collect_request_seconds": 2,
+    "offer_seconds": 2,
     "collect_lease_seconds": 2,
     "claim_lease_seconds": 2,
     "record_seconds": 1,

@@ -71,7 +71,7 @@ class Point:
         return "submit" if self.left in {Left.NOTHING, Left.CLAIMED, Left.CHARGED, Left.SUBMITTED} else "collect"
 
 
-_SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.stages.submit:_AccountSubmitter._send"
+_SEND, _SUBMIT = "httpx:Client.send", "pixverse_dagster.stages.submitter:AccountSubmitter._send"
 _LEDGER, _COLLECT = "pixverse_dagster.ledger.ledger:Ledger", "pixverse_dagster.stages.collect"
 _LANDING, _SAVE = "pixverse_dagster.stages.landing", "pixverse_dagster.transport.download:_save"
 
@@ -86,7 +86,7 @@ POINTS: Mapping[str, Point] = {
     "answer-recorded": Point(f"{_LEDGER}.accept", "after", Left.SUBMITTED),
     "result-uncommitted": Point(f"{_LEDGER}.succeed", "commit", Left.SUBMITTED),
     "result-recorded": Point(f"{_LEDGER}.succeed", "after", Left.SUCCEEDED),
-    "collect-leased": Point(f"{_LEDGER}.lease_collect", "after", Left.SUCCEEDED),
+    "collect-leased": Point("pixverse_dagster.ledger.collecting:Collecting.lease", "after", Left.SUCCEEDED),
     "mid-download": Point(
         f"{_LANDING}:fetch_output", "half", Left.SUCCEEDED, "pixverse_dagster.transport.download:_save"
     ),

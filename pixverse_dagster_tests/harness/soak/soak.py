@@ -1,8 +1,9 @@
-"""A soak: every fault at a random rate, workers, code servers and daemons killed at random, and then a reckoning.
+"""A soak: every fault at a random rate, one provider after another sick, parts killed at random, and then a reckoning.
 
 `python -m pixverse_dagster_tests.harness.soak [--seconds S] [--rows N] [--seed N] [--database …] [--store …]`
-prints one line of figures and exits with 1 unless every row was charged at most once and every charge is accounted
-for. The seed draws the rates, the faults, the runs and the kills; how the machine schedules them is not in it.
+prints one line of figures and exits with 1 unless every row was charged at most once, every charge is accounted for,
+and no tick took too long. The seed draws the rates, the faults, who is sick, the runs and the kills; how the machine
+schedules them is not in it.
 """
 
 from __future__ import annotations
@@ -17,33 +18,30 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import psutil
 
-from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster_tests.harness.chaos.rounds import KINDS, PROVIDERS
 from pixverse_dagster_tests.harness.commands import ask_until
-from pixverse_dagster_tests.harness.soak.stage import NAME, PACE, Options, Part, Stage, open_stage
-from pixverse_dagster_tests.harness.soak.verdict import Verdict, describe, judge
+from pixverse_dagster_tests.harness.soak.parts import PARTS, Part
+from pixverse_dagster_tests.harness.soak.rest import come_to_rest, resolve_by_hand
+from pixverse_dagster_tests.harness.soak.stage import Options, Stage, open_stage
+from pixverse_dagster_tests.harness.soak.ticks import read_ticks, too_long
+from pixverse_dagster_tests.harness.soak.verdict import describe, judge
 
-PARTS: Sequence[Part] = ("worker", "code server", "daemon")
 _DECK = (6, 1, 1)
 _CHAOS_SHARE = 0.45
-_SETUP_SECONDS, _REST_SECONDS, _FINISH_SECONDS = 60.0, 200.0, 90.0
-_REST_SECONDS_PER_ROW = 0.4
+_SETUP_SECONDS = 60.0
 _MAX_WORKERS = 3
 _STRIKE_EVERY_SECONDS = 3.5
 _STRIKES_OF_A_STORM = 12
 _GENTLE_SHARE = 0.15
-_STUCK_SECONDS = 10.0
-_FEW_ROWS = 6
-_RESOLVED = 5
+_SICK_SECONDS = (1.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,14 @@ def _soak(options: Options, folder: Path) -> Outcome:
             raise RuntimeError(f"the table was not read: {(stage.crew.logs / '001-worker.log').read_text()[-3000:]}")
         storm = _Storm(stage)
         storm.rage(options.seconds * _CHAOS_SHARE)
-        _come_to_rest(stage)
+        come_to_rest(stage)
         first = judge(stage)
-        sample = _resolve_by_hand(stage, first)
+        sample = resolve_by_hand(stage, first)
         last = judge(stage) if sample else first
         lost = [row for row, adopted in sample.items() if adopted and last.ends[row] != "stored"]
         verdict = next((found for found in (first, last) if found.odd or found.problems), last)
-        failed = bool(lost or verdict.odd or verdict.problems or last.duplicates)
+        long = too_long(read_ticks(stage.home), storm.struck_at)
+        failed = bool(lost or verdict.odd or verdict.problems or last.duplicates or long)
         figures = {
             "seed": options.seed,
             "database": options.database,
@@ -92,12 +91,17 @@ def _soak(options: Options, folder: Path) -> Outcome:
             "runs": storm.runs,
             "kills": f"{storm.kills.total()} ({', '.join(f'{part}s {storm.kills[part]}' for part in PARTS)})",
             "terminations": storm.terminations,
+            "sicknesses": storm.sicknesses,
+            "ticks_over_20_s": len(long),
             "faults": sum(stage.simulator.faults().values()),
             "seconds": round(time.monotonic() - started),
         }
         line = "soak " + " ".join(f"{name}={value}" for name, value in figures.items())
-        words = f"adopted and not stored: {lost}\nrates: {json.dumps(stage.rates)}\nfaults: {stage.simulator.faults()}"
-        return Outcome(line, failed, f"{line}\n{words}\n{describe(stage, verdict)}" if failed else "")
+        if not failed:
+            return Outcome(line, failed=False, report="")
+        words = [*long, f"adopted and not stored: {lost}", f"rates: {json.dumps(stage.rates)}"]
+        words += [f"faults: {stage.simulator.faults()}", describe(stage, verdict)]
+        return Outcome(line, failed=True, report="\n".join([line, *words]))
 
 
 class _Storm:
@@ -106,7 +110,9 @@ class _Storm:
     def __init__(self, stage: Stage) -> None:
         self.kills: Counter[Part] = Counter()
         self.terminations = 0
+        self.struck_at: list[float] = []
         self.runs = 0
+        self.sicknesses = 0
         self._victims: list[Part] = []
         self._stage = stage
         self._ids = list(stage.rows.values())
@@ -116,7 +122,7 @@ class _Storm:
         """New rows come up until near the end, so that there is always something to lose."""
         crew, dice, started = self._stage.crew, self._dice, time.monotonic()
         every = min(_STRIKE_EVERY_SECONDS, seconds / _STRIKES_OF_A_STORM)
-        next_strike = started + dice.uniform(3, 5)
+        next_strike, next_change = started + dice.uniform(3, 5), started
         while (elapsed := time.monotonic() - started) < seconds:
             if not crew.alive("daemon"):
                 self._stage.start_daemon()
@@ -125,7 +131,21 @@ class _Storm:
             if time.monotonic() >= next_strike:
                 self._strike()
                 next_strike = time.monotonic() + dice.expovariate(1 / every)
+            if time.monotonic() >= next_change:
+                self._sicken()
+                next_change = time.monotonic() + dice.uniform(*_SICK_SECONDS)
             threading.Event().wait(0.2)
+        self._heal()
+
+    def _sicken(self) -> None:
+        """Another provider has something else."""
+        self._heal()
+        self._stage.simulator.sicken(self._dice.choice(PROVIDERS), self._dice.choice(KINDS))
+        self.sicknesses += 1
+
+    def _heal(self) -> None:
+        for provider in PROVIDERS:
+            self._stage.simulator.heal(provider)
 
     def _run(self, share: float) -> None:
         dice, stage = self._dice, self._stage
@@ -155,101 +175,11 @@ class _Storm:
             with suppress(psutil.NoSuchProcess):
                 self._dice.choice(found).send_signal(how)
             victim = self._victims.pop()
+            self.struck_at.append(time.time())
             if how is signal.SIGKILL:
                 self.kills[victim] += 1
             else:
                 self.terminations += 1
-
-
-def _come_to_rest(stage: Stage) -> None:
-    """Submit what was refused or never submitted, until every row has ended; then stop everything.
-
-    The daemon does all the rest but the last few rows, for which it would need many ticks: those a person runs on.
-    """
-    deadline = time.monotonic() + max(_REST_SECONDS, _REST_SECONDS_PER_ROW * len(stage.rows))
-    while time.monotonic() < deadline:
-        if not stage.crew.alive("daemon"):
-            stage.start_daemon()
-        left = _open_rows(stage)
-        # A person's run waits for stuck tasks as well; that ends with the hand-over.
-        if left.few and len(stage.crew.parts("worker")) == len(stage.crew.alive("person")):
-            break
-        if left.unsent and not stage.crew.alive("worker"):
-            stage.submit(left.unsent)
-        threading.Event().wait(2)
-    for daemon in stage.crew.alive("daemon"):
-        daemon.terminate()
-    ask_until(lambda: not stage.crew.alive("daemon"), 20)
-    stage.crew.end()
-    left = _open_rows(stage)
-    _run_on(stage, left.waiting, PACE)
-    _run_on(stage, left.stuck, {**PACE, "task_deadline_seconds": _STUCK_SECONDS})
-
-
-@dataclass(frozen=True)
-class _Open:
-    """Rows that have not ended: to be submitted, to be waited for, and those whose task the provider never ends.
-
-    As long as some tasks are young, nobody can tell which are stuck.
-    """
-
-    unsent: Sequence[str]
-    waiting: Sequence[str]
-    stuck: Sequence[str]
-    young: bool
-
-    @property
-    def few(self) -> bool:
-        return not self.unsent and not self.young and len(self.waiting) <= _FEW_ROWS
-
-
-def _open_rows(stage: Stage) -> _Open:
-    current = stage.ledger.tasks.current(NAME)
-    unsent = [row for row in stage.rows.values() if row not in current or current[row].state is TaskState.REFUSED]
-    going = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
-    waiting = [row for row, task in current.items() if task.state in going or task.resolves_itself]
-    stuck: list[str] = []
-    young = False
-    if waiting and not unsent:
-        since = (datetime.now(UTC) - timedelta(seconds=_STUCK_SECONDS)).isoformat()
-        tasks = [task for task in stage.simulator.tasks() if task["status"] == "processing"]
-        never = {task["task_id"] for task in tasks if task["accepted_at"] < since}
-        young = len(never) < len(tasks)
-        stuck = [row for row in waiting if current[row].task_id in never]
-    return _Open(unsent, [row for row in waiting if row not in stuck], stuck, young)
-
-
-def _run_on(stage: Stage, rows: Sequence[str], pace: Mapping[str, float]) -> None:
-    """Run on as a person would: materialise each row's clip, a few at a time, and again where it was refused."""
-    deadline = time.monotonic() + _FINISH_SECONDS + 2 * len(rows)
-    left = [*rows]
-    while left and time.monotonic() < deadline:
-        for row in left[:_MAX_WORKERS]:
-            stage.take([row], pace=pace)
-        if not ask_until(lambda: not stage.crew.alive("person"), _FINISH_SECONDS):
-            break
-        done = {TaskState.STORED, TaskState.FAILED, TaskState.UNKNOWN}
-        current = stage.ledger.tasks.current(NAME, left)
-        left = [row for row in left if current[row].state not in done or current[row].resolves_itself]
-    stage.crew.end()
-
-
-def _resolve_by_hand(stage: Stage, verdict: Verdict) -> dict[str, bool]:
-    """Resolve some unknown rows with the audit as the provider's console; says which of them were adopted."""
-    unknown = [row for row, end in verdict.ends.items() if end == "unknown"]
-    charged = [row for row in unknown if any(task["status"] == "succeeded" for task in verdict.charged.get(row, ()))]
-    spared = [row for row in unknown if not verdict.charged.get(row)]
-    chosen = charged[: _RESOLVED - min(2, len(spared))]
-    sample = {row: row in chosen for row in [*chosen, *spared[: _RESOLVED - len(chosen)]]}
-
-    def resolve(row: str) -> None:
-        found = ("--adopt", verdict.charged[row][0]["task_id"]) if sample[row] else ("--not-accepted",)
-        stage.ask("tasks", "resolve", row, *found)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(resolve, sample))
-    _run_on(stage, list(sample), {**PACE, "task_deadline_seconds": 60})
-    return sample
 
 
 def random_seed() -> int:

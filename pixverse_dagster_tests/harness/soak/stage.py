@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -26,7 +26,7 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.code_server import write_workspace
-from pixverse_dagster_tests.harness.commands import ACCOUNTS, PRICES, prepare_instance, write_table
+from pixverse_dagster_tests.harness.commands import ACCOUNTS, MODELS, PRICES, prepare_instance, write_table
 from pixverse_dagster_tests.harness.forked import (
     FORKS_RUNS,
     Forked,
@@ -46,6 +46,7 @@ from pixverse_dagster_tests.harness.servers import (
     rgw,
     running_simulator,
 )
+from pixverse_dagster_tests.harness.soak.parts import Part
 
 NAME = "demo"
 MODULE = "pixverse_dagster.definitions"
@@ -56,7 +57,7 @@ PACE = {
     "record_seconds": 1,
     "collect_after_seconds": 0.5,
     "collect_retry_seconds": 0.5,
-    "collect_request_seconds": 20,
+    "offer_seconds": 20,
     "collect_lease_seconds": 10,
 }
 _HIGHEST_RATE = {"submit.lost_response": 0.05, "task.stuck": 0.02}
@@ -70,7 +71,6 @@ _FORKED = {"dagster": dagster, "dagster._daemon": daemon}
 
 Process = subprocess.Popen[bytes] | Forked
 Role = Literal["daemon", "worker", "person", "launcher", "webserver"]
-Part = Literal["daemon", "worker", "code server"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Options:
     database: str = "sqlite"
     store: str = "local"
     generation_seconds: float = 1
+    models: Sequence[str] = MODELS
+    pace: Mapping[str, float] = field(default_factory=lambda: PACE)
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ def open_stage(
     home = folder / "home"
     home.mkdir()
     rates = _drawn_rates(options.seed) if rates is None else rates
-    prompts = write_table(folder / "prompts.csv", options.rows)
+    prompts = write_table(folder / "prompts.csv", options.rows, tuple(options.models))
     with prompts.open(newline="") as file:
         rows = {row["prompt"]: row["id"] for row in csv.DictReader(file)}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
@@ -263,7 +265,7 @@ def open_stage(
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "PIXVERSE_NAME": NAME,
         "PIXVERSE_PROMPTS": str(prompts),
-        "PIXVERSE_PACE": json.dumps(PACE),
+        "PIXVERSE_PACE": json.dumps(options.pace),
         "PIXVERSE_ACCOUNTS": json.dumps(ACCOUNTS),
         "PIXVERSE_PRICES": json.dumps(PRICES),
     }
