@@ -1,53 +1,38 @@
 """The CLI. May import: core, policy, tables, ledger, storage, stages, reports, recovery, orchestration, definitions."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pixverse_dagster.cli.accounts import accounts
-from pixverse_dagster.cli.clips import clips
-from pixverse_dagster.cli.demo import demo
-from pixverse_dagster.cli.dev import dev
-from pixverse_dagster.cli.ledger import ledger
-from pixverse_dagster.cli.pause import pause, resume
-from pixverse_dagster.cli.plan import plan
-from pixverse_dagster.cli.simulator import simulator
-from pixverse_dagster.cli.tasks import tasks
-from pixverse_dagster.cli.verify import verify
-from pixverse_dagster.core.errors import PixverseError, redacted_errors
+from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.redaction import redact_text
 
+if TYPE_CHECKING:
+    from pixverse_dagster.cli.group import cli
 
-class _Commands(click.Group):
-    """Commands whose errors are redacted, whoever calls them."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with redacted_errors():
-            try:
-                return super().invoke(ctx)
-            except click.ClickException as error:
-                error.message = redact_text(error.message)  # pyright: ignore[reportAttributeAccessIssue]
-                raise
+__all__ = ["cli", "main"]
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="pixverse-dagster")
-def cli() -> None:
-    """PixVerse video in Dagster: prompt tables in, stored clips with lineage out, every clip paid for once.
+def __getattr__(name: str) -> Any:
+    if name != "cli":
+        raise AttributeError(name)
+    from pixverse_dagster.cli.group import cli  # noqa: PLC0415 - it imports Dagster
 
-    Exit codes: 0 success, 1 a failed check, 2 bad usage or configuration.
-    """
-
-
-for command in (demo, dev, simulator, plan, tasks, accounts, pause, resume, verify, ledger, clips):
-    cli.add_command(command)
+    return cli
 
 
 def main() -> None:
     """Run the command line; an error a person can act on is one line, not a traceback."""
     try:
-        cli()
+        if sys.argv[1:2] == ["read"]:
+            from pixverse_dagster.cli.read import read  # noqa: PLC0415 - the others need Dagster, which takes seconds
+
+            read(sys.argv[2:], prog_name="pixverse-dagster read")
+        else:
+            __getattr__("cli")()
     except PixverseError as error:
         click.echo(f"Error: {redact_text(str(error))}", err=True)
         sys.exit(2)

@@ -1,6 +1,7 @@
 """`plan`: what a submission would do and cost."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -30,9 +31,10 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
         if isinstance(session.pipeline.table, AssetTable):
             # Only a run is handed the asset's value: the plan is for the rows as they were last read.
             rows, problems = session.ledger.rows.find(project.name).values(), session.ledger.rows.problems(project.name)
+            remarks: Sequence[str] = ()
         else:
             reading = read_table(session)
-            rows, problems = reading.rows, reading.problems
+            rows, problems, remarks = reading.rows, reading.problems, reading.remarks
         made, view = plan_with_store(session, store, rows, problems)
         if view.problem:
             _say_not_asked(view.problem)
@@ -59,7 +61,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
         for why in dict.fromkeys(p.size.note for p in made.lines if p.size and p.size.note):
             click.echo(f"Pixels that are not certain: {why}.")
         click.echo(describe_plan(made))
-        for line in paused:
+        for line in (*(f"Note: {remark}." for remark in remarks), *paused):
             click.echo(line)
     sys.exit(1 if made.counts[Verdict.INVALID] else 0)
 
@@ -83,10 +85,9 @@ def _say_not_asked(why: str) -> None:
 def describe_plan(made: Plan) -> str:
     """A plan's sums in one line."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(made.counts.items())) or "no rows"
-    unpriced = f" plus {made.unpriced} rows whose price is not public" if made.unpriced else ""
-    return f"{counts}. Submitting now would cost about {made.cost_usd:.3f} USD{unpriced}."
+    return f"{counts}. Submitting now would cost {made.cost_text}."
 
 
 def _totals(made: Plan) -> dict[str, Any]:
     counts = {str(verdict): made.counts[verdict] for verdict in Verdict}
-    return {**counts, "cost_usd": made.cost_usd, "unpriced_rows": made.unpriced}
+    return {**counts, "cost_usd": made.known_cost_usd, "unpriced_rows": made.unpriced}

@@ -17,7 +17,7 @@ from pixverse_dagster.orchestration.spec import PIPELINE_NAME
 from pixverse_dagster.recovery.rename import rename
 from pixverse_dagster.storage.reading import read_manifest
 from pixverse_dagster.tables.ids import final_id
-from pixverse_dagster.tables.parse import id_complaint
+from pixverse_dagster.tables.keys import id_complaint
 
 
 @click.command("rename")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, ClassVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -122,6 +122,16 @@ class Request(BaseModel):
     def keeps_secret(cls, column: str) -> bool:
         """Whether a column holds a URL that is a credential, so that no message may repeat its value."""
         return any(name == column and at.secret_url for name, at in cls._places())
+
+    @classmethod
+    def is_text(cls, column: str) -> bool:
+        """Whether a parameter is text of a person's, and so takes a number as it is written."""
+        return column in _text_fields(cls)
+
+    @classmethod
+    def is_choice(cls, column: str, text: str) -> bool:
+        """Whether a text is one of the words that a parameter may be."""
+        return text in _choices(cls.model_fields[column].annotation)
 
     @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
@@ -275,6 +285,12 @@ def request_digest(request: Request, image_digests: Mapping[str, str], take: int
 def _text_fields(model: type[Request]) -> frozenset[str]:
     """The fields that hold text of a person's, not an address."""
     return frozenset(name for name, field in model.model_fields.items() if _is_text(field.annotation, field.metadata))
+
+
+def _choices(annotation: Any) -> frozenset[Any]:
+    if get_origin(annotation) is Literal:
+        return frozenset(get_args(annotation))
+    return frozenset(choice for option in get_args(annotation) for choice in _choices(option))
 
 
 def _is_text(annotation: Any, metadata: Iterable[Any]) -> bool:

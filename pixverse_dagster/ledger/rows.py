@@ -72,6 +72,12 @@ class Rows:
         found = [read_row(record) for record in select_chunked(self._engine, query, rows.c.row, keys)]
         return {row.id: row for row in found}
 
+    def ids(self, pipeline: str) -> list[str]:
+        """The ids of the pipeline's current rows, in table order."""
+        query = sa.select(rows.c.row).where(rows.c.pipeline == pipeline).order_by(rows.c.position)
+        with reading(self._engine) as connection:
+            return list(connection.execute(query).scalars())
+
     def unsubmitted(self, pipeline: str, limit: int, worlds: Worlds | None = None) -> list[str]:
         """Current rows, in table order, whose request was never claimed or withdrawn, and that do not wait.
 

@@ -1,6 +1,6 @@
 """The three assets of a pipeline: prompts, and tasks and clips, partitioned by row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,7 @@ from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.read import TableReading, read_table, record_table
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.shrinkage import check_shrinkage
 from pixverse_dagster.tables import ValueTable
 
 
@@ -45,9 +46,11 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
             given = [ValueTable(value, spec.pipeline.table.describe()) for value in upstream.values()]
             report_worlds(session, context.instance, context.log_event)
             reading = read_table(session, *given)
+            going = _partitions_that_go(spec, context.instance, session, reading)
+            reading = check_shrinkage(session, reading, going)
             change = record_table(session, reading)
             plan = plan_rows(session, reading.rows, reading.problems)
-            _update_partitions(spec, context.instance, session, reading)
+            _update_partitions(spec, context.instance, reading, going)
             report_changes(session, change.changed, change.new, context.instance, context.log_event)
         for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", redact_text(str(problem)))
@@ -60,22 +63,29 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
     return prompts
 
 
-def _update_partitions(
+def _partitions_that_go(
     spec: PipelineSpec, instance: dg.DagsterInstance, session: Session, reading: TableReading
-) -> None:
-    """Every row is a partition; one that left the table stays one, or goes, as the options have it.
+) -> list[str]:
+    """The partitions of rows that left the table; none, if the options keep them.
 
     A row stays while it is in the table, invalid or not, and while its task is under way or unknown: there is
     something to see. What Dagster recorded of a partition that went is there again when it comes back.
     """
+    if spec.pipeline.options.keep_removed_partitions:
+        return []
+    tasks = session.ledger.tasks.find(spec.name, (*UNDER_WAY, TaskState.UNKNOWN))
+    known = set(instance.get_dynamic_partitions(spec.partitions.name or ""))
+    return sorted(known - reading.ids - {task.row for task in tasks})
+
+
+def _update_partitions(
+    spec: PipelineSpec, instance: dg.DagsterInstance, reading: TableReading, going: Iterable[str]
+) -> None:
+    """Every row is a partition; of those that left the table, these go."""
     name = spec.partitions.name or ""
     known = set(instance.get_dynamic_partitions(name))
     instance.add_dynamic_partitions(name, [row.id for row in reading.rows if row.id not in known])
-    if spec.pipeline.options.keep_removed_partitions:
-        return
-    kept = {row.id for row in reading.rows} | {problem.row for problem in reading.problems}
-    kept |= {task.row for task in session.ledger.tasks.find(spec.name, (*UNDER_WAY, TaskState.UNKNOWN))}
-    for row in sorted(known - kept):
+    for row in going:
         instance.delete_dynamic_partition(name, row)
 
 

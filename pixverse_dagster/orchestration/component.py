@@ -1,11 +1,12 @@
 """`PixverseClipsComponent`: a pipeline in YAML. It builds what `build_clips_definitions` builds, and nothing else."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field, create_model, field_validator
+from pydantic import BaseModel, Field, WithJsonSchema, create_model, field_validator
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.values import FrozenModel, import_name
@@ -14,6 +15,7 @@ from pixverse_dagster.orchestration.factory import build_clips_definitions
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.io_managers.stores import build_io_manager
 from pixverse_dagster.orchestration.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
+from pixverse_dagster.orchestration.templates import env_variable, refuse_templates, resolve, templated_schema
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables import FileTable, SqlTable
@@ -28,29 +30,39 @@ def _account_settings() -> type[FrozenModel]:
     fields: dict[str, Any] = {
         name: (field.annotation, field) for name, field in ProviderResource.model_fields.items() if name != "api_key"
     }
+    key = Field(default=None, repr=False, description='The account\'s key, as "{{ env.RUNWARE_API_KEY }}".')
     variable = Field(default=None, description="The environment variable with the key; RUNWARE_API_KEY … if not given.")
-    return create_model("AccountSettings", __base__=FrozenModel, api_key_variable=(str | None, variable), **fields)
+    fields |= {"api_key": (str | None, key), "api_key_variable": (str | None, variable)}
+    return create_model("AccountSettings", __base__=FrozenModel, **fields)
 
 
 AccountSettings = _account_settings()
 
 
+def _text(description: str) -> Any:
+    """How a text of the YAML is read: a variable is its text, and one that is not set is named."""
+    return dg.Resolver(resolve, model_field_type=str | None, description=description, inject_before_resolve=False)
+
+
 class SqlPrompts(dg.Model, dg.Resolvable):
     """A query whose result is the prompt table."""
 
-    url_variable: str = Field(description="The environment variable with the SQLAlchemy URL: it may hold a password.")
+    url: Annotated[str | None, _text('The database\'s SQLAlchemy URL, as "{{ env.FILMS_URL }}".')] = Field(
+        default=None, repr=False
+    )
+    url_variable: str | None = Field(
+        default=None, description="The environment variable with that URL, in the place of `url`."
+    )
     query: str
 
 
 class PromptSource(dg.Model, dg.Resolvable):
     """Where the rows come from: exactly one of these."""
 
-    path: str | None = Field(
-        default=None, description=f"A {format_names()} file beside the YAML, or a URL, s3:// included."
-    )
+    path: Annotated[str | None, _text(f"A {format_names()} file beside the YAML, or a URL, s3:// included.")] = None
     sql: SqlPrompts | None = None
-    asset: str | None = Field(default=None, description="The key of an asset whose value is the rows, as `a/b`.")
-    function: str | None = Field(default=None, description="`module:name` of a function that returns the rows.")
+    asset: Annotated[str | None, _text("The key of an asset whose value is the rows, as `a/b`.")] = None
+    function: Annotated[str | None, _text("`module:name` of a function that returns the rows.")] = None
 
 
 def _store_choice() -> type[FrozenModel]:
@@ -67,14 +79,32 @@ StoreChoice = _store_choice()
 ProviderName = Literal[tuple(RESOURCES)]  # pyright: ignore[reportInvalidTypeForm, reportUnknownVariableType]
 
 
+def _schema_of(model: type[BaseModel]) -> Any:
+    """The type of a field of the YAML: editors see the model's schema, and templates may stand for its values."""
+    return Annotated[dict[str, Any], WithJsonSchema(templated_schema(model))]
+
+
 def _as_it_is(_context: Any, value: Any) -> Any:
     return value
 
 
-def _with_templates(context: dg.ResolutionContext, value: Any) -> Any:
-    """The settings as they were written, their templates resolved."""
-    written = value.model_dump(exclude_unset=True) if isinstance(value, FrozenModel) else value
-    return context.resolve_value(written)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+def _resolve_options(context: dg.ResolutionContext, value: Any) -> PipelineOptions:
+    return value if isinstance(value, PipelineOptions) else PipelineOptions.model_validate(resolve(context, value))
+
+
+def _resolve_store(context: dg.ResolutionContext, value: Any) -> dict[str, Any]:
+    return StoreChoice.model_validate(resolve(context, value)).model_dump(exclude_unset=True)
+
+
+def _resolve_accounts(context: dg.ResolutionContext, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The accounts' settings. A key stays the name of its variable: its value is no part of what Dagster shows."""
+    accounts: dict[str, Any] = {}
+    for name, given in value.items():
+        settings = dict(given or {})
+        key = settings.pop("api_key", None)
+        settings = AccountSettings.model_validate(resolve(context, settings)).model_dump(exclude_unset=True)
+        accounts[name] = settings | ({} if key is None else {"api_key": key})
+    return accounts
 
 
 class ClipsScaffolder(dg.Scaffolder[Any]):
@@ -91,6 +121,11 @@ class ClipsScaffolder(dg.Scaffolder[Any]):
             "options": {"labels": ["campaign", "language"]},
         }
         dg.scaffold_component(request, attributes)
+        if request.scaffold_format == "yaml":
+            file = request.target_path if request.append else request.target_path / "defs.yaml"
+            # Where `dg list envs` and `dg check yaml --validate-requirements` look for what a project needs.
+            with file.open("a") as written:
+                written.write("requirements:\n  env:\n" + "".join(f"  - {key_variable(name)}\n" for name in RESOURCES))
 
 
 @dg.scaffold_with(ClipsScaffolder)
@@ -106,8 +141,8 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     providers: Annotated[
         dict[str, Any],
         dg.Resolver(
-            _as_it_is,
-            model_field_type=dict[ProviderName, AccountSettings | None],
+            _resolve_accounts,
+            model_field_type=dict[ProviderName, _schema_of(AccountSettings) | None],
             description="The accounts that rows may name, with their limits; the key comes from the environment.",
         ),
     ] = Field(default_factory=dict[Any, Any])
@@ -117,8 +152,8 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     store: Annotated[
         dict[str, Any],
         dg.Resolver(
-            _with_templates,
-            model_field_type=StoreChoice,
+            _resolve_store,
+            model_field_type=_schema_of(StoreChoice),
             description="Where clips are kept: exactly one kind of store, with its settings.",
         ),
     ]
@@ -126,11 +161,22 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         default=None,
         description="The environment variable with the ledger's PostgreSQL URL; SQLite in Dagster's storage without.",
     )
+    ledger_url: Annotated[
+        Any,
+        dg.Resolver(
+            _as_it_is,
+            model_field_type=str | None,
+            inject_before_resolve=False,
+            description='The ledger\'s PostgreSQL URL, as "{{ env.PIXVERSE_LEDGER_URL }}".',
+        ),
+    ] = None
     # Any: Dagster would otherwise want to resolve every field of it by itself, and knows no bounds on numbers.
     options: Annotated[
         Any,
         dg.Resolver(
-            _as_it_is, model_field_type=PipelineOptions, description="Defaults, labels, budget, prices, retry, pace …"
+            _resolve_options,
+            model_field_type=_schema_of(PipelineOptions),
+            description="Defaults, labels, budget, prices, retry, pace …",
         ),
     ] = Field(default_factory=PipelineOptions)
 
@@ -148,6 +194,7 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What `build_clips_definitions` gives for these attributes."""
         options: PipelineOptions = self.options
+        refuse_templates([self.name, self.simulator, self.prompts, options, self.store])
         if self.simulator:
             local = options.download.model_copy(update={"allow_private_network": True})
             base = options.image_base or f"{self.simulator}/samples/"
@@ -167,7 +214,7 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         if len(chosen) != 1:
             raise InvalidTable(f"prompts of {self.name!r}: give exactly one of path, sql, asset and function")
         if source.sql:
-            return SqlTable(_variable(source.sql.url_variable, f"prompts of {self.name!r}"), source.sql.query)
+            return SqlTable(_database_url(source.sql, f"prompts of {self.name!r}"), source.sql.query)
         if source.asset:
             return dg.AssetKey.from_user_string(source.asset)
         if source.function:
@@ -182,7 +229,13 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
             settings: dict[str, Any] = (
                 given.model_dump(exclude_unset=True) if isinstance(given, FrozenModel) else dict(given or {})
             )
-            variable = settings.pop("api_key_variable", None) or key_variable(name)
+            key, variable = settings.pop("api_key", None), settings.pop("api_key_variable", None)
+            variable = variable or env_variable(key) or ("" if key else key_variable(name))
+            if not variable:
+                raise InvalidTable(
+                    f"providers of {self.name!r}: a key does not stand in a file: write "
+                    f'api_key: "{{{{ env.{key_variable(name)} }}}}" and set that variable. Nothing was sent'
+                )
             settings["api_key"] = "simulator" if self.simulator else dg.EnvVar(variable)
             if self.simulator:
                 settings["base_url"] = f"{self.simulator.rstrip('/')}/{name}"
@@ -190,8 +243,10 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         return accounts
 
     def _io_manager(self, folder: Path) -> ClipIOManager:
-        variable = self.ledger_url_variable
-        ledger = LedgerResource(url=dg.EnvVar(variable) if variable else None)
+        variable = self.ledger_url_variable or env_variable(self.ledger_url)
+        if not variable:
+            refuse_templates(self.ledger_url)
+        ledger = LedgerResource(url=dg.EnvVar(variable) if variable else self.ledger_url)
         chosen = {store: given for store, given in self.store.items() if given is not None}
         if len(chosen) != 1:
             raise InvalidTable(f"store of {self.name!r}: give exactly one of {' and '.join(STORES)}")
@@ -202,8 +257,12 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         return build_io_manager(settings.model_validate(own).below(folder), client, ledger)
 
 
-def _variable(name: str, who: str) -> str:
-    value = os.environ.get(name, "")
+def _database_url(sql: SqlPrompts, who: str) -> str:
+    if (sql.url is None) == (sql.url_variable is None):
+        raise InvalidTable(f'{who}: give sql either url, as "{{{{ env.NAME }}}}", or url_variable, the name alone')
+    if sql.url_variable is None:
+        return sql.url or ""
+    value = os.environ.get(sql.url_variable, "")
     if not value:
-        raise InvalidTable(f"{who}: the environment variable {name} is not set")
+        raise InvalidTable(f"{who}: the environment variable {sql.url_variable} is not set")
     return value

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from zoneinfo import available_timezones
 
 import dagster as dg
 
@@ -100,9 +101,14 @@ def _table_triggers(
         sensors.append(build_table_sensor(spec, table))
     if not options.read_cron:
         return sensors, []
+    if options.read_time_zone and options.read_time_zone not in available_timezones():
+        raise InvalidTable(
+            f"read_time_zone {options.read_time_zone!r}: there is no such time zone; write one as Europe/Berlin"
+        )
     schedule = dg.ScheduleDefinition(
         name=f"{spec.name}_read",
         cron_schedule=options.read_cron,
+        execution_timezone=options.read_time_zone,
         target=[dg.AssetKey([spec.name, "prompts"])],
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Reads the prompt table again. Costs nothing.",

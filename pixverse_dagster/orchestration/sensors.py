@@ -131,7 +131,7 @@ def build_submit_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
                 session, spec.pipeline.options.pace.collect_batch, after=_read_position(context.cursor)
             )
         wanted, plan = looked.wanted, looked.plan
-        words = f"{len(wanted)} new rows asked for, about {plan.cost_usd:.3f} USD"
+        words = f"{len(wanted)} new rows asked for, {plan.cost_text}"
         over = next((line.note for line in plan.lines if line.verdict is Verdict.OVER_BUDGET), "")
         words += f"; {len(plan.lines) - len(wanted)} left: the next {over}" if over else ""
         words += "" if looked.position < 0 else "; the rest of the table is looked at next"

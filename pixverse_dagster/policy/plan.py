@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import median_low
 from typing import get_args
 
 from pixverse_dagster.core.lifecycle import TaskState
@@ -39,6 +40,8 @@ class Verdict(StrEnum):
     WITHHELD = "withheld"
 
 
+_DEAR_TIMES = 5
+"""A row that costs so many times what the usual one costs is marked."""
 SUBMITTED = (Verdict.NEW, Verdict.CHANGED, Verdict.AGAIN, Verdict.RETRY)
 _BY_STATE = {
     TaskState.REFUSED: Verdict.AGAIN,
@@ -69,6 +72,7 @@ class PlanInputs:
     accounts have; providers without one are absent. `worlds` says in which world each provider is now: `spent` has what
     was spent in each, and what was made in the other does not count. `not_paid` is what the store says,
     by row id, of rows that would be paid for; `withheld` why no other row is either, empty if nothing is in the way.
+    A row that costs more than `max_usd_per_row`, or perhaps does, is not submitted.
     """
 
     prices: Sequence[Price] = ()
@@ -80,6 +84,7 @@ class PlanInputs:
     worlds: Mapping[str, World] = field(default_factory=dict[str, World])
     not_paid: Mapping[str, NotPaid] = field(default_factory=dict[str, NotPaid])
     withheld: str = ""
+    max_usd_per_row: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class PlanLine:
     note: str = ""
     task: Task | None = None
     """The task that answers for the row's request, if there is one."""
+    times_usual: float | None = None
+    """How many times the usual price it costs; None if that is nothing out of the ordinary."""
     size: ExpectedSize | None = None
     """The pixels that the row's clips will have; None if the row is invalid, or its model has no resolution."""
 
@@ -118,6 +125,24 @@ class Plan:
         """How many rows would be submitted at an unknown price."""
         return sum(line.cost_usd is None for line in self.lines)
 
+    @property
+    def known_cost_usd(self) -> float | None:
+        """The sum of the known prices, in US dollars; None if rows would be submitted and no price is known."""
+        return self.cost_usd if self.cost_usd or not self.unpriced else None
+
+    @property
+    def cost_text(self) -> str:
+        """What submitting would cost, in words: an unknown price is never nothing."""
+        rows = f"{self.unpriced} {'row' if self.unpriced == 1 else 'rows'} whose price is not public"
+        if self.known_cost_usd is None:
+            return f"an unknown amount: {rows}"
+        return f"about {self.cost_usd:.3f} USD" + (f" plus {rows}" if self.unpriced else "")
+
+    @property
+    def dearest(self) -> list[PlanLine]:
+        """The rows that cost many times what the usual row costs, the dearest first."""
+        return sorted((one for one in self.lines if one.times_usual), key=lambda one: -(one.times_usual or 0))
+
 
 def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[Task], inputs: PlanInputs) -> Plan:
     """The plan for rows in table order, given every task that the pipeline ever had, oldest first.
@@ -140,6 +165,8 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
         line = _ask_store(_sendable(_line(row, same_request, newest.get(row.id), inputs), row), inputs)
         provider = row.request.provider()
         world: World = inputs.worlds.get(provider, "live")
+        if line.verdict in SUBMITTED and inputs.max_usd_per_row is not None:
+            line = _within_limit(line, row, inputs.max_usd_per_row)
         if line.verdict in SUBMITTED and (inputs.budget.limits or provider in rooms):
             line = _within_budget(line, row, min(room[world], rooms.get(provider, room[world])))
             if line.verdict is Verdict.OVER_BUDGET and row.id in inputs.waits:
@@ -148,8 +175,31 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
             if provider in rooms:
                 rooms[provider] -= line.cost_usd or 0
         lines.append(replace(line, size=expected_size(row.request)))
-    lines += [PlanLine(p.row or f"line {p.line}", "", Verdict.INVALID, 0.0, str(p)) for p in problems]
-    return Plan(tuple(lines))
+    return Plan((*_mark_dearest(lines), *_invalid_lines(problems)))
+
+
+def _invalid_lines(problems: Iterable[Problem]) -> Iterator[PlanLine]:
+    """A line for each row that has problems, however many."""
+    found: dict[int, list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(problem.line, []).append(problem)
+    for line, (first, *others) in found.items():
+        more = [f"{other.column + ': ' if other.column else ''}{other.message}" for other in others]
+        row = next((one.row for one in (first, *others) if one.row), "")
+        yield PlanLine(row or f"line {line}", "", Verdict.INVALID, 0.0, "; ".join([str(first), *more]))
+
+
+def _mark_dearest(lines: Sequence[PlanLine]) -> Iterator[PlanLine]:
+    """The lines, with a note on those that cost many times what the usual one does: perhaps by a slip."""
+    costs = [line.cost_usd for line in lines if line.cost_usd]
+    usual = median_low(costs) if costs else 0.0
+    for line in lines:
+        times = line.cost_usd / usual if line.cost_usd and usual else 0.0
+        if times < _DEAR_TIMES:
+            yield line
+            continue
+        note = f"costs about {line.cost_usd:.3f} USD, {times:.0f} times the usual row"
+        yield replace(line, times_usual=times, note=f"{line.note}; {note}" if line.note else note)
 
 
 def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInputs) -> PlanLine:
@@ -187,6 +237,16 @@ def _ask_store(line: PlanLine, inputs: PlanInputs) -> PlanLine:
 
 def _last_paid(claims: Sequence[Task]) -> Task:
     return [task for task in claims if task.state is not TaskState.REFUSED][-1]
+
+
+def _within_limit(line: PlanLine, row: Row, most_usd: float) -> PlanLine:
+    if line.cost_usd is not None and fits(line.cost_usd, most_usd):
+        return line
+    if line.cost_usd is None:
+        note = f"no known price, and max_usd_per_row is set; add a line to the price book: {missing_line(row.request)}"
+    else:
+        note = f"costs about {line.cost_usd:.3f} USD, and max_usd_per_row is {most_usd:g}: make it shorter or smaller"
+    return replace(line, verdict=Verdict.OVER_BUDGET, cost_usd=0.0, note=note)
 
 
 def _within_budget(line: PlanLine, row: Row, room_usd: float) -> PlanLine:

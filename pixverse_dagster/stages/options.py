@@ -1,9 +1,9 @@
 """Everything about a pipeline that has a default: the only place where an option is declared."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.values import FrozenModel
@@ -11,7 +11,15 @@ from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.policy.quality import CheckRules
 from pixverse_dagster.policy.retry import RetryPolicy
 from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.tables.rules import EVERY
 from pixverse_dagster.transport.download import DownloadRules
+
+
+def _as_labels(value: Any) -> Any:
+    return (EVERY,) if value == EVERY else value
+
+
+Labels = Annotated[Sequence[str], BeforeValidator(_as_labels, json_schema_input_type=Sequence[str] | Literal["*"])]
 
 
 class PipelineOptions(FrozenModel):
@@ -20,7 +28,22 @@ class PipelineOptions(FrozenModel):
     defaults: Mapping[str, Any] = Field(
         default_factory=dict, description="Parameters for empty cells, `model` among them."
     )
-    labels: Sequence[str] = Field(default=(), description="Columns that describe and do not generate.")
+    labels: Labels = Field(
+        default=(), description='Columns that describe and do not generate; "*" for all that are nothing else.'
+    )
+    columns: Mapping[str, str] = Field(
+        default_factory=dict, description="Your own column names: by the name here, the table's: `prompt: Description`."
+    )
+    format: str | None = Field(
+        default=None,
+        description="The format of the table's file, where its name does not say it: csv, json …",
+    )
+    sheet: str | None = Field(
+        default=None, description="The sheet of a workbook, by name or number; the first that is shown if not given."
+    )
+    range: str | None = Field(
+        default=None, description="Where the table is on its sheet, header included: B3:F40, or B3 to begin there."
+    )
     image_base: str | None = Field(
         default=None, description="Where relative images are: a folder or a URL. The table's own folder if not given."
     )
@@ -40,10 +63,20 @@ class PipelineOptions(FrozenModel):
         default=False, description="A sensor reads the table again when its file, local or in S3, has changed."
     )
     read_cron: str | None = Field(default=None, description="A schedule on which the table is read again, as cron.")
+    read_time_zone: str | None = Field(
+        default=None, description="The time zone of `read_cron`, as Europe/Berlin; UTC if not given."
+    )
     keep_removed_partitions: bool = Field(
         default=True, description="Rows that left the table stay partitions. Their clips and history stay either way."
     )
+    allow_shrink: bool = Field(
+        default=False,
+        description="Partitions go also where most of the table's rows are gone: without it, such a table is refused.",
+    )
     budget: Budget = Field(default_factory=Budget, description="Limits on spending, per run, per day and in all.")
+    max_usd_per_row: float | None = Field(
+        default=None, gt=0, description="A row whose estimate is higher, or unknown, is not submitted."
+    )
     retry: RetryPolicy = Field(
         default_factory=RetryPolicy, description="Further paid attempts after a failure, by its kind; none by default."
     )

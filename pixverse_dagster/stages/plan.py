@@ -42,6 +42,7 @@ def plan_with_store(
     }
     retries = ledger.policies.find_retries(name, options.retry)
     inputs = PlanInputs(options.prices, options.budget, spent, retries, waits, rooms, worlds)
+    inputs = replace(inputs, max_usd_per_row=options.max_usd_per_row)
     view = StoreView()
     if store is not None:
         unlimited = replace(inputs, budget=NO_LIMIT, account_room_usd={})

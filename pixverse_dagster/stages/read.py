@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pixverse_dagster.core.errors import InvalidRow
@@ -15,11 +15,11 @@ from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.rows import SnapshotChange
 from pixverse_dagster.media.images import ImageCache, ImageUnread
 from pixverse_dagster.stages.changed_images import keep_paid_images
+from pixverse_dagster.stages.drafts import read_drafts
 from pixverse_dagster.stages.folders import shared_folders
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.tables import PromptTable
-from pixverse_dagster.tables.ids import settle_ids
-from pixverse_dagster.tables.parse import Draft, double_problem, duplicate_problems, parse_row
+from pixverse_dagster.tables.parse import Draft
 from pixverse_dagster.transport.logs import get_logger
 
 _log = get_logger()
@@ -33,6 +33,15 @@ class TableReading:
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     cautions: tuple[Problem, ...]
+    remarks: tuple[str, ...] = ()
+    """What is odd about the table as a whole, and stops nothing."""
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How its file was read: separator, encoding, sheet."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all rows, also of those that have problems."""
+        return frozenset({row.id for row in self.rows} | {problem.row for problem in self.problems if problem.row})
 
 
 KnownRows = Callable[[Sequence[str]], Mapping[str, Row]]
@@ -47,24 +56,11 @@ def read_table(
     `table` takes the place of the pipeline's own, where its rows are the value of an asset. `known_rows` are those that
     a row with an image that cannot be read for now is compared with; the ledger's, if not given.
     """
-    rules = session.pipeline.rules
-    rules.check()
-    drafts: list[Draft] = []
-    problems: list[Problem] = []
-    settled = settle_ids((table or session.pipeline.table).read())
-    for raw in settled.rows:
-        parsed = parse_row(raw, rules)
-        if isinstance(parsed, list):
-            problems += parsed
-        if raw.line in settled.doubles:
-            problems.append(double_problem(raw, settled.doubles[raw.line]))
-        elif isinstance(parsed, Draft):
-            drafts.append(parsed)
-    for find in (duplicate_problems, partial(shared_folders, session)):
-        found = find(drafts)
-        problems += found
-        without = {problem.line for problem in found}
-        drafts = [draft for draft in drafts if draft.raw.line not in without]
+    read = read_drafts(table or session.pipeline.source, session.pipeline.rules)
+    found = shared_folders(session, read.drafts)
+    problems = [*read.problems, *found]
+    without = {problem.line for problem in found}
+    drafts = [draft for draft in read.drafts if draft.raw.line not in without]
     asked = session.ledger.rows.takes(session.pipeline.name)
     drafts = [replace(draft, take=max(draft.take, asked.get(draft.id, 1))) for draft in drafts]
     cache = ImageCache(session.images())
@@ -85,7 +81,8 @@ def read_table(
     if not session.options.pay_for_changed_images:
         rows, changed = keep_paid_images(session, rows)
         cautions += changed
-    return TableReading(tuple(rows), *(tuple(sorted(found, key=lambda p: p.line)) for found in (problems, cautions)))
+    problems, cautions = (sorted(found, key=lambda problem: problem.line) for found in (problems, cautions))
+    return TableReading(tuple(rows), tuple(problems), tuple(cautions), tuple(read.remarks), read.notes.facts)
 
 
 def _known_rows(session: Session, keys: Sequence[str]) -> Mapping[str, Row]:

@@ -15,7 +15,8 @@ from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables import AssetTable, FileTable, PromptTable
-from pixverse_dagster.tables.parse import TableRules
+from pixverse_dagster.tables.notes import FileSettings
+from pixverse_dagster.tables.rules import TableRules
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.download import Downloader
 
@@ -31,7 +32,16 @@ class Pipeline:
     @property
     def rules(self) -> TableRules:
         """How the table's rows are read."""
-        return TableRules(self.options.defaults, self.options.labels)
+        return TableRules(self.options.defaults, self.options.labels, self.options.columns)
+
+    @property
+    def source(self) -> PromptTable:
+        """The table, read as the options have it."""
+        if not isinstance(self.table, FileTable):
+            return self.table
+        wanted = {"id", "prompt", *self.options.columns.values()}
+        options = self.options
+        return self.table.with_settings(FileSettings(options.format, options.sheet, options.range, frozenset(wanted)))
 
     @property
     def is_given_rows(self) -> bool:

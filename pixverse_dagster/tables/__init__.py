@@ -7,17 +7,28 @@ the record, from 1. Cells mean the same in every source: see `cells`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.tables.files import FileTable
+from pixverse_dagster.tables.notes import Notes
 from pixverse_dagster.tables.sql import SqlTable
 from pixverse_dagster.tables.values import AssetTable, CallableTable, ValueTable
 from pixverse_dagster.transport.download import DownloadRules
 
-__all__ = ["AssetTable", "CallableTable", "FileTable", "PromptTable", "SqlTable", "ValueTable", "open_table"]
+__all__ = [
+    "AssetTable",
+    "CallableTable",
+    "FileTable",
+    "PromptTable",
+    "SqlTable",
+    "ValueTable",
+    "open_table",
+    "read_noted",
+]
 
 
 @runtime_checkable
@@ -41,6 +52,8 @@ def open_table(source: Any, *, rules: DownloadRules | None = None, s3: Callable[
     """
     if isinstance(source, str | Path):
         return FileTable(source, rules=rules, s3=s3)
+    if isinstance(source, PathLike) or hasattr(source, "protocol"):  # UPath
+        return FileTable(str(cast("object", source)), rules=rules, s3=s3)
     if isinstance(source, PromptTable):
         return source
     if callable(source):
@@ -51,3 +64,8 @@ def open_table(source: Any, *, rules: DownloadRules | None = None, s3: Callable[
             "give a list, or the function that makes it. Nothing was sent"
         )
     return ValueTable(source)
+
+
+def read_noted(table: PromptTable, notes: Notes) -> Iterator[RawRow]:
+    """The rows of a table; what is found about it is noted, as far as the table tells."""
+    return table.read(notes) if isinstance(table, FileTable | SqlTable | ValueTable | CallableTable) else table.read()

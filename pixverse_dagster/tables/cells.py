@@ -6,6 +6,7 @@ a float. Dates and times become ISO text. A value that JSON cannot express becom
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
@@ -24,6 +25,47 @@ _EXACT = 2**53
 """Below this, every whole number is exact as a float."""
 _MAX_INT_BITS = 1024
 """Python refuses to print much larger numbers, and no parameter needs them."""
+
+
+class Wordless(str):
+    """The text of a value that JSON cannot express: good for a label, and for nothing else."""
+
+    __slots__ = ("complaint",)
+    complaint: str
+
+
+def _wordless(value: Any) -> Wordless:
+    binary = isinstance(value, bytes | bytearray | memoryview)
+    odd = Wordless(_decoded(bytes(cast("bytes", value))) if binary else str(value))
+    remedy = "decode it to text" if binary else "use text or numbers"
+    odd.complaint = f"a value of type {type(value).__name__} ({remedy})"
+    return odd
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeError:
+        return f"({len(value)} bytes)"
+
+
+def find_wordless(value: Any) -> Wordless | None:
+    """The first value in a cell, or anywhere inside of it, that JSON cannot express."""
+    if isinstance(value, Wordless):
+        return value
+    inner: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inner = cast("dict[str, Any]", value).values()
+    elif isinstance(value, list):
+        inner = cast("list[Any]", value)
+    return next((found for item in inner if (found := find_wordless(item)) is not None), None)
+
+
+def label_text(value: Any) -> str:
+    """A cell as a label: lists and structs as JSON, everything else as it is written."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value).strip()
 
 
 def raw_row(line: int, cells: Mapping[Any, Any]) -> RawRow:
@@ -57,7 +99,7 @@ def plain(value: Any) -> Any:
     return _scalar(value)
 
 
-def _scalar(value: Any) -> str | float | None:
+def _scalar(value: Any) -> str | int | float | bool | None:
     kind = type(value).__name__
     if value is None or kind in _PANDAS_MISSING:
         return None
@@ -71,8 +113,7 @@ def _scalar(value: Any) -> str | float | None:
         case date() | time():
             return value.isoformat()
         case _:
-            remedy = "decode it to text" if isinstance(value, bytes | bytearray | memoryview) else "use text or numbers"
-            raise InvalidRow(f"a value of type {kind} ({remedy})")
+            return _wordless(value)
 
 
 def _from_numpy(value: Any) -> Any:

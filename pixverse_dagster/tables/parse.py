@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
-from pixverse_dagster.core.errors import InvalidTable
-from pixverse_dagster.core.layout import encode_row
 from pixverse_dagster.core.manifest import Difference, InputImage
 from pixverse_dagster.core.redaction import redact_value
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.row import (
-    CONTROL_CHARACTERS,
-    MAX_ID_BYTES,
     MAX_MESSAGE_CHARACTERS,
     Problem,
     RawRow,
@@ -27,33 +22,21 @@ from pixverse_dagster.core.row import (
 )
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.tables.cells import find_wordless, label_text
+from pixverse_dagster.tables.columns import is_empty
+from pixverse_dagster.tables.keys import id_complaint, is_unicode
+from pixverse_dagster.tables.rules import MAX_NAME, RESERVED, TableRules, parameter_names, suggest
+from pixverse_dagster.tables.words import is_null_word
 
-RESERVED = ("id", "model", "take")
 _MAX_COMPLAINTS = 20
 """Most complaints of one kind about one row, and most lines that are listed for one id."""
 _MAX_QUOTED = 40
 """Longest value that a message quotes, in characters."""
 _WHOLE = re.compile(r"0*([0-9]{1,9})(?:\.0*)?")
 """A whole number, also as spreadsheets write it: `1.0`."""
-_MAX_NAME = 80
-"""How many characters of a cell are compared with known names: a cell may be as long as the table."""
-
-
-@dataclass(frozen=True)
-class TableRules:
-    """How a pipeline reads its table: values for empty cells, and columns that are kept as labels only."""
-
-    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    labels: Sequence[str] = ()
-
-    def check(self) -> None:
-        """Raise InvalidTable if a default is not a parameter, or if a label is one."""
-        for name in self.defaults:
-            if name not in {"model", "take"} and name not in parameter_names():
-                raise InvalidTable(f"default {name!r} is not a parameter of any model{_suggestion(name, None)}")
-        for name in self.labels:
-            if name in RESERVED or name in parameter_names():
-                raise InvalidTable(f"label {name!r} is a parameter: it changes what is generated and cannot be a label")
+_WHOLE_TEXT = re.compile(r"\s*([+-]?[0-9]+)\.0*\s*")
+_CLOCK = re.compile(r"0?([0-9]{1,2}):0?([0-9]{1,2})(?::00(?:\.0+)?)?")
+"""`16:9` as a spreadsheet shows it that took it for a time: `16:09:00`."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +60,6 @@ class Draft:
         return retake(row, self.take)
 
 
-@cache
-def parameter_names() -> frozenset[str]:
-    """Every parameter of every model."""
-    return frozenset(name for model in MODELS.values() for name in model.model_fields)
-
-
 def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
     """The draft of a row under a table's rules, or the problems that it has."""
     try:
@@ -92,51 +69,61 @@ def parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
 
 
 def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
-    cells = {str(name).strip(): value for name, value in raw.cells.items() if not _empty(value)}
+    cells = {str(name).strip(): value for name, value in raw.cells.items() if not is_empty(value)}
     row_id = _text(cells.get("id"))
-    problems: list[Problem] = []
-
-    def complain(column: str, message: str) -> None:
-        problems.append(Problem(raw.line, row_id, column, message))
-
-    if raw.complaint:
-        complain("", raw.complaint)
+    complaint = raw.complaint or _wordless_complaint(cells, rules)
+    found = [("", complaint)] if complaint else _key_complaints(row_id, cells, rules)
+    problems = [Problem(raw.line, row_id, *bad) for bad in found]
+    model = MODELS.get(_model_name(cells, rules))
+    if complaint or not row_id or model is None:
+        # Without an id it is a line of totals or a footnote: nothing else in it is meant as a row.
         return problems
-    if complaint := id_complaint(row_id):
-        complain("id", complaint)
-    take = _take(cells.get("take", rules.defaults.get("take", 1)))
-    if take is None:
-        complain("take", "must be a whole number from 1 to 9999: raise it by one to ask for another clip")
-    name = _text(cells.get("model", rules.defaults.get("model")))
-    model = MODELS.get(name)
-    if model is None:
-        complain("model", _model_complaint(name))
-        return problems
-    parameters = {n: v for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
+    parameters = {n: _as_meant(v, n, model) for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
     unknown = [column for column in parameters if column not in model.model_fields]
-    problems += [Problem(raw.line, row_id, *bad) for bad in _unknown_column_complaints(unknown, model)]
-    parameters = {name: value for name, value in parameters.items() if name in model.model_fields}
-    applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters)
+    nothing = [name for name, value in parameters.items() if _stands_for_nothing(value, name, model)]
+    bad_cells = _unknown_column_complaints(unknown, model)
+    bad_cells += [(name, _null_word_complaint(parameters[name])) for name in nothing]
+    left_out = {*unknown, *nothing}
+    parameters = {name: value for name, value in parameters.items() if name not in left_out}
+    applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters) - set(nothing)
     defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
+    request = None
     try:
         request = model.model_validate({**defaults, **parameters})
     except ValidationError as error:
-        for column, message in _validation_complaints(error, model):
-            complain(column, message)
-        return problems
-    labels = {label: _text(cells[label]) for label in rules.labels if label in cells}
-    problems += [Problem(raw.line, row_id, *bad) for bad in _label_complaints(labels)]
-    if problems or take is None:
+        bad_cells += [bad for bad in _validation_complaints(error, model) if bad[0] not in nothing]
+    labels = {label: label_text(cells[label]) for label in rules.labels if label in cells}
+    problems += [Problem(raw.line, row_id, *bad) for bad in (*bad_cells, *_label_complaints(labels))]
+    take = _take(cells, rules)
+    if problems or take is None or request is None:
         return problems
     left = {name: value for name, value in rules.defaults.items() if name not in {*RESERVED, *defaults, *parameters}}
     return Draft(raw, row_id, take, labels, request, tuple(_differences(left, {**defaults, **parameters}, request)))
+
+
+def _key_complaints(row_id: str, cells: Mapping[str, Any], rules: TableRules) -> list[tuple[str, str]]:
+    """What is wrong with the id, the take and the model of a row; without an id, nothing else counts."""
+    found: list[tuple[str, str]] = []
+    if complaint := id_complaint(row_id):
+        found.append(("id", complaint))
+    if not row_id:
+        return found
+    if _take(cells, rules) is None:
+        found.append(("take", "must be a whole number from 1 to 9999: raise it by one to ask for another clip"))
+    if (name := _model_name(cells, rules)) not in MODELS:
+        found.append(("model", _model_complaint(name)))
+    return found
+
+
+def _model_name(cells: Mapping[str, Any], rules: TableRules) -> str:
+    return _text(cells.get("model", rules.defaults.get("model")))
 
 
 def _differences(left: Mapping[str, Any], asked: Mapping[str, Any], request: Request) -> Iterator[Difference]:
     """What is not sent as it was asked for: defaults that the row's model does not take, and text in another form."""
     secret = {name for name in {*left, *asked} if any(model.keeps_secret(name) for model in MODELS.values())}
     for name, value in left.items():
-        if not _empty(value):
+        if not is_empty(value):
             yield Difference(field=name, asked="…" if name in secret else _shown_value(value))
     for name, value in asked.items():
         sent = getattr(request, name)
@@ -176,58 +163,64 @@ def _row_id(raw: RawRow) -> str:
     return next((_text(value) for name, value in raw.cells.items() if str(name).strip() == "id"), "")
 
 
+def _wordless_complaint(cells: Mapping[str, Any], rules: TableRules) -> str:
+    """The complaint about values that JSON cannot express, which are good for labels only."""
+    return "; ".join(
+        f"has {found.complaint} in column {name[:MAX_NAME]!r}"
+        for name, value in cells.items()
+        if name not in rules.labels and (found := find_wordless(value)) is not None
+    )
+
+
+def _as_meant(value: Any, column: str, model: type[Request]) -> Any:
+    """A cell as its column means it: the same number, text or shape, whichever format has written it."""
+    if column in model.model_fields and model.is_text(column):
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(value, str):
+        return value
+    if column == "aspect_ratio" and (clock := _CLOCK.fullmatch(value.strip())):
+        return f"{clock.group(1)}:{clock.group(2)}"
+    return found.group(1) if (found := _WHOLE_TEXT.fullmatch(value)) else value
+
+
+def _stands_for_nothing(value: Any, column: str, model: type[Request]) -> bool:
+    if column not in model.model_fields or not isinstance(value, str) or not is_null_word(value):
+        return False
+    return not model.is_choice(column, value.strip())
+
+
+def _null_word_complaint(word: str) -> str:
+    return (
+        f"is the word {word.strip()!r}, which stands for no value and is not paid for: empty the cell, or mend what "
+        "wrote it"
+    )
+
+
 def _enumerate(lines: Sequence[int]) -> str:
     more = len(lines) - _MAX_COMPLAINTS
     return ", ".join(map(str, lines[:_MAX_COMPLAINTS])) + (f" and {more} more" if more > 0 else "")
-
-
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _take(value: Any) -> int | None:
-    found = _WHOLE.fullmatch(str(value).strip())
+def _take(cells: Mapping[str, Any], rules: TableRules) -> int | None:
+    found = _WHOLE.fullmatch(str(cells.get("take", rules.defaults.get("take", 1))).strip())
     take = int(found.group(1)) if found else 0
     return take if 1 <= take <= 9999 else None  # noqa: PLR2004 - any bound will do
 
 
-def id_complaint(row_id: str) -> str:
-    if not row_id:
-        return "is empty: every row needs an id, which becomes its partition key"
-    if CONTROL_CHARACTERS.search(row_id):
-        return "has a control character, which a partition key cannot have: use letters, digits, '-', '_' and '.'"
-    for mark in ("...", ",", "/", "\\", '"'):
-        if mark in row_id:
-            return f"has {mark!r}, which Dagster's partition selection cannot carry: use '-' or '_' instead"
-    if not _is_unicode(row_id):
-        return "is not valid Unicode text: use letters, digits, '-', '_' and '.'"
-    if (size := max(len(row_id), len(encode_row(row_id[:MAX_MESSAGE_CHARACTERS])))) > MAX_ID_BYTES:
-        return f"is {size} bytes long as a folder name; at most {MAX_ID_BYTES} fit: use a shorter id"
-    return ""
-
-
 def _label_complaints(labels: Mapping[str, str]) -> list[tuple[str, str]]:
     bad = "is not valid Unicode text: perhaps a character was cut in half"
-    return [(label, bad) for label, text in labels.items() if not _is_unicode(text)]
+    return [(label, bad) for label, text in labels.items() if not is_unicode(text)]
 
 
 def _model_complaint(name: str) -> str:
     if not name:
         return f"is empty and the pipeline has no default model: use one of {', '.join(MODELS)}"
-    near = get_close_matches(name[:_MAX_NAME], MODELS, n=1, cutoff=0.5)
-    return f"there is no model {name[:_MAX_NAME]!r}" + (
+    near = get_close_matches(name[:MAX_NAME], MODELS, n=1, cutoff=0.5)
+    return f"there is no model {name[:MAX_NAME]!r}" + (
         f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}"
     )
 
@@ -242,19 +235,8 @@ def _column_complaint(column: str, model: type[Request]) -> str:
     if column in parameter_names():
         others = ", ".join(name for name, other in MODELS.items() if column in other.model_fields)
         return f"{model.MODEL} has no {column}; it belongs to {others}. Empty the cell or change the model"
-    hint = _suggestion(column, model)
+    hint = suggest(column, model)
     return f"is not a parameter of {model.MODEL}{hint} (a column that only describes is declared as a label)"
-
-
-def _suggestion(column: str, model: type[Request] | None) -> str:
-    models = [model] if model else list(MODELS.values())
-    column = column[:_MAX_NAME]
-    by_provider_name = {theirs.lower(): ours for m in models for theirs, ours in m.provider_names().items()}
-    if (ours := by_provider_name.get(column.lower())) and ours != column:
-        return f"; here it is called {ours!r}"
-    names = [*RESERVED, *(name for m in models for name in m.model_fields)]
-    near = get_close_matches(column.lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _quoted(value: Any) -> str:

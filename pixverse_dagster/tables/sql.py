@@ -12,11 +12,14 @@ from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import RawRow
 from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.tables.cells import error_text, raw_row, unique_columns
+from pixverse_dagster.tables.notes import Notes
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _BATCH_ROWS = 500
+_POSTGRES = {"postgresql", "postgres"}
+"""Without a driver; `postgres://` is what hosts of databases hand out."""
 _QUERY_SHOWN = 60
 # The query is sent as it was written: colons and percent signs in it are not parameters.
 _READING: dict[str, Any] = {"yield_per": _BATCH_ROWS, "no_parameters": True, "postgresql_readonly": True}
@@ -26,7 +29,8 @@ class SqlTable:
     """The rows of a query, in its order, streamed from any database that SQLAlchemy reaches.
 
     The query runs in a transaction that is always rolled back, and is read-only on PostgreSQL and SQLite.
-    `postgresql://` is taken to mean psycopg2. Without an ORDER BY, the line of a row may differ between two readings.
+    `postgresql://` and `postgres://` are taken to mean psycopg2. Without an ORDER BY, the line of a row may differ
+    between two readings.
     """
 
     def __init__(self, url: str, query: str) -> None:
@@ -46,7 +50,7 @@ class SqlTable:
         except InvalidTable:
             return f"(unreadable URL) ({words})"
 
-    def read(self) -> Iterator[RawRow]:
+    def read(self, notes: Notes | None = None) -> Iterator[RawRow]:
         """The rows in the query's order. Raises InvalidTable if the database or the query fails."""
         name = self.describe()
         with _connected(name, _parse(self._url)) as connection:
@@ -54,6 +58,8 @@ class SqlTable:
             if not result.returns_rows:
                 raise InvalidTable(f"{name}: the query gives no rows: use a SELECT. Nothing was sent")
             columns = unique_columns(name, result.keys())
+            if notes:
+                notes.columns = columns
             for number, cells in enumerate(result, start=1):
                 yield raw_row(number, dict(zip(columns, cells, strict=True)))
 
@@ -69,7 +75,7 @@ def _parse(url: str) -> sa.URL:
             "the database's URL is not one that SQLAlchemy reads: write postgresql://user:password@host/database. "
             "Nothing was sent"
         ) from None
-    return parsed.set(drivername="postgresql+psycopg2") if parsed.drivername == "postgresql" else parsed
+    return parsed.set(drivername="postgresql+psycopg2") if parsed.drivername in _POSTGRES else parsed
 
 
 def _public(url: sa.URL) -> str:

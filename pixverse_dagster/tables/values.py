@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from pixverse_dagster.core.errors import InvalidTable, PixverseError
 from pixverse_dagster.core.row import RawRow
+from pixverse_dagster.tables.arrow import arrow_rows, import_arrow
 from pixverse_dagster.tables.cells import error_text, raw_row, unique_columns
-from pixverse_dagster.tables.formats import arrow_rows, import_arrow
+from pixverse_dagster.tables.notes import Notes
 
 
 class ValueTable:
@@ -27,7 +28,7 @@ class ValueTable:
         """The given name, or else the type of the value."""
         return self._name
 
-    def read(self) -> Iterator[RawRow]:
+    def read(self, notes: Notes | None = None) -> Iterator[RawRow]:
         """The rows in order. Raises InvalidTable for any other value, and for an iterator that is read again."""
         if self._spent:
             raise InvalidTable(
@@ -35,7 +36,7 @@ class ValueTable:
                 "makes it. Nothing was sent"
             )
         self._spent = isinstance(self._value, Iterator)
-        return _guarded(self._name, lambda: self._value)
+        return _guarded(self._name, lambda: self._value, notes or Notes())
 
 
 class CallableTable:
@@ -49,15 +50,15 @@ class CallableTable:
         named = self._function if hasattr(self._function, "__qualname__") else type(self._function)
         return f"{named.__module__}.{named.__qualname__}"
 
-    def read(self) -> Iterator[RawRow]:
+    def read(self, notes: Notes | None = None) -> Iterator[RawRow]:
         """The rows in order. Raises InvalidTable if the function fails or returns something else."""
-        return _guarded(self.describe(), self._function)
+        return _guarded(self.describe(), self._function, notes or Notes())
 
 
-def _guarded(name: str, make: Callable[[], Any]) -> Iterator[RawRow]:
+def _guarded(name: str, make: Callable[[], Any], notes: Notes) -> Iterator[RawRow]:
     """The rows of the value that `make` returns. Any error on the way becomes an InvalidTable."""
     try:
-        yield from _rows(name, make())
+        yield from _rows(name, make(), notes)
     except PixverseError:
         raise
     except Exception as error:
@@ -67,17 +68,17 @@ def _guarded(name: str, make: Callable[[], Any]) -> Iterator[RawRow]:
         ) from error
 
 
-def _rows(name: str, value: Any) -> Iterator[RawRow]:
+def _rows(name: str, value: Any, notes: Notes) -> Iterator[RawRow]:
     kind = type(value).__name__
     if _is(value, "polars", "LazyFrame"):
         value = value.collect()
     if _is(value, "pandas", "DataFrame"):
-        return _frame_rows(name, value.columns, value.itertuples(index=False, name=None))
+        return _frame_rows(name, value.columns, value.itertuples(index=False, name=None), notes)
     if _is(value, "polars", "DataFrame"):
-        return _frame_rows(name, value.columns, value.iter_rows())
+        return _frame_rows(name, value.columns, value.iter_rows(), notes)
     if hasattr(value, "__arrow_c_stream__"):
         reader = import_arrow(name).RecordBatchReader.from_stream(value)
-        return arrow_rows(name, reader.schema.names, reader)
+        return arrow_rows(name, reader.schema.names, reader, notes)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return _mapping_rows(cast("Iterable[Any]", value))
     raise InvalidTable(
@@ -92,8 +93,8 @@ def _is(value: Any, library: str, name: str) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
-def _frame_rows(name: str, columns: Iterable[Any], rows: Iterable[tuple[Any, ...]]) -> Iterator[RawRow]:
-    names = unique_columns(name, columns)
+def _frame_rows(name: str, columns: Iterable[Any], rows: Iterable[tuple[Any, ...]], notes: Notes) -> Iterator[RawRow]:
+    names = notes.columns = unique_columns(name, columns)
     for number, cells in enumerate(rows, start=1):
         yield raw_row(number, dict(zip(names, cells, strict=True)))
 

@@ -6,8 +6,11 @@ could keep an exchange open for ever. Here a request has a deadline for connecti
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import re
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Generator, Iterable, Iterator
@@ -19,6 +22,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
+from pixverse_dagster.core.redaction import redact_url
 from pixverse_dagster.core.secrets import remember_url
 
 DEADLINE = "deadline"
@@ -55,12 +59,15 @@ class DeadlineTransport(httpx.BaseTransport):
             "keepalive_expiry": limits.keepalive_expiry,
             "network_backend": _Backend(),
         }
+        self._options = options
         self._direct = httpcore.ConnectionPool(**options)
-        self._proxied = {
-            scheme: _proxy_pool(url, options)
+        self._proxies = {
+            scheme: url
             for scheme, url in urllib.request.getproxies().items()
             if scheme in {"http", "https", "all"} and url
         }
+        self._proxied: dict[str, httpcore.ConnectionPool] = {}
+        self._opening = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and read the headers of its answer. The body is read as the caller iterates over it."""
@@ -85,9 +92,14 @@ class DeadlineTransport(httpx.BaseTransport):
             pool.close()
 
     def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
-        proxied = self._proxied.get(url.scheme) or self._proxied.get("all")
-        bypassed = proxied is not None and urllib.request.proxy_bypass(url.netloc.decode("ascii"))
-        return self._direct if proxied is None or bypassed else proxied
+        """The connections that a URL takes. A proxy is opened when it is first needed."""
+        scheme = url.scheme if url.scheme in self._proxies else "all"
+        if scheme not in self._proxies or is_direct(url):
+            return self._direct
+        with self._opening:
+            if scheme not in self._proxied:
+                self._proxied[scheme] = _proxy_pool(scheme, self._proxies[scheme], self._options)
+            return self._proxied[scheme]
 
 
 class _Body(httpx.SyncByteStream):
@@ -162,12 +174,40 @@ def _until(deadline: float) -> Generator[None]:
         _deadline.reset(token)
 
 
-def _proxy_pool(url: str, options: dict[str, Any]) -> httpcore.ConnectionPool:
+def is_direct(url: httpx.URL) -> bool:
+    """Whether no proxy stands before a host: it is on this machine, or `no_proxy` names it, also by its network."""
+    if urllib.request.proxy_bypass(url.netloc.decode("ascii")) or url.host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(url.host)
+    except ValueError:
+        return False
+    named = urllib.request.getproxies().get("no", "").split(",")
+    return address.is_loopback or any(address in network for text in named if (network := _network(text.strip())))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _proxy_pool(scheme: str, url: str, options: dict[str, Any]) -> httpcore.ConnectionPool:
     url = url if "://" in url else f"http://{url}"
+    url = re.sub(r"^socks(5h)?://", "socks5://", url)
     remember_url(url)
-    proxy = httpx.Proxy(url)
-    kind = httpcore.SOCKSProxy if proxy.url.scheme.startswith("socks") else httpcore.HTTPProxy
-    return kind(str(proxy.url), proxy_auth=proxy.raw_auth, **options)
+    try:
+        proxy = httpx.Proxy(url)
+        kind = httpcore.SOCKSProxy if proxy.url.scheme.startswith("socks") else httpcore.HTTPProxy
+        return kind(str(proxy.url), proxy_auth=proxy.raw_auth, **options)
+    except (ValueError, RuntimeError, ImportError, httpx.InvalidURL) as error:
+        # Not connected, so nothing was sent; the library's own words may hold the password.
+        remedy = "install httpx[socks], or another proxy" if url.startswith("socks") else "correct it"
+        raise httpx.ConnectError(
+            f"the proxy {redact_url(url)} of {scheme.upper()}_PROXY cannot be used ({type(error).__name__}): {remedy}, "
+            "or name the host in NO_PROXY"
+        ) from None
 
 
 def _may_unpack_to_any_size(headers: httpx.Headers) -> bool:

@@ -95,9 +95,17 @@ class Downloader:
         self._client.close()
 
     def fetch(
-        self, url: str, target: BinaryIO, max_bytes: int | None = None, max_attempts: int | None = None
+        self,
+        url: str,
+        target: BinaryIO,
+        max_bytes: int | None = None,
+        max_attempts: int | None = None,
+        *,
+        told: Callable[[str], object] | None = None,
     ) -> Digest:
         """Stream a URL into `target`, from its start, and return digest and size. Failed reads are repeated.
+
+        `told` is called with the `Content-Type` of what is read.
 
         Idempotent and free. Raises ResultExpired if the URL has expired, NotTheFile for any other answer that is not
         the file, NoAnswer if there was none, TooLarge for more than `max_bytes`, NotFetched for what is never asked
@@ -109,7 +117,7 @@ class Downloader:
             target.seek(0)
             target.truncate()
             try:
-                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes, deadline)
+                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes, deadline, told or _ignore)
             except (ResultExpired, TooLarge, NotFetched, NotTheFile):
                 raise
             except ReadFailed:
@@ -120,7 +128,9 @@ class Downloader:
             self._wait(wait_seconds)
         raise AssertionError("unreachable")
 
-    def _fetch_once(self, url: str, target: BinaryIO, max_bytes: int, deadline: float) -> Digest:
+    def _fetch_once(
+        self, url: str, target: BinaryIO, max_bytes: int, deadline: float, told: Callable[[str], object]
+    ) -> Digest:
         kind = ReadFailed
         try:
             for _ in range(self.rules.max_redirects + 1):
@@ -131,6 +141,7 @@ class Downloader:
                     if response.next_request is not None:
                         url = str(response.next_request.url)
                         continue
+                    told(response.headers.get("Content-Type", ""))
                     return _save(response, target, max_bytes)
             failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
@@ -171,6 +182,10 @@ class Downloader:
                 f"{_shown(url)} leads to the private address {address} and is not fetched; "
                 "set allow_private_network only for a server of your own"
             )
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 def _shown(url: str) -> str:

@@ -46,6 +46,7 @@ ONLY_IN: Mapping[str, str] = {  # whoever wants to replace a library knows where
     "boto3": "tables storage",
     "botocore": "tables",
     "click": "cli",
+    "fsspec": "tables",
     "rich": "cli",
     "starlette": "simulator",
     "uvicorn": "simulator",

@@ -2,8 +2,9 @@
 
 import csv
 import re
+import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ pytestmark = [
 ]
 
 README = Path(__file__).parents[2] / "README.md"
+BERLIN = {"read_time_zone": "Europe/Berlin"}
 QUICK: dict[str, Any] = {"first_poll_seconds": 0.05, "max_poll_seconds": 0.1, "collect_after_seconds": 0}
 ROWS = [
     {"id": f"r{n}", "model": "runware/pixverse-v4.5", "prompt": f"kite {n}", "resolution": "360p"} for n in range(3)
@@ -97,7 +99,9 @@ def test_what_the_scaffolder_writes_works_at_once() -> None:
 
 
 def test_a_component_runs_end_to_end(server: Simulator, tmp_path: Path) -> None:
-    """From YAML to stored clips, in the project's own folder."""
+    """From YAML to stored clips, in the project's own folder, whatever the rows are called."""
+    ids = ["sc01/sh020", 'a, "b"\\c', "-[*] <script>?#&;|%2F"]
+    rows = [row | {"id": row_id} for row, row_id in zip(ROWS, ids, strict=True)]
     attributes = {
         "name": "trailers",
         "prompts": {"path": "rows.csv"},
@@ -107,15 +111,15 @@ def test_a_component_runs_end_to_end(server: Simulator, tmp_path: Path) -> None:
         "options": {"pace": QUICK, "budget": {"total_usd": 5}},
     }
     with (
-        sandbox(attributes, {"rows.csv": ROWS}) as definitions,
+        sandbox(attributes, {"rows.csv": rows}) as definitions,
         ephemeral(tmp_path) as instance,
     ):
         job = definitions.resolve_implicit_global_asset_job_def()
         assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["trailers", "prompts"])]).success
-        tags = {"dagster/asset_partition_range_start": "r0", "dagster/asset_partition_range_end": "r2"}
+        tags = {"dagster/asset_partition_range_start": ids[0], "dagster/asset_partition_range_end": ids[-1]}
         clips = dg.AssetKey(["trailers", "clips"])
         assert job.execute_in_process(instance=instance, asset_selection=[clips], tags=tags).success
-        assert instance.get_materialized_partitions(clips) == {"r0", "r1", "r2"}
+        assert instance.get_materialized_partitions(clips) == set(ids)
     assert len(server.tasks()) == 3
     assert len(list((tmp_path / "clips").rglob("manifest.json"))) == 3
 
@@ -275,7 +279,12 @@ def test_new_rows_are_asked_for_within_the_budget_and_only_once(
 def test_a_changed_table_is_read_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """Once for each change, and when two ticks saw the same; a table that is not there is said to be so."""
     path = write_rows(tmp_path / "rows.csv", ROWS)
-    definitions = build("films", path, "http://127.0.0.1:1", tmp_path, watch_table=True, read_cron="0 6 * * *")
+    definitions = build(
+        "films", path, "http://127.0.0.1:1", tmp_path, watch_table=True, read_cron="0 6 * * *", **BERLIN
+    )
+    assert definitions.resolve_schedule_def("films_read").execution_timezone == "Europe/Berlin"
+    with pytest.raises(InvalidTable, match="there is no such time zone"):
+        build("films", path, "http://127.0.0.1:1", tmp_path, read_cron="0 6 * * *", read_time_zone="CEST+1")
     assert names_of(definitions) >= {"films_table", "films_read"}
     first = tick(definitions, "films_table", instance)
     assert "is read if it is still the same at the next look" in first.skip_message
@@ -356,6 +365,10 @@ def test_a_row_that_left_the_table_stays_a_partition_unless_the_options_say_othe
     dagster.run("prompts")
     left = ["r0", "r1", "r2"] if keep else ["r1", "r2"]
     assert instance.get_dynamic_partitions("films_rows") == left, "r1 is under way, r2 is invalid and in the table"
+    table.write_text("prompt;campaign\na kite;spring\n")
+    with pytest.raises(InvalidTable, match="has no column 'id'"):
+        dagster.run("prompts")
+    assert instance.get_dynamic_partitions("films_rows") == left, "a table without ids is none"
     write_rows(table, ROWS)
     dagster.run("prompts")
     assert set(instance.get_dynamic_partitions("films_rows")) == {"r0", "r1", "r2"}
@@ -449,3 +462,109 @@ def test_of_a_changed_row_the_task_is_out_of_date_then_the_clip_and_no_other_row
     write_rows(table, [ROWS[0] | {"prompt": "the kite rests"}, ROWS[1] | {"prompt": "and the other"}, ROWS[2]])
     dagster.run("prompts")
     assert (dagster.of("r0"), dagster.of("r1")) == (("STALE", "FRESH"), ("STALE", "FRESH")), "also one that was away"
+
+
+BASE: dict[str, Any] = {
+    "name": "films",
+    "prompts": {"path": "rows.csv"},
+    "store": {"local": {"base_dir": "clips"}},
+}
+TEMPLATES: dict[str, Any] = {
+    "options": {
+        "defaults": {"negative_prompt": "{{ env.NEG }}", "style": "{{ env('STYLE') }}"},
+        "budget": {"total_usd": "{{ env.LIMIT }}"},
+        "labels": ["{{ env.LABEL }}"],
+        "columns": {"prompt": "{{ env.COLUMN }} text"},
+    },
+    "providers": {"runware": {"max_open_tasks": "{{ env.OPEN }}", "api_key": "{{ env.MY_KEY }}"}},
+    "ledger_url": "{{ env.MY_LEDGER }}",
+}
+
+
+def test_templates_are_resolved_and_then_validated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In options and accounts as elsewhere; a name that is a number stays a name, and a key stays in its variable."""
+    for name, value in {
+        "NEG": "123",
+        "STYLE": "clay",
+        "LIMIT": "4.5",
+        "LABEL": "7",
+        "COLUMN": "My",
+        "OPEN": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with sandbox(BASE | TEMPLATES, {"rows.csv": ROWS}) as definitions:
+        found = definitions.resources or {}
+        options: PipelineOptions = found["films_pipeline"].pipeline.options
+        assert options.defaults == {"negative_prompt": "123", "style": "clay"}
+        assert (options.budget.total_usd, list(options.labels), options.columns) == (4.5, ["7"], {"prompt": "My text"})
+        assert found["films_runware"].max_open_tasks == 3
+        assert found["films_runware"].api_key.env_var_name == "MY_KEY"
+        assert found["films_ledger"].url.env_var_name == "MY_LEDGER"
+
+
+def table_of(prompts: dict[str, Any]) -> Any:
+    """The table of a component with these attributes."""
+    with sandbox(BASE | {"prompts": prompts}, {"rows.csv": ROWS}) as definitions:
+        return (definitions.resources or {})["films_pipeline"].pipeline.table
+
+
+def test_where_the_rows_are_may_stand_in_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A database's URL, or a part of it, and a path: its text, of which no password is shown."""
+    for name, value in {"DB": str(tmp_path / "t.db"), "PW": "12345", "FILE": "7"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path}/t.db")
+    with closing(sqlite3.connect(tmp_path / "t.db")) as database, database:
+        database.execute("CREATE TABLE t (id, prompt)")
+        database.execute("INSERT INTO t VALUES ('a', 'kite')")
+    query = "SELECT * FROM t"
+    for sql in ({"url": "{{ env.DB_URL }}"}, {"url": "sqlite:///{{ env.DB }}"}, {"url_variable": "DB_URL"}):
+        assert [row.cells for row in table_of({"sql": sql | {"query": query}}).read()] == [
+            {"id": "a", "prompt": "kite"}
+        ]
+    hidden = table_of({"sql": {"url": "postgresql://u:{{ env.PW }}@127.0.0.1:1/films", "query": query}})
+    with pytest.raises(InvalidTable, match="OperationalError") as refused:
+        list(hidden.read())
+    assert "12345" not in f"{hidden!r} {refused.value}"
+    assert Path(table_of({"path": "{{ env.FILE }}"}).describe()).name == "7"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"prompts": {"path": "{{ env.NO_SUCH }}.csv"}}, "the environment variable NO_SUCH is not set"),
+    (
+        {"prompts": {"sql": {"url": "{{ env.NO_SUCH }}", "query": "select 1"}}},
+        "the environment variable NO_SUCH is not set",
+    ),
+    ({"prompts": {"sql": {"query": "select 1"}}}, "either url"),
+    ({"options": {"budget": {"total_usd": "{{ env.NO_SUCH }}"}}}, "the environment variable NO_SUCH is not set"),
+    ({"options": {"budget": {"total_usd": "{{ env.WORD }}"}}}, "budget.total_usd"),
+    ({"options": {"defaults": {"prompt": "{{ env.WORD }"}}}, "has a template that is not resolved"),
+    ({"options": {"defaults": {"aspect_ratio": 969}}}, "without quotes, YAML reads 16:9"),
+    ({"providers": {"runware": {"api_key": "s3cret"}}}, "a key does not stand in a file"),
+    ({"store": {"local": {"base_dir": "{{ env.NO_SUCH }}"}}}, "the environment variable NO_SUCH is not set"),
+    ({"options": {"columns": {"promt": "x"}}}, "did you mean 'prompt'?"),
+]
+
+
+@pytest.mark.parametrize(("changed", "complaint"), WRONG, ids=[words for _, words in WRONG])
+def test_a_template_or_a_value_that_cannot_be_meant_is_named_when_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], complaint: str
+) -> None:
+    """Nothing of it would be sent to a provider as it stands there."""
+    monkeypatch.setenv("WORD", "kite")
+    with pytest.raises(Exception) as caught, sandbox(BASE | changed, {"rows.csv": ROWS}) as made:  # noqa: PT011
+        keys_of(made)
+    error, told = caught.value, list[str]()
+    while error is not None:
+        told.append(str(error))
+        error = error.__cause__ or error.__context__
+    assert any(complaint in text for text in told), told
+
+
+def test_the_schema_of_the_yaml_has_every_option_and_takes_templates() -> None:
+    """For editors: what a field is, and that a template may stand there."""
+    model = PixverseClipsComponent.get_model_cls()
+    assert model is not None
+    schema = model.model_json_schema()["properties"]["options"]["anyOf"][0]
+    assert set(schema["properties"]) == set(PipelineOptions.model_fields)
+    cost = schema["properties"]["budget"]["anyOf"][0]["properties"]["total_usd"]
+    assert {"type": "string", "pattern": r"\{\{.*\}\}"} in cost["anyOf"]

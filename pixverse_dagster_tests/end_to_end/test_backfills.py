@@ -20,6 +20,8 @@ from pixverse_dagster_tests.harness.commands import (
 from pixverse_dagster_tests.harness.servers import Simulator
 from pixverse_dagster_tests.harness.webserver import Started, open_dagster
 
+NAMED = "sc01/[a] it's *?#%2F:&"
+"""What rows are called before their number: nearly everything can be a partition key."""
 CLIPS = dg.AssetKey(["demo", "clips"])
 SECONDS = 200
 _LAUNCH = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params)
@@ -107,17 +109,18 @@ def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
 ) -> None:
     """Scattered rows of which some fail, a contiguous range that is cancelled half-way, and both re-executed."""
     table = write_table(tmp_path / "t.csv", 24, ("runware/pixverse-v4.5",))
+    table.write_text(table.read_text().replace("\nr", f"\n{NAMED}"))
     home, environment, running = project(table, generation_seconds=2, seed=5, faults={"task.failed": 0.3})
     accounts, module = home / "accounts.json", home / "paced.py"
     accounts.write_text(json.dumps({"runware": {"submits_per_minute": 12}}))
     module.write_text(PROJECT)
     materialize(environment, "demo/prompts")
-    scattered, block = ["r001", "r003", "r004", "r009"], [f"r{n:03}" for n in range(12, 24)]
+    scattered, block = ([f"{NAMED}{n:03}" for n in rows] for rows in ((1, 3, 4, 9), range(12, 24)))
     with open_dagster(home, environment, ("-f", str(module)), daemon=False) as started:
         web = Web(home, started)
         some, many = web.backfill(scattered), web.backfill(block)
         started.start_daemon()
-        in_block = {f"@cat looks up, frame {int(row[1:])}" for row in block}
+        in_block = {f"@cat looks up, frame {int(row[-3:])}" for row in block}
         wait_until(
             lambda: len(in_block & set(charges_per_reference(running))) >= 3, SECONDS, "3 rows of the block submitted"
         )

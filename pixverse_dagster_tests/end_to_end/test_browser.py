@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 import pytest
@@ -30,7 +31,10 @@ PROMPTS = (
 )
 # The project's own definitions, with a reel downstream of them.
 REEL = ("-f", str(EXAMPLE / "reel.py"), "-d", str(EXAMPLE))
-SCATTERED = ("r001", "r004", "r006")
+SHOT = "sc01/sh004 [a, \"b\"] 'c' #1"
+"""One row is called as film people call a shot, and worse: every page knows it by that."""
+IDS = [SHOT if n == 4 else f"r{n:03}" for n in range(len(PROMPTS))]
+SCATTERED = ("r001", SHOT, "r006")
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
         }
         with open_dagster(home, environment, REEL) as dagster, open_browser(dagster.url) as browser:
             made = Scene(home, table, environment, running, dagster, browser, tell)
-            made.add_rows(*((f"r{n:03}", prompt, "360p") for n, prompt in enumerate(PROMPTS)))
+            made.add_rows(*((row, prompt, "360p") for row, prompt in zip(IDS, PROMPTS, strict=True)))
             yield made
 
 
@@ -169,14 +173,14 @@ def backfill_scattered_rows(scene: Scene) -> None:
     browser.sees("Missing (6)")
     assert scene.stored() == set(SCATTERED)
     charged = {task["request"]["positivePrompt"] for task in scene.simulator.tasks()}
-    assert charged == {PROMPTS[int(row[1:])] for row in SCATTERED}
+    assert charged == {PROMPTS[IDS.index(row)] for row in SCATTERED}
     assert len(scene.simulator.tasks()) == 3
 
 
 def see_a_clip_and_its_cost(scene: Scene) -> None:
     """The partition's page has what the provider charged, where the clip is, and a picture of it."""
     browser = scene.browser
-    browser.open_asset("demo/clips", "partitions", partition="r004")
+    browser.open_asset("demo/clips", "partitions", partition=quote(SHOT, safe=""))
     (charged,) = (
         task["charged_usd"] for task in scene.simulator.tasks() if task["request"]["positivePrompt"] == PROMPTS[4]
     )

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from pixverse_dagster.orchestration.resources import RESOURCES, key_variable
 from pixverse_dagster_tests.harness.commands import run_dg, wait_until
 from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.offline_python import write_python
@@ -23,6 +24,9 @@ from pixverse_dagster_tests.harness.servers import free_ports, tied_to_us
 from pixverse_dagster_tests.harness.webserver import Webserver
 
 ROOT = Path(__file__).parents[2]
+LAST = "galaxies-drift"
+ODD = 'sc01/sh020, "[a]" #1 *?'
+"""What the row after it is called: nearly everything can be a partition key."""
 STATS = """query($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) {
   partitionStats { numMaterialized numFailed numPartitions } } }"""
 
@@ -81,14 +85,18 @@ def test_the_quickstart_passes_every_check_of_dg(tmp_path: Path) -> None:
 
 
 def test_the_scaffold_command_writes_a_folder_that_passes_every_check_of_dg(studio: Path) -> None:
-    """It lists the component, writes its folder, and finds the YAML and the definitions in order; twice over."""
+    """It lists the component, writes its folder, and finds YAML, definitions and secrets in order; twice over."""
     assert "pixverse_dagster.PixverseClipsComponent" in dg_command(studio, "list", "components")
     for name in ("trailers", "teasers"):
         dg_command(studio, "scaffold", "defs", "pixverse_dagster.PixverseClipsComponent", name)
         folder = studio / "src" / "studio" / "defs" / name
         assert sorted(path.name for path in folder.iterdir()) == ["defs.yaml", "prompts.csv"]
-    assert "validated successfully" in dg_command(studio, "check", "yaml")
+    assert "validated successfully" in dg_command(studio, "check", "yaml", "--validate-requirements")
     assert "All definitions loaded successfully" in dg_command(studio, "check", "defs")
+    secrets = dg_command(studio, "list", "envs")
+    for name in RESOURCES:
+        (line,) = (line for line in secrets.splitlines() if key_variable(name) in line)
+        assert {"trailers", "teasers"} <= set(re.findall(r"\w+", line)), line
     listed = dg_command(studio, "list", "defs")
     for name in ("trailers/clips", "teasers/clips", "trailers_poll", "teasers_submit_new", "outcomes_known"):
         assert name in listed, listed
@@ -118,15 +126,16 @@ class Reader:
         shutil.copytree(ROOT / "pixverse_dagster", self.clone / "pixverse_dagster", ignore=ignored)
         write_python(self.folder / "bin")
 
-    def types(self, name: str, folder: Path, without: str = "") -> list[str]:
+    def types(self, name: str, folder: Path, without: str = "", end: str = LAST) -> list[str]:
         """The command that runs the README's bash block after `<!-- command: NAME -->` in a folder.
 
-        Lines with `without` in them are left out: that part is done.
+        Lines with `without` in them are left out: that part is done. `end` is where its range of rows ends.
         """
         text = (ROOT / "README.md").read_text()
         found = re.search(rf"<!-- command: {name} -->\n```bash\n(.*?)```", text, re.DOTALL)
         assert found, name
         words = found.group(1).replace("8765", str(self.simulator)).replace("dg dev", f"dg dev --port {self.pages}")
+        words = words.replace(LAST, end)
         if without:
             words = "".join(line for line in words.splitlines(keepends=True) if without not in line)
         # A new shell has no environment; the pages are opened in the one that the project was made in.
@@ -142,8 +151,8 @@ class Reader:
         pip = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         return {**os.environ, **pip, "PATH": path, "COLUMNS": "200"}
 
-    def does(self, name: str, folder: Path, without: str = "") -> None:
-        command = self.types(name, folder, without)
+    def does(self, name: str, folder: Path, without: str = "", end: str = LAST) -> None:
+        command = self.types(name, folder, without, end)
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -180,12 +189,16 @@ def test_the_readmes_way_to_a_new_project(tmp_path: Path, tell: Tell) -> None:
     (shown,) = re.findall(r"```yaml\n(type: .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert yaml.safe_load(written.read_text()) == yaml.safe_load(shown)
     written.write_text(written.read_text().replace("8765", str(reader.simulator)))
+    table = written.with_name("prompts.csv")
+    quoted = ODD.replace('"', '""')
+    table.write_text(table.read_text().replace("\nastronaut-cafe,", f'\n"{quoted}",'))
     with reader.opens_pages() as web:
         tell("the README's way to a new project", f"{time.monotonic() - started:.0f} s to Dagster's pages")
-        for done in ("", "trailers/prompts"):  # the second time the table is read, and nothing is paid for
-            reader.does("project launch", reader.films, without=done)
+        # The second time a row is added, and nothing is paid for again.
+        for done, end, paid in (("", LAST, 4), ("trailers/prompts", ODD, 5)):
+            reader.does("project launch", reader.films, without=done, end=end)
             (clips,) = web.ask(STATS, keys=[{"path": ["trailers", "clips"]}])["assetNodes"]
-            assert clips["partitionStats"] == {"numMaterialized": 4, "numFailed": 0, "numPartitions": 12}
+            assert clips["partitionStats"] == {"numMaterialized": paid, "numFailed": 0, "numPartitions": 12}
             audit = httpx.get(f"http://127.0.0.1:{reader.simulator}/_simulator/tasks", trust_env=False).json()
-            assert len(audit) == 4
-    assert len(list((reader.films / "clips").rglob("manifest.json"))) == 4
+            assert len(audit) == paid
+    assert len(list((reader.films / "clips").rglob("manifest.json"))) == 5

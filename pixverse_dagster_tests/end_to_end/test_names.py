@@ -7,6 +7,8 @@ import dagster as dg
 from pixverse_dagster_tests.harness.commands import make_home, materialize, pixverse, run_on, states, write_table
 from pixverse_dagster_tests.harness.servers import running_simulator
 
+NEW = 'sc01/sh020, "[a]" it\'s #1 *?'
+
 
 def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
     """Nothing is paid for again; Dagster has the new partition, and the forgotten one says that it was deleted."""
@@ -15,12 +17,13 @@ def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
         home, environment, _ = make_home(tmp_path / "home", table, running)
         materialize(environment, "demo/prompts")
         run_on(environment, 2)
-        said = pixverse("ledger", "rename", "--row", "r001", "dragon", home=home, environment=environment).stdout
-        assert "r001 → dragon: 1 stored clips" in said
+        said = pixverse("ledger", "rename", "--row", "r001", NEW, home=home, environment=environment).stdout
+        assert f"r001 → {NEW}: 1 stored clips" in said
         assert "Dagster was told of 1 clips" in said
-        table.write_text(table.read_text().replace("r001,", "dragon,"))
+        quoted = NEW.replace('"', '""')
+        table.write_text(table.read_text().replace("r001,", f'"{quoted}",'))
         materialize(environment, "demo/prompts")
-        materialize(environment, "demo/clips", "--partition", "dragon")
+        materialize(environment, "demo/clips", "--partition", NEW)
         done = pixverse("clips", "forget", "r000", home=home, environment=environment, check=False)
         assert done.returncode == 1  # nobody answered the question
         assert "Delete take 1 of row 'r000' of 'demo' (3 files)?" in done.stdout
@@ -31,7 +34,7 @@ def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
         assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout
         assert len(running.tasks()) == 2
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            assert "dragon" in instance.get_dynamic_partitions("demo_rows")
+            assert NEW in instance.get_dynamic_partitions("demo_rows")
             records = instance.fetch_materializations(
                 dg.AssetRecordsFilter(dg.AssetKey(["demo", "clips"]), asset_partitions=["r000"]), limit=1
             ).records

@@ -12,7 +12,7 @@ from pixverse_dagster.core.row import Problem
 from pixverse_dagster.policy.budget import Budget, Spent
 from pixverse_dagster.policy.plan import NotPaid, PlanInputs, Verdict, make_plan
 from pixverse_dagster.policy.retry import Retries, RetryPolicy
-from pixverse_dagster_tests.harness.factories import RUNWARE, make_row, make_rows, make_task
+from pixverse_dagster_tests.harness.factories import PIXWITH, RUNWARE, make_row, make_rows, make_task
 
 INPUTS = PlanInputs(prices=(Price(model=RUNWARE, usd=2),))
 ONE_MORE = RetryPolicy(moderated=1)
@@ -128,3 +128,42 @@ def test_what_the_store_says_counts_only_for_rows_that_would_be_paid_for():
             new,
             (Verdict.STORED, 0.0, ""),
         ]
+
+
+def test_a_row_that_costs_many_times_the_others_is_marked_or_left_out():
+    """Four outputs by a slip: the plan says so; with a limit per row it is not submitted, nor is one of no price."""
+    rows = [*make_rows(5), make_row("slip", outputs=4, resolution="1080p"), make_row("odd", PIXWITH)]
+    prices = (Price(model=RUNWARE, resolution="1080p", usd=5), *INPUTS.prices)
+    plan = make_plan(rows, [], [], PlanInputs(prices))
+    assert [(line.row, line.note) for line in plan.dearest] == [
+        ("slip", "costs about 20.000 USD, 10 times the usual row")
+    ]
+    limited = make_plan(rows, [], [], PlanInputs(prices, max_usd_per_row=2))
+    assert limited.counts == {Verdict.NEW: 5, Verdict.OVER_BUDGET: 2}
+    notes = {line.row: line.note for line in limited.lines}
+    assert notes["slip"].startswith("costs about 20.000 USD, and max_usd_per_row is 2")
+    assert notes["odd"].startswith("no known price, and max_usd_per_row is set")
+
+
+def test_rows_are_counted_and_not_their_problems():
+    """Two problems of a row are one line that names both."""
+    problems = [
+        Problem(3, "a", "seed", "too low"),
+        Problem(4, "", "id", "is empty"),
+        Problem(3, "a", "outputs", "too many"),
+    ]
+    plan = make_plan([], problems, [], INPUTS)
+    assert plan.counts == {Verdict.INVALID: 2}
+    assert [(line.row, line.note) for line in plan.lines] == [
+        ("a", "line 3, row 'a', column 'seed': too low; outputs: too many"),
+        ("line 4", "line 4, row '', column 'id': is empty"),
+    ]
+
+
+def test_an_unknown_price_is_never_nothing():
+    """In words; the number is left out where no price is known."""
+    none = make_plan(make_rows(2, PIXWITH), [], [], PlanInputs())
+    assert (none.known_cost_usd, none.cost_text) == (None, "an unknown amount: 2 rows whose price is not public")
+    some = make_plan([make_row(), make_row("odd", PIXWITH)], [], [], INPUTS)
+    assert (some.known_cost_usd, some.cost_text) == (2, "about 2.000 USD plus 1 row whose price is not public")
+    assert make_plan([], [], [], INPUTS).cost_text == "about 0.000 USD"

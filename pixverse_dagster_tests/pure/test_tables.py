@@ -91,14 +91,15 @@ UNREADABLE: list[tuple[str, str, str | bytes, str]] = [
     ("an empty file", "rows.csv", "", "first line must name the columns"),
     ("an empty header", "rows.csv", ",,\na,b,c\n", "first line must name the columns"),
     ("a blank first line", "rows.csv", "\nid,prompt\n", "first line must name the columns"),
-    ("not UTF-8", "rows.csv", b"id,prompt\na,\xe9t\xe9\n", "save it as UTF-8"),
+    ("neither UTF-8 nor western", "rows.csv", "id,prompt\na,дюна\n".encode("cp1251"), "save it as UTF-8"),
+    ("both UTF-8 and western", "rows.csv", "id,prompt\na,é\n".encode() + b"b,\xe9t\xe9\n", "save it as UTF-8"),
     ("not UTF-8 JSON", "rows.jsonl", b'{"id": "\xff"}\n', "save it as UTF-8"),
     ("a quote that never closes", "rows.csv", 'id,prompt\na,"kite\n', "not readable as CSV"),
     ("text after a quote", "rows.csv", 'id,prompt\na,"kite" red\n', "rows.csv, line 2: not readable as CSV"),
     ("no Parquet", "rows.parquet", "id,prompt\n", "rows.parquet: not readable as Parquet"),
     ("an empty Parquet", "rows.parquet", "", "Nothing was sent"),
     ("a cell beyond all measure", "rows.csv", f"id,prompt\na,{'x' * 200_000}\n", "line 2: not readable as CSV"),
-    ("another kind of file", "rows.xlsx", "PK", "tables are .csv, .jsonl, .ndjson or .parquet files, not '.xlsx'"),
+    ("another kind of file", "rows.docx", "PK", "tables are .csv, .tsv, .txt, .json, .jsonl, .ndjson"),
     ("no suffix", "rows", "id,prompt\n", "not ''"),
 ]
 

@@ -168,6 +168,7 @@ def test_a_query_is_streamed(postgres_database: str):
 
 SECRET = [
     "postgresql://user:s3cret@127.0.0.1:1/films",
+    "postgres://user:s3cret@127.0.0.1:1/films",
     "postgresql+psycopg2://127.0.0.1:1/films?password=s3cret&user=u",
     "nonsense://user:s3cret@host/films",
     "sqlite:////nowhere/films.db?key=s3cret",
@@ -191,6 +192,12 @@ def test_a_missing_sqlite_file_is_not_made(tmp_path: Path):
     with pytest.raises(InvalidTable, match="there is no such file"):
         list(SqlTable(f"sqlite:///{tmp_path / 'none.db'}", "select 1").read())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hosts_own_spelling_of_postgresql_is_taken():
+    """It leads to the driver, which then says that nobody is there."""
+    with pytest.raises(InvalidTable, match=r"postgresql://127.0.0.1:1/films .*OperationalError"):
+        list(SqlTable("postgres://user:s3cret@127.0.0.1:1/films", "select 1").read())
 
 
 def test_the_name_of_a_query_is_short():

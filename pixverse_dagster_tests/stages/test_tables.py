@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import Any
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
 from pixverse_dagster.core.errors import InvalidTable
-from pixverse_dagster.tables import FileTable
+from pixverse_dagster.tables import FileTable, open_table
+from pixverse_dagster.tables.kinds import served_format
+from pixverse_dagster.tables.notes import FileSettings
 from pixverse_dagster.transport.download import DownloadRules
 from pixverse_dagster_tests.harness.servers import S3Server
 from pixverse_dagster_tests.harness.tables import CELLS, TABLES, arrow, as_parquet
 
+fsspec: Any = import_module("fsspec")
+UPath: Any = import_module("upath").UPath
 OPEN = DownloadRules(allow_private_network=True, max_attempts=1)
 
 
@@ -155,3 +162,87 @@ def test_any_other_url_is_refused(tmp_path: Path):
     (tmp_path / "rows.csv").mkdir()
     with pytest.raises(InvalidTable, match=r"rows\.csv: cannot be read"):
         list(FileTable(tmp_path / "rows.csv").read())
+
+
+class Exports(Files):
+    """Export pages: an address without an ending that leads to another one, as those of Google Sheets."""
+
+    def do_GET(self) -> None:
+        place, _, query = self.path.partition("?")
+        if place.startswith("/export"):
+            self.send_response(307)
+            self.send_header("Location", f"/content?{query}")
+            self.end_headers()
+            return
+        name = query.rpartition("=")[2]
+        said = dict(parse_qsl(query)).get("said", "application/octet-stream")
+        data = b"<!DOCTYPE html><title>Log in</title>" if name == "login" else TABLES[f"rows.{name}"]
+        self.send_response(200)
+        self.send_header("Content-Type", said)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.mark.parametrize("kind", [Exports])
+def test_an_address_without_an_ending_is_read_as_what_it_gives(site: str):
+    """As its query, the options or the content have it, behind redirects; a login page is no table."""
+    for name in ("csv", "jsonl", "parquet"):
+        for place in (f"export?format={name}", f"pub.php?gid=0&output={name}", f"export?what={name}"):
+            assert [row.cells for row in FileTable(site + place, rules=OPEN).read()] == CELLS
+        said = FileTable(f"{site}export?format=csv&what={name}", rules=OPEN, settings=FileSettings(name))
+        assert [row.cells for row in said.read()] == CELLS
+    with pytest.raises(InvalidTable, match=r"web page, such as a login.*Nothing was sent"):
+        list(FileTable(f"{site}export?what=login", rules=OPEN).read())
+
+
+SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+SERVED = {
+    "text/csv; charset=utf-8": ".csv",
+    "Text/Tab-Separated-Values": ".tsv",
+    "application/json": ".json",
+    "application/x-ndjson": ".ndjson",
+    "application/vnd.apache.parquet": ".parquet",
+    SHEET: ".xlsx",
+    "text/plain": None,
+    "application/octet-stream": None,
+    "": None,
+}
+
+
+def test_a_content_type_that_is_a_tables_is_known():
+    """Whatever its case and its parameters; one that many things have says nothing."""
+    assert {said: served_format(said) for said in SERVED} == SERVED
+
+
+@pytest.mark.parametrize("kind", [Exports])
+def test_a_host_says_what_it_gives_where_the_address_does_not(site: str):
+    """Behind a redirect: by its `Content-Type`; what a person, the query or the ending say comes before it."""
+    for said, name in (("text/csv; charset=utf-8", "csv"), ("application/json", "jsonl"), ("text/plain", "parquet")):
+        found = FileTable(f"{site}export?said={quote(said)}&what={name}", rules=OPEN)
+        assert [row.cells for row in found.read()] == CELLS
+    for said, words in (("application/vnd.apache.parquet", "as Parquet"), (SHEET, "workbook")):
+        wrong = f"said={quote(said)}&what=csv"
+        with pytest.raises(InvalidTable, match=words):
+            list(FileTable(f"{site}export?{wrong}", rules=OPEN).read())
+        for place in ("export.csv?", "export?format=csv&", "export.parquet?format=csv&"):
+            assert [row.cells for row in FileTable(site + place + wrong, rules=OPEN).read()] == CELLS
+        person = FileTable(f"{site}export?format=parquet&{wrong}", rules=OPEN, settings=FileSettings("csv"))
+        assert [row.cells for row in person.read()] == CELLS
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_from_wherever_fsspec_reaches(name: str):
+    """Also as a UPath; what is not there or not installed is said in one sentence."""
+    fsspec.filesystem("memory").pipe({f"/in/{name}": TABLES[name]})
+    for source in (f"memory://in/{name}", UPath(f"memory://in/{name}")):
+        table = open_table(source)
+        assert isinstance(table, FileTable)
+        assert [row.cells for row in table.read()] == CELLS
+        assert not table.can_be_watched
+    with pytest.raises(InvalidTable, match=r"cannot be read \(FileNotFoundError.*Nothing was sent"):
+        list(FileTable(f"memory://none/{name}").read())
+    with pytest.raises(InvalidTable, match=r"larger than 5 bytes"):
+        list(FileTable(f"memory://in/{name}", rules=DownloadRules(max_bytes=5)).read())
+    with pytest.raises(InvalidTable, match=r"cannot be read .*library for gs:// is installed") as refused:
+        list(FileTable(f"gs://bucket/{name}").read())
+    assert "gcsfs" in str(refused.value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport, is_direct
 from pixverse_dagster_tests.harness.raw_http import Server, say, trickle
 
 OK = say(200, b"ok")
@@ -96,3 +96,35 @@ def test_a_body_that_may_unpack_to_any_size_is_refused(encoding: str):
             get(f"http://127.0.0.1:{server.port}")
     finally:
         server.close()
+
+
+DIRECT = [
+    "http://127.0.0.1:9/",
+    "http://localhost:9/",
+    "http://[::1]:9/",
+    "https://10.1.2.3:9/",
+    "http://x.direct.invalid/",
+]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks://user:s3cret@proxy.invalid:1", "socks5h://proxy.invalid:1", "odd://s3cret:1"]
+)
+def test_a_proxy_that_cannot_be_used_is_named_where_it_is_needed_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """This machine and what `no_proxy` names, by network too, are reached without it; nothing was sent elsewhere."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("no_proxy", "10.0.0.0/8, .direct.invalid")
+    assert all(is_direct(httpx.URL(url)) for url in DIRECT)
+    assert not is_direct(httpx.URL("http://11.1.2.3/"))
+    transport = DeadlineTransport(httpx.Limits())
+    with pytest.raises(httpx.ConnectError) as direct:
+        transport.handle_request(httpx.Request("GET", DIRECT[0]))
+    assert "proxy" not in str(direct.value)
+    with pytest.raises(httpx.ConnectError, match=r"^the proxy .* of ALL_PROXY cannot be used .* NO_PROXY$") as refused:
+        transport.handle_request(httpx.Request("GET", "http://provider.invalid/"))
+    assert "user:s3cret" not in str(refused.value)
+    transport.close()

@@ -22,9 +22,15 @@ def reading_metadata(pipeline: Pipeline, reading: TableReading, change: Snapshot
     """The metadata of a materialisation of `prompts`: numbers that plot, and tables."""
     metadata: dict[str, Any] = {
         "pixverse/plan": _plan_table(plan),
-        "pixverse/plan_cost_usd": plan.cost_usd,
         "pixverse/plan_unpriced_rows": plan.unpriced,
     }
+    if plan.known_cost_usd is not None:
+        metadata["pixverse/plan_cost_usd"] = plan.known_cost_usd
+    if dearest := [(line.row, f"{line.cost_usd:.3f}", line.note) for line in plan.dearest[:ROWS_SHOWN]]:
+        metadata["pixverse/dearest"] = metadata_table(("row", "usd", "note"), dearest)
+    if reading.remarks:
+        metadata["pixverse/remarks"] = "; ".join(reading.remarks)
+    metadata |= {f"pixverse/table_{name.replace(' ', '_')}": fact for name, fact in reading.facts.items()}
     for name, problems in (("problems", reading.problems), ("cautions", reading.cautions)):
         if problems:
             metadata[f"pixverse/{name}"] = problem_table(problems)
@@ -46,10 +52,17 @@ def reading_metadata(pipeline: Pipeline, reading: TableReading, change: Snapshot
 def _plan_table(plan: Plan) -> dg.TableMetadataValue:
     """A line for each verdict: how many rows, and what submitting them would cost."""
     lines = [
-        (str(verdict), count, f"{sum(line.cost_usd or 0 for line in plan.lines if line.verdict is verdict):.3f}")
+        (str(verdict), count, _sum_text([line.cost_usd for line in plan.lines if line.verdict is verdict]))
         for verdict, count in plan.counts.most_common()
     ]
     return metadata_table(("verdict", "rows", "usd"), lines)
+
+
+def _sum_text(prices: Sequence[float | None]) -> str:
+    """The sum of the known prices and how many are not; unknown ones are never nothing."""
+    known = [price for price in prices if price is not None]
+    unknown = len(prices) - len(known)
+    return " + ".join([f"{sum(known):.3f}"] * bool(known) + [f"{unknown} unknown"] * bool(unknown))
 
 
 def _changes(change: SnapshotChange, plan: Plan) -> list[tuple[str, str, str, str]]:

@@ -1,0 +1,44 @@
+"""All commands in one."""
+
+from typing import Any
+
+import click
+
+from pixverse_dagster.cli.accounts import accounts
+from pixverse_dagster.cli.clips import clips
+from pixverse_dagster.cli.demo import demo
+from pixverse_dagster.cli.dev import dev
+from pixverse_dagster.cli.ledger import ledger
+from pixverse_dagster.cli.pause import pause, resume
+from pixverse_dagster.cli.plan import plan
+from pixverse_dagster.cli.read import read
+from pixverse_dagster.cli.simulator import simulator
+from pixverse_dagster.cli.tasks import tasks
+from pixverse_dagster.cli.verify import verify
+from pixverse_dagster.core.errors import redacted_errors
+from pixverse_dagster.core.redaction import redact_text
+
+
+class _Commands(click.Group):
+    """Commands whose errors are redacted, whoever calls them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with redacted_errors():
+            try:
+                return super().invoke(ctx)
+            except click.ClickException as error:
+                error.message = redact_text(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+                raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pixverse-dagster")
+def cli() -> None:
+    """PixVerse video in Dagster: prompt tables in, stored clips with lineage out, every clip paid for once.
+
+    Exit codes: 0 success, 1 a failed check, 2 bad usage or configuration.
+    """
+
+
+for command in (demo, dev, simulator, read, plan, tasks, accounts, pause, resume, verify, ledger, clips):
+    cli.add_command(command)
