@@ -39,6 +39,14 @@ class Waits(NamedTuple):
     slow: float
 
 
+class Left(NamedTuple):
+    """The tasks that nobody can ask about: their models, the ids of those that a person is to look at now, and all."""
+
+    models: list[str]
+    stalled: list[str]
+    number: int
+
+
 class Polling:
     """Writes the times of the next polls. Every method is one transaction; safe to use from many threads.
 
@@ -87,11 +95,10 @@ class Polling:
 
     def leave_unreadable(
         self, pipeline: str, providers: Collection[str], note: str, waits: Waits, *, besides: bool = False
-    ) -> tuple[list[str], list[str]]:
+    ) -> Left:
         """Leave what is due at providers that nobody can ask, all of it at once: at these, or at all besides these.
 
-        Tasks that were submitted before `waits.overdue` are to be looked at by a person. Returns the models that there
-        is something of, and the ids of the tasks that a person was not to look at before.
+        Tasks that were submitted before `waits.overdue` are to be looked at by a person.
         """
         there = [of_provider(name) for name in sorted(providers)]
         where = [sa.not_(one) for one in there] if besides else [sa.or_(sa.false(), *there)]
@@ -108,8 +115,8 @@ class Polling:
         with reading(self._engine) as connection:
             models = list(connection.execute(sa.select(tasks.c.model).where(*same).distinct()).scalars())
         if not models:
-            return [], []
+            return Left([], [], 0)
         with self._engine.begin() as connection:
             stalled = list(connection.execute(sa.select(tasks.c.id).where(*same, new)).scalars())
-            connection.execute(sa.update(tasks).where(*same).values(values))
-        return models, stalled
+            count = connection.execute(sa.update(tasks).where(*same).values(values)).rowcount
+        return Left(models, stalled, count)

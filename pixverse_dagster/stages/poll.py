@@ -13,7 +13,7 @@ from pixverse_dagster.core.outcomes import Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.task import MoveRefused, Task, latest
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import chunked
-from pixverse_dagster.ledger.polling import Heard, Waits
+from pixverse_dagster.ledger.polling import Heard, Left, Waits
 from pixverse_dagster.policy.deadlines import MISSING_NOTE, judge_answer
 from pixverse_dagster.policy.identity import Standing
 from pixverse_dagster.providers.base import TaskRef
@@ -103,9 +103,9 @@ class _Round:
         A lease ends all the same: those whose outcome nobody can tell now, a person has to look at.
         """
         session = self._session
-        models = self._leave(list(session.clients), "no resource for its provider", besides=True)
-        for provider in sorted({model.partition("/")[0] for model in models}):
-            self._note_error(f"no resource for provider {provider!r}", 1)
+        left = self._leave(list(session.clients), "no resource for its provider", besides=True)
+        gone = sorted({model.partition("/")[0] for model in left.models})
+        self._note_error(f"no resource for provider {', '.join(map(repr, gone))}", left.number)
         # What is left of them now are open submits.
         name, here, tasks = session.pipeline.name, session.clients, session.ledger.tasks
         longest = session.options.pace.longest_poll_wait
@@ -116,8 +116,8 @@ class _Round:
         """What an account is asked in this round."""
         session, provider = self._session, client.provider.NAME
         if client.unusable:
-            models = self._leave([provider], shorten(f"last poll failed: {client.unusable}", 300))
-            self._note_error(client.unusable, len(models))
+            left = self._leave([provider], shorten(f"last poll failed: {client.unusable}", 300))
+            self._note_error(client.unusable, left.number)
         now = session.clock()
         longest = session.options.pace.longest_poll_wait
         due = session.ledger.tasks.due(session.pipeline.name, now, DUE_LIMIT, session.worlds, longest, provider)
@@ -244,7 +244,7 @@ class _Round:
             self._keep(Heard(task.id, ASIDE_NOTE, now + pace.aside_wait(age_seconds), task.unread_since, stalled_at))
             self._see(task)
 
-    def _leave(self, providers: Sequence[str], note: str, *, besides: bool = False) -> list[str]:
+    def _leave(self, providers: Sequence[str], note: str, *, besides: bool = False) -> Left:
         pace, now = self._session.options.pace, self._session.clock()
         waits = Waits(
             now,
@@ -254,9 +254,9 @@ class _Round:
             now + pace.unread_wait(pace.task_deadline_seconds, stalled=True),
         )
         polling, name = self._session.ledger.polling, self._session.pipeline.name
-        models, stalled = polling.leave_unreadable(name, providers, note, waits, besides=besides)
-        self._stalled += stalled
-        return models
+        left = polling.leave_unreadable(name, providers, note, waits, besides=besides)
+        self._stalled += left.stalled
+        return left
 
     def _keep(self, heard: Heard) -> None:
         self._heard.append(heard)
