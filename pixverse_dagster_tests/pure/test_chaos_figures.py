@@ -76,12 +76,12 @@ def test_the_median_and_the_worst_are_told_apart_by_a_sick_neighbour():
 
 
 def test_a_neighbour_may_cost_a_tick_and_no_more():
-    """Fifteen seconds, on the median and on the worst; without anything to compare with, nothing is proved."""
+    """Twenty seconds, on the median and on the worst; without anything to compare with, nothing is proved."""
     assert list(broken(GOOD, [], [], 0)) == []
-    late = [looked("a", 9.0, WELL), looked("b", 15.0, WELL), looked("c", 30.1, SICK)]
+    late = [looked("a", 9.0, WELL), looked("b", 15.0, WELL), looked("c", 35.1, SICK)]
     assert [one.split(" s beside")[0] for one in broken(late, [], [], 0)] == [
-        "highway: median 30.1",
-        "highway: worst 30.1",
+        "highway: median 35.1",
+        "highway: worst 35.1",
     ]
     assert "nothing was compared" in next(broken(late[:2], [], [], 0))
 

@@ -10,7 +10,7 @@ from pixverse_dagster_tests.harness.soak.parts import PARTS, Part
 
 PROVIDERS = ("highway", "runware", "pixwith")
 KINDS = ("hang", "slow", "error", "html", "wrong_ids", "wrong_types", "flood", "away")
-VICTIMS: Sequence[Part | None] = tuple(one for part in PARTS for one in (None, part))
+VICTIMS: Sequence[Part | None] = tuple(one for part in PARTS for one in (None, part, None))
 _WELL_BETWEEN = 3
 """So many times the rounds with a sick provider are begun with one without: each part is killed in one of these too."""
 
