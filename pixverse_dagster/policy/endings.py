@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pixverse_dagster.core.lifecycle import MAY_STALL, TaskState
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.core.task import HoldCause, Task
 from pixverse_dagster.policy.deadlines import MISSING_NOTE
 from pixverse_dagster.policy.identity import ASIDE_NOTE
 from pixverse_dagster.policy.plan import Verdict
@@ -106,6 +106,14 @@ SLOTS: Mapping[TaskState, Ending] = {
     TaskState.UNKNOWN: Ending("ten minutes"),
 }
 """Which tasks occupy a place at the account, and what frees it."""
+
+HOLDS: Mapping[HoldCause, Ending] = {
+    HoldCause.PACE: Ending("its end: a quarter of an hour at most; then one row goes ahead"),
+    HoldCause.KEY: Ending("its end, or another key at once; then one row goes ahead", "the right key"),
+    HoldCause.BALANCE: Ending("its end; then one row goes ahead", "money for the account"),
+    HoldCause.UNREACHABLE: Ending("its end; then one row goes ahead"),
+}
+"""Why an account is left alone, by every process."""
 
 MOMENTS: Mapping[str, str] = {
     "pixverse_tasks.lease_until": "the process that sends is taken for dead",

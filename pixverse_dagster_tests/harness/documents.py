@@ -15,7 +15,7 @@ import pixverse_dagster
 from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import MANIFEST_VERSION, ClipManifest
 from pixverse_dagster.orchestration.environment import variables
-from pixverse_dagster.policy.endings import ROWS, SLOTS, TASKS, WAITS
+from pixverse_dagster.policy.endings import HOLDS, ROWS, SLOTS, TASKS, WAITS
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables.formats import format_names
 from pixverse_dagster_tests.harness import parameters
@@ -85,7 +85,7 @@ def diagram() -> str:
 def endings() -> str:
     """A line for each condition of a task, a row, a wait and a slot, and what ends it."""
     lines = ["| of | condition | ends by itself with | or by a person, with |", "|---|---|---|---|"]
-    for of, table in {"task": TASKS, "row": ROWS, "wait": WAITS, "slot": SLOTS}.items():
+    for of, table in {"task": TASKS, "row": ROWS, "wait": WAITS, "slot": SLOTS, "hold": HOLDS}.items():
         lines += [f"| {of} | {name} | {ending.by_itself} | {ending.by_person} |" for name, ending in table.items()]
     return "\n".join(lines)
 

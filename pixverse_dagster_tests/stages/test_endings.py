@@ -17,14 +17,15 @@ from pixverse_dagster.core import errors
 from pixverse_dagster.core.errors import PixverseError, Refused
 from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, FailureKind, TaskState
 from pixverse_dagster.core.outcomes import Failed, Succeeded
-from pixverse_dagster.core.task import Task, latest
+from pixverse_dagster.core.task import AccountHold, HoldCause, Task, latest
 from pixverse_dagster.ledger.pauses import Pause
 from pixverse_dagster.ledger.schema import metadata
 from pixverse_dagster.policy.budget import Budget
-from pixverse_dagster.policy.endings import MOMENTS, ROWS, SLOTS, TASKS, WAITS, condition
+from pixverse_dagster.policy.endings import HOLDS, MOMENTS, ROWS, SLOTS, TASKS, WAITS, condition
 from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.poll import poll_due
+from pixverse_dagster.stages.queue import find_room
 from pixverse_dagster.stages.resolve import resolve_rows
 from pixverse_dagster.stages.sending import Sending
 from pixverse_dagster.stages.session import Session
@@ -250,6 +251,7 @@ def test_a_condition_of_a_task_comes_to_its_end(
 def test_every_other_condition_is_named_with_what_ends_it():
     """Whatever a plan says of a row, an error says of a submit, a slot is held by, or a machine waits for."""
     assert set(ROWS) == set(Verdict)
+    assert set(HOLDS) == set(HoldCause)
     assert set(SLOTS) == OCCUPIES_SLOT | {TaskState.UNKNOWN}
     later = {
         f"{table}.{column.name}"
@@ -258,7 +260,7 @@ def test_every_other_condition_is_named_with_what_ends_it():
         if column.name.startswith("next_") or column.name.endswith(("_until", "expires_at"))
     }
     assert set(MOMENTS) == later
-    endings = [*ROWS.values(), *WAITS.values(), *SLOTS.values()]
+    endings = [*ROWS.values(), *WAITS.values(), *SLOTS.values(), *HOLDS.values()]
     assert all(ending.by_itself or ending.by_person for ending in endings)
 
 
@@ -290,6 +292,26 @@ def test_a_slot_is_free_again(state: TaskState, tmp_path: Path, server: Simulato
     world.poll(2 * DAY, url=DEAD)
     with world.session() as session:
         assert session.ledger.accounts.open_tasks([account], session.clock()) == {}
+
+
+@pytest.mark.parametrize("cause", HOLDS)
+def test_a_hold_ends_and_one_row_goes_ahead(cause: HoldCause, tmp_path: Path, server: Simulator):
+    """However long it was to be: nothing is sent while it lasts, then one row is, and its acceptance ends the hold."""
+    world, rows = World(tmp_path, server), [make_row("kite"), make_row("boat")]
+    with world.session() as session:
+        client = session.clients["runware"]
+        key = client.provider.fingerprint(session.ledger.salt)
+        wrong_clock = session.clock() + 30 * DAY
+        session.ledger.accounts.hold(client.account, AccountHold(session.clock() + 600, 3, "as it is", cause, key), 0)
+        assert find_room(session)["runware"] == 0
+        record_rows(session.ledger, rows)
+    world.clock.ahead_seconds += 601
+    with world.session() as session:
+        assert find_room(session)["runware"] == 1
+        list(submit_rows(session, ["kite"]))
+        assert find_room(session)["runware"] > 1
+        session.ledger.accounts.hold(client.account, AccountHold(wrong_clock, 1, "as it is", cause, key), wrong_clock)
+        assert find_room(session)["runware"] > 0
 
 
 @pytest.mark.parametrize("cause", ["NotSent", "Unauthorized", "NoSlot", "Paused", "OverBudget"])
