@@ -51,8 +51,10 @@ DONE = say(200, json.dumps({"code": 1, "data": {"status": 2, "result_urls": [URL
 PATIENT = Limits(max_concurrency=2)
 """Its calls would wait for half a minute, which no round does."""
 PACE = QUICK.model_copy(update={"first_poll_seconds": 5.0, "max_poll_seconds": 15.0})
-ROUND_SECONDS = 0.5
-LONG_SECONDS = 15
+ROUND_SECONDS = 4.0
+"""Long enough for the healthy one on a machine that is busy; a provider that hangs takes all of it."""
+SHORT_SECONDS = 1.5
+LONG_SECONDS = 30
 SICK: dict[str, Script] = {
     "hangs": silence,
     "a byte at a time": trickle,
@@ -121,13 +123,13 @@ def test_one_sick_provider_delays_no_other(session: Session, serve: Serve, sickn
     session = at(session, serve(Highway, SICK[sickness]), serve(Pixwith, DONE))
     pending(session, HIGHWAY, 4)
     pending(session, PIXWITH, 4)
-    began = time.monotonic()
+    began, began_at = time.monotonic(), session.clock()
     report = poll_due(session, ROUND_SECONDS)
     assert time.monotonic() - began < LONG_SECONDS
     assert states(session, PIXWITH) == [TaskState.SUCCEEDED] * 4
     assert states(session, HIGHWAY) == [TaskState.SUBMITTED] * 4
     assert (report.succeeded, report.ended, report.unread > 0) == (4, (), True)
-    assert session.ledger.tasks.due(NAME, session.clock(), 10) == [], "it is not asked again at once"
+    assert session.ledger.tasks.due(NAME, began_at + 2, 10) == [], "it is not asked again at once"
 
 
 def test_a_provider_that_is_gone_is_asked_a_few_times_and_then_left_alone(session: Session, serve: Serve):
@@ -196,8 +198,8 @@ def test_one_task_about_which_no_answer_comes_blinds_the_others_for_a_few_rounds
     pending(session, RUNWARE, 20)
     rounds = 0
     while unread(session) != {"run003"}:
-        assert rounds < 8, unread(session)
-        poll_due(session, ROUND_SECONDS)
+        assert rounds < 12, unread(session)
+        poll_due(session, SHORT_SECONDS)
         rounds += 1
         clock.ahead_seconds += 120
 
