@@ -31,15 +31,11 @@ def build_submit_job(spec: PipelineSpec) -> dg.JobDefinition:
             problems = submit_only(session, keys, context)
         raise_failures("failed", list(problems.values()), len(keys))
 
-    @dg.job(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{spec.name}_submit",
-        executor_def=dg.in_process_executor,
-        description="Submits rows, each once. Costs money for rows that have no task yet.",
+    return _job_of(
+        submit_op,
+        f"{spec.name}_submit",
+        "Submits rows, each once. Costs money for rows that have no task yet.",
     )
-    def submit_job() -> None:
-        submit_op()
-
-    return submit_job
 
 
 def build_resolve_job(spec: PipelineSpec) -> dg.JobDefinition:
@@ -55,16 +51,12 @@ def build_resolve_job(spec: PipelineSpec) -> dg.JobDefinition:
         with spec.open_run(context, keys) as session:
             resolve_reported(session, keys, context.log_event)
 
-    @dg.job(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{spec.name}_resolve",
-        executor_def=dg.in_process_executor,
-        description="Finds out about submits whose answer never came, and sends them again under their own id while "
+    return _job_of(
+        resolve_op,
+        f"{spec.name}_resolve",
+        "Finds out about submits whose answer never came, and sends them again under their own id while "
         "the provider would know them. Costs what they would have cost, if they never arrived.",
     )
-    def resolve_job() -> None:
-        resolve_op()
-
-    return resolve_job
 
 
 def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
@@ -83,12 +75,18 @@ def build_collect_job(spec: PipelineSpec) -> dg.JobDefinition:
             session, session.ledger.tasks.collectable(spec.name, context.op_config["rows"], session.worlds), context
         )
 
-    @dg.job(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{spec.name}_collect",
-        executor_def=dg.in_process_executor,
-        description="Stores the clips of tasks that the provider has finished. Costs nothing.",
+    return _job_of(
+        collect_op,
+        f"{spec.name}_collect",
+        "Stores the clips of tasks that the provider has finished. Costs nothing.",
     )
-    def collect_job() -> None:
-        collect_op()
 
-    return collect_job
+
+def _job_of(op: dg.OpDefinition, name: str, description: str) -> dg.JobDefinition:
+    """A job of one op, in the run's own process: a row costs no process of its own."""
+
+    @dg.job(name=name, executor_def=dg.in_process_executor, description=description)  # pyright: ignore[reportUnknownMemberType]
+    def job() -> None:
+        op()
+
+    return job
