@@ -86,7 +86,9 @@ def say(status: int, body: bytes, *headers: str) -> Script:
 
 
 def head(status: int, *headers: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status} X", "Content-Type: application/json", *headers, "", ""]).encode()
+    """Says that the connection ends here: a client that kept it would lose its next request, now and then."""
+    lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def in_turn(*scripts: Script) -> Script:
