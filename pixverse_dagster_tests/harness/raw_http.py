@@ -12,6 +12,7 @@ from contextlib import suppress
 
 MB = 1024 * 1024
 Script = Callable[[socket.socket, int], None]
+KEEP = "Connection: keep-alive"
 
 
 class Server:
@@ -64,15 +65,15 @@ class Server:
 def read_request(connection: socket.socket) -> bytes:
     """One request, head and body; empty if the client went away."""
     data = b""
-    while b"\r\n\r\n" not in data:
-        if not (more := connection.recv(65536)):
-            return b""
+    while not (whole := _whole_request(data)) and (more := connection.recv(65536)):
         data += more
-    length = re.search(rb"content-length: (\d+)", data, re.IGNORECASE)
-    wanted = data.index(b"\r\n\r\n") + 4 + (int(length.group(1)) if length else 0)
-    while len(data) < wanted:
-        data += connection.recv(65536)
-    return data
+    return data if whole else b""
+
+
+def _whole_request(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    return bool(end) and len(body) >= (int(length.group(1)) if length else 0)
 
 
 def say(status: int, body: bytes, *headers: str) -> Script:
@@ -86,9 +87,9 @@ def say(status: int, body: bytes, *headers: str) -> Script:
 
 
 def head(status: int, *headers: str) -> bytes:
-    """Says that the connection ends here: a client that kept it would lose its next request, now and then."""
-    lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", "Connection: close", *headers]
-    return "\r\n".join([*lines, "", ""]).encode()
+    """Says that the connection ends here, unless told otherwise: a client that kept it would lose its next request."""
+    ending = [] if KEEP in headers else ["Connection: close"]
+    return "\r\n".join([f"HTTP/1.1 {status} X", "Content-Type: application/json", *ending, *headers, "", ""]).encode()
 
 
 def in_turn(*scripts: Script) -> Script:

@@ -38,6 +38,7 @@ from pixverse_dagster.transport.sender import MAX_ANSWER_BYTES, HttpSender, Limi
 from pixverse_dagster_tests.harness.factories import send_submit
 from pixverse_dagster_tests.harness.raw_http import (
     BOMB,
+    KEEP,
     Script,
     Server,
     cut,
@@ -56,8 +57,9 @@ KEY = "k3y-of-the-account"
 REQUEST = MODELS["highway/pixverse-v6-i2v"].model_validate({"prompt": "a kite", "image": "https://a.example/k.png"})
 UUID = "0f6f1f0e-9f7b-4f5e-8c0a-6d2b7c1e9a33"
 OK = say(200, b'{"task_id": "t1"}')
+OK_AND_KEEP = say(200, b'{"task_id": "t1"}', KEEP)
 RUNNING = say(200, b'{"task": {"status": "TASK_STATUS_PROCESSING"}}')
-RUNNING_AND_CLOSE = say(200, b'{"task": {"status": "TASK_STATUS_PROCESSING"}}', "Connection: close")
+RUNNING_AND_KEEP = say(200, b'{"task": {"status": "TASK_STATUS_PROCESSING"}}', KEEP)
 SLOW_DOWN = say(429, b'{"reason": "RATE_LIMIT_EXCEEDED"}', "Retry-After: 0.2")
 QUICK = Limits(
     backoff_seconds=0.02,
@@ -278,7 +280,7 @@ def test_every_submit_has_a_connection_of_its_own(serve: Start):
 
     def script(connection: socket.socket, number: int) -> None:
         peers.append(connection.getpeername())
-        OK(connection, number)
+        OK_AND_KEEP(connection, number)
         connection.settimeout(0.5)
         assert connection.recv(1) == b""  # the client closes, though the server would keep it open
 
@@ -294,9 +296,9 @@ def test_polls_reuse_their_connection(serve: Start):
 
     def script(connection: socket.socket, number: int) -> None:
         connections.append(connection)
-        RUNNING(connection, number)
+        RUNNING_AND_KEEP(connection, number)
         while read_request(connection):
-            RUNNING(connection, number)
+            RUNNING_AND_KEEP(connection, number)
 
     _, account = serve(script)
     for _ in range(5):
@@ -317,7 +319,7 @@ def test_no_more_calls_are_under_way_than_allowed(serve: Start, call: Callable[[
         threading.Event().wait(0.05)
         with lock:
             under_way -= 1  # before the answer, which lets the next call go
-        (OK if call is submit else RUNNING_AND_CLOSE)(connection, number)
+        (OK if call is submit else RUNNING)(connection, number)
 
     limits = QUICK.model_copy(update={"max_concurrency": 3, "poll_timeout_seconds": 5, "submit_timeout_seconds": 5})
     server, account = serve(script, limits)
