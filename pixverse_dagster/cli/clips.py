@@ -7,6 +7,7 @@ import dagster as dg
 
 from pixverse_dagster.cli.output import dollars
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
+from pixverse_dagster.cli.retake import retake_rejected
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
@@ -33,6 +34,9 @@ _RUNS_SHOWN = 10
 @click.group()
 def clips() -> None:
     """Look after stored clips."""
+
+
+clips.add_command(retake_rejected)
 
 
 @clips.command("forget")
@@ -138,7 +142,8 @@ def _tell_dagster(project: Project, store: ClipStore, plan: ForgetPlan, done: Fo
         instance.report_runless_asset_event(event)
     if newest and manifest:
         poster = read_bytes(store, manifest.outputs[0].poster_key)
-        if event := remaining_event(instance, store, Collected(newest, manifest, poster), now):
+        options, clip = project.spec.pipeline.options, Collected(newest, manifest, poster)
+        if event := remaining_event(instance, store, clip, now, options):
             instance.report_runless_asset_event(event)
     elif not wiped:
         instance.report_runless_asset_event(deleted_event(instance, forgotten[-1]))

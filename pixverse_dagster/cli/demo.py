@@ -20,12 +20,13 @@ from pixverse_dagster.cli.plan import describe_plan
 from pixverse_dagster.cli.project import OWN_MODULE, Project, ProjectChoice
 from pixverse_dagster.cli.simulator import need_demo_extra, running_simulator, simulator_arguments, simulator_options
 from pixverse_dagster.core.commands import CommandLine
-from pixverse_dagster.core.layout import task_folder
+from pixverse_dagster.core.layout import gallery_prefix, task_folder
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.policy.plan import SUBMITTED
 from pixverse_dagster.policy.timing import Pace
+from pixverse_dagster.reports.gallery.app import PAGE
 from pixverse_dagster.stages.plan import plan_with_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.reading import read_manifest
@@ -71,7 +72,8 @@ def demo(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """The whole pipeline on this machine: simulator, SQLite ledger, local store, real Dagster runs. Costs nothing.
 
-    Ends with a table of the clips. Run again, it submits nothing that it has. Exits with 1 if a row has no clip.
+    Ends with a table of the clips, and the page to look at them. Run again, it submits nothing that it has. Exits with
+    1 if a row has no clip.
     """
     need_demo_extra()
     with ExitStack() as stack:
@@ -84,6 +86,7 @@ def demo(  # noqa: PLR0913 - one parameter for each option
         run.read()
         run.submit()
         run.wait(deadline_seconds)
+        run.write_gallery()
         charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
         failed = _report(run, charged, as_json=as_json)
     sys.exit(1 if failed else 0)
@@ -110,6 +113,7 @@ def _settings(
         "PIXVERSE_PROMPTS": str(prompts.resolve()) if prompts else "",
         "PIXVERSE_MODEL": model or "",
         "PIXVERSE_ROWS": str(rows or ""),
+        "PIXVERSE_GALLERY": "true",
         "PIXVERSE_PACE": pace.model_dump_json(exclude_defaults=True),
     }
 
@@ -168,6 +172,16 @@ class DemoRun:
                     return
                 threading.Event().wait(_TICK_SECONDS)
 
+    def write_gallery(self) -> None:
+        """Write the page of the clips, in a run of its own."""
+        self._run(self._definitions.resolve_job_def(f"{self.project.name}_gallery"), {})
+
+    @property
+    def gallery(self) -> str:
+        """The page's path; empty if it could not be written."""
+        store, name = self.project.store, self.project.name
+        return store.uri(f"{gallery_prefix(name)}{PAGE}") if store.pages(name).read(PAGE) else ""
+
     def _under_way(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
         return any(counts.get(state) for state in UNDER_WAY) or any(task.resolves_itself for task in unknown)
@@ -215,6 +229,7 @@ def _report(run: DemoRun, charged: list[dict[str, Any]], *, as_json: bool) -> in
                 "charged_tasks": len(charged),
                 "charged_usd": round(usd, 3),
                 "dagster_runs": run.runs,
+                "gallery": run.gallery,
             }
         )
     else:
@@ -235,6 +250,8 @@ def _report(run: DemoRun, charged: list[dict[str, Any]], *, as_json: bool) -> in
         click.echo(f"{run.runs} Dagster runs; {money}.")
         commands = project.commands
         only_home = CommandLine(home=commands.home, program=commands.program)
+        if run.gallery:
+            click.echo(f"Look at the clips:      {run.gallery}  (opens by a double click)")
         click.echo(f"Look at it in Dagster:  {only_home.render('dev')}")
         click.echo(f"Check it:               {commands.render('verify')}")
     return len(records) - stored

@@ -8,6 +8,7 @@ from pixverse_dagster.cli.accounts import accounts
 from pixverse_dagster.cli.clips import clips
 from pixverse_dagster.cli.demo import demo
 from pixverse_dagster.cli.dev import dev
+from pixverse_dagster.cli.gallery import gallery
 from pixverse_dagster.cli.ledger import ledger
 from pixverse_dagster.cli.pause import pause, resume
 from pixverse_dagster.cli.plan import plan
@@ -40,5 +41,5 @@ def cli() -> None:
     """
 
 
-for command in (demo, dev, simulator, read, plan, tasks, accounts, pause, resume, verify, ledger, clips):
+for command in (demo, dev, simulator, read, plan, tasks, accounts, pause, resume, verify, gallery, ledger, clips):
     cli.add_command(command)

@@ -27,7 +27,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     Exits with 1 if some rows are invalid.
     """
     with choice.open() as project, project.open() as session:
-        store = _open_store(project)
+        store = open_store(project)
         if isinstance(session.pipeline.table, AssetTable):
             # Only a run is handed the asset's value: the plan is for the rows as they were last read.
             rows, problems = session.ledger.rows.find(project.name).values(), session.ledger.rows.problems(project.name)
@@ -37,7 +37,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
             rows, problems, remarks = reading.rows, reading.problems, reading.remarks
         made, view = plan_with_store(session, store, rows, problems)
         if view.problem:
-            _say_not_asked(view.problem)
+            say_not_asked(view.problem)
         accounts = [client.account for client in session.clients.values()]
         stopped = session.ledger.pauses.applying(project.name, accounts).values()
         paused = [f"{one}: nothing is submitted until it is resumed." for one in dict.fromkeys(stopped)]
@@ -66,7 +66,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     sys.exit(1 if made.counts[Verdict.INVALID] else 0)
 
 
-def _open_store(project: Project) -> ClipStore | None:
+def open_store(project: Project) -> ClipStore | None:
     """The store; None if it cannot be opened now, which is said."""
     try:
         return project.store
@@ -74,11 +74,12 @@ def _open_store(project: Project) -> ClipStore | None:
         raise
     except Exception as error:  # noqa: BLE001 - a store's own errors have no common base
         why = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
-        _say_not_asked(f"the store could not be opened ({why})")
+        say_not_asked(f"the store could not be opened ({why})")
         return None
 
 
-def _say_not_asked(why: str) -> None:
+def say_not_asked(why: str) -> None:
+    """Say that the store could not be asked."""
     click.echo(f"{why}. The plan is made without it: what it may hold is shown as new.", err=True)
 
 

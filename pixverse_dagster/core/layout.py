@@ -140,7 +140,7 @@ class GalleryKey:
     path: str
 
     def __str__(self) -> str:
-        return f"{pipeline_prefix(self.pipeline)}gallery/{self.path}"
+        return f"{gallery_prefix(self.pipeline)}{self.path}"
 
 
 Key = ClipKey | MarkerKey | LedgerKey | ImageKey | NamesKey | GalleryKey
@@ -176,6 +176,11 @@ def names_prefix(pipeline: str) -> str:
 def images_prefix(pipeline: str) -> str:
     """The prefix of the keys of a pipeline's input images."""
     return f"{pipeline_prefix(pipeline)}images/"
+
+
+def gallery_prefix(pipeline: str) -> str:
+    """The prefix of the keys of a pipeline's gallery, whose files are replaced."""
+    return f"{pipeline_prefix(pipeline)}gallery/"
 
 
 def parse(key: str) -> Key | None:

@@ -11,7 +11,7 @@ from pixverse_dagster.core.lifecycle import Event, TaskState
 from pixverse_dagster.core.row import MAX_ID_BYTES, legible
 from pixverse_dagster.ledger.codec import text_without_words
 from pixverse_dagster.ledger.engine import one_at_a_time
-from pixverse_dagster.ledger.schema import check_results, history, rows, snapshots, tasks, waiting
+from pixverse_dagster.ledger.schema import check_results, history, marks, rows, snapshots, tasks, waiting
 
 _FORGOTTEN = "forgotten on demand"
 
@@ -19,8 +19,8 @@ _FORGOTTEN = "forgotten on demand"
 def forget_words(connection: sa.Connection, pipeline: str, row: str, take: int | None) -> bool:
     """Take the words of a row, or of one of its takes, out of every table. Returns whether the row was in the table.
 
-    Prompt, labels, images, the body of a submit and what the provider said go. Digests stay, so that nothing is paid
-    for again, and so does what a person decided. Repeatable.
+    Prompt, labels, images, the body of a submit, what the provider said and what people noted go. Digests stay, so that
+    nothing is paid for again, and so does what a person decided. Repeatable.
     """
     one_at_a_time(connection)
     same = [tasks.c.pipeline == pipeline, tasks.c.row == row, *([] if take is None else [tasks.c.take == take])]
@@ -30,6 +30,7 @@ def forget_words(connection: sa.Connection, pipeline: str, row: str, take: int |
         said = sa.update(history).where(history.c.task == task.id, history.c.event != Event.FORGET)
         connection.execute(said.values(detail=""))
         connection.execute(sa.update(check_results).where(check_results.c.task == task.id).values(detail=""))
+        connection.execute(sa.delete(marks).where(marks.c.task == task.id))
     current = [rows.c.pipeline == pipeline, rows.c.row == row, *([] if take is None else [rows.c.take == take])]
     in_table = connection.execute(sa.delete(rows).where(*current)).rowcount > 0
     if take is None or in_table:

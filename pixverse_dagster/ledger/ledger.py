@@ -18,6 +18,7 @@ from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Acceptance, Move, Place, Task
 from pixverse_dagster.ledger.acceptance import adopt_task, record_acceptance
 from pixverse_dagster.ledger.accounts import Accounts
+from pixverse_dagster.ledger.check_results import CheckResults
 from pixverse_dagster.ledger.claims import ClaimTerms, check_current, claim
 from pixverse_dagster.ledger.collecting import Collecting
 from pixverse_dagster.ledger.engine import open_engine, reading
@@ -26,7 +27,9 @@ from pixverse_dagster.ledger.forgetting import forget_words
 from pixverse_dagster.ledger.giving_up import give_up, give_up_for_another
 from pixverse_dagster.ledger.history import History
 from pixverse_dagster.ledger.ledgers import Ledgers
+from pixverse_dagster.ledger.marks import Marks
 from pixverse_dagster.ledger.moves import Unless, lock_task, make_move
+from pixverse_dagster.ledger.overview import Overview
 from pixverse_dagster.ledger.pauses import Pauses, check_pauses
 from pixverse_dagster.ledger.policies import Policies
 from pixverse_dagster.ledger.polling import Polling
@@ -61,7 +64,10 @@ class Ledger:
         self.pauses = Pauses(engine)
         self.policies = Policies(engine)
         self.history = History(engine)
+        self.overview = Overview(engine)
+        self.checks = CheckResults(engine)
         self.files = Files(engine)
+        self.marks = Marks(engine)
         self.names = Renamings(engine)
         self.ledgers = Ledgers(engine)
         self.id = self.ledgers.id

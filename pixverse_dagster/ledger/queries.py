@@ -126,14 +126,21 @@ class TaskQueries:
             found += self._tasks(query.limit(limit))
         return found
 
-    def newest_stored(self, pipeline: str, keys: Iterable[str], worlds: Worlds | None = None) -> dict[str, Task]:
-        """The stored task of each of these rows that has one: of its current request, else the one stored last."""
+    def newest_stored(
+        self, pipeline: str, keys: Iterable[str], worlds: Worlds | None = None, among: Collection[str] | None = None
+    ) -> dict[str, Task]:
+        """The stored task of each of these rows that has one: of its current request, else the one stored last.
+
+        With `among`, only tasks with these ids count.
+        """
         keys = list(keys)
         query = sa.select(*TASK_COLUMNS).where(tasks.c.pipeline == pipeline, tasks.c.state == TaskState.STORED)
         query = query.where(self._made_in(pipeline, worlds))
-        stored = {task.row: task for task in self._tasks(query.order_by(tasks.c.stored_at), keys=keys)}
-        current = self.current(pipeline, keys, worlds)
-        return stored | {row: task for row, task in current.items() if task.state is TaskState.STORED}
+        answers = self.current(pipeline, keys, worlds).values()
+        found = [*self._tasks(query.order_by(tasks.c.stored_at), keys=keys), *answers]
+        return {
+            task.row: task for task in found if task.state is TaskState.STORED and (among is None or task.id in among)
+        }
 
     def claims(self, task: Task) -> list[Task]:
         """Every claim of the same request in the task's world, the first one first: attempts, refusals, open ones."""

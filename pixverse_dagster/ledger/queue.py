@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, TaskState
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.core.row import retake
 from pixverse_dagster.core.task import Place, QueuedRow
 from pixverse_dagster.core.values import chunked
 from pixverse_dagster.ledger.clocks import is_over
 from pixverse_dagster.ledger.codec import writable
 from pixverse_dagster.ledger.engine import CHUNK, one_at_a_time, reading
-from pixverse_dagster.ledger.rows import withdraw_requests
+from pixverse_dagster.ledger.rows import find_rows, set_take, withdraw_requests
 from pixverse_dagster.ledger.schema import rows, tasks, waiting, withdrawals
 from pixverse_dagster.ledger.worlds import Worlds, find_worlds, made_in
 from pixverse_dagster.policy.timing import MAX_PLACE_SECONDS
@@ -40,20 +41,28 @@ class SubmitQueue:
             return
         with self._engine.begin() as connection:
             one_at_a_time(connection)
-            query = sa.select(waiting.c.row, waiting.c.digest, waiting.c.since).where(waiting.c.pipeline == pipeline)
-            there = {(r.row, r.digest): r.since for r in connection.execute(query)}
-            for chunk in chunked(entries, CHUNK):
-                keys = [entry.row for entry in chunk]
-                same = (waiting.c.pipeline == pipeline, waiting.c.row.in_(keys))
-                connection.execute(sa.delete(waiting).where(*same))
-                undone = (withdrawals.c.pipeline == pipeline, withdrawals.c.row.in_(keys))
-                connection.execute(sa.delete(withdrawals).where(*undone))
-                values = [
-                    _values(pipeline, entry, next_submit_at)
-                    | {"since": there.get((entry.row, entry.digest), entry.since)}
-                    for entry in chunk
-                ]
-                connection.execute(sa.insert(waiting), values)
+            add_places(connection, pipeline, entries, next_submit_at)
+
+    def add_retakes(
+        self, pipeline: str, entries: Sequence[QueuedRow], asked_of: Mapping[str, str], next_submit_at: float
+    ) -> list[str]:
+        """Rows get the next take and a place in the queue together, if they ask for what they did when it was planned.
+
+        `asked_of` is the digest that each row had then, and its entry has that of the next take. A row that asks for
+        something else is left as it is: somebody else was faster, or its words changed. Returns the rows that were
+        asked for: the same again asks for nothing.
+        """
+        with self._engine.begin() as connection:
+            one_at_a_time(connection)
+            wanted = {entry.row: entry for entry in entries}
+            asked: list[QueuedRow] = []
+            for row in find_rows(connection, pipeline, list(wanted)):
+                further = retake(row, row.take + 1)
+                if (row.digest, further.digest) == (asked_of[row.id], wanted[row.id].digest):
+                    set_take(connection, pipeline, further)
+                    asked.append(wanted[row.id])
+            add_places(connection, pipeline, asked, next_submit_at)
+            return [entry.row for entry in asked]
 
     def ask(
         self,
@@ -190,6 +199,23 @@ class SubmitQueue:
         with self._engine.begin() as connection:
             for chunk in chunked(wanted, CHUNK):
                 connection.execute(statement.where(waiting.c.pipeline == pipeline, waiting.c.row.in_(chunk)))
+
+
+def add_places(connection: sa.Connection, pipeline: str, entries: Sequence[QueuedRow], next_submit_at: float) -> None:
+    """Queue rows, as `SubmitQueue.add` does, in a transaction that no other such one is in."""
+    query = sa.select(waiting.c.row, waiting.c.digest, waiting.c.since).where(waiting.c.pipeline == pipeline)
+    there = {(r.row, r.digest): r.since for r in connection.execute(query)}
+    for chunk in chunked(entries, CHUNK):
+        keys = [entry.row for entry in chunk]
+        same = (waiting.c.pipeline == pipeline, waiting.c.row.in_(keys))
+        connection.execute(sa.delete(waiting).where(*same))
+        undone = (withdrawals.c.pipeline == pipeline, withdrawals.c.row.in_(keys))
+        connection.execute(sa.delete(withdrawals).where(*undone))
+        values = [
+            _values(pipeline, entry, next_submit_at) | {"since": there.get((entry.row, entry.digest), entry.since)}
+            for entry in chunk
+        ]
+        connection.execute(sa.insert(waiting), values)
 
 
 def keep_place(connection: sa.Connection, pipeline: str, place: Place) -> None:

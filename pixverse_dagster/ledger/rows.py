@@ -173,6 +173,12 @@ class Rows:
             withdraw_requests(connection, pipeline, {key: row.digest}, now)
             return row
 
+    def latest_snapshot(self, pipeline: str) -> str:
+        """The id of the latest reading of the table; empty if it was never read."""
+        query = sa.select(snapshots.c.id).where(snapshots.c.pipeline == pipeline)
+        with reading(self._engine) as connection:
+            return connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar() or ""
+
     def problems(self, pipeline: str) -> list[Problem]:
         """The invalid rows of the table as it was last read (the first 1,000)."""
         query = sa.select(snapshots.c.problems).where(snapshots.c.pipeline == pipeline)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "c25e81a7f094"
+HEAD = "5ad0e37b92c8"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
 UNRELEASED = frozenset({"0001", "0002"})
@@ -193,6 +193,22 @@ check_results = Table(
     Column("passed", Boolean),  # null: it could not be made yet
     Column("detail", Text, nullable=False),
     Column("at", Float, nullable=False),
+)
+
+
+# What a person marked, as the table of marks had it when it was last read. A mark that was taken off stays, empty,
+# until Dagster was told of that.
+marks = Table(
+    "pixverse_marks",
+    metadata,
+    Column("pipeline", String(200), primary_key=True),
+    Column("clip", String(700), primary_key=True),  # the key of the output in the store, without its ending
+    Column("row", String(255), nullable=False),
+    Column("task", String(32), nullable=False),
+    Column("mark", String(16), nullable=False),  # pick, reject, or empty
+    Column("note", Text, nullable=False),
+    Column("marked_at", String(64), nullable=False),  # as the table has it: a program may have changed its form
+    Column("reported", Boolean, nullable=False),  # whether Dagster was told of this mark and note
 )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pixverse_dagster.core.errors import ClipInvalid
 from pixverse_dagster.core.manifest import ClipFacts
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
+from pixverse_dagster.media.pictures import encode_jpeg
 from pixverse_dagster.transport.download import is_page
 from pixverse_dagster.transport.logs import get_logger
 
@@ -128,7 +128,7 @@ def _unread(container: Container, why: str) -> ClipFacts:
 
 def _poster_or_none(frame: Any) -> bytes:
     try:
-        return _poster(frame)
+        return encode_jpeg(frame, POSTER_WIDTH)
     except Exception:  # noqa: BLE001 - an encoder that is missing or breaks takes nothing but the picture
         _log.warning("no poster could be made of a clip", exc_info=True)
         return b""
@@ -148,17 +148,3 @@ def find_container(path: Path) -> Container:
 
 def _is_text(head: bytes) -> bool:
     return not set(head) & _CONTROLS
-
-
-def _poster(frame: Any) -> bytes:
-    import av  # noqa: PLC0415 - 160 ms, paid only where a clip is read
-    from av.video.reformatter import ColorRange  # noqa: PLC0415 - for the same reason
-
-    width = min(POSTER_WIDTH, frame.width) // 2 * 2
-    height = max(2, round(frame.height * width / frame.width) // 2 * 2)
-    encoder = cast("Any", av.CodecContext.create("mjpeg", "w"))
-    use_one_thread(encoder)
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
-    small = frame.reformat(width=width, height=height, format="yuvj420p", dst_color_range=ColorRange.JPEG)
-    small.pts, small.time_base = 0, Fraction(1, 25)
-    return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])

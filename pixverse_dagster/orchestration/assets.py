@@ -8,6 +8,7 @@ import dagster as dg
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.orchestration.events.failures import raise_failures
+from pixverse_dagster.orchestration.events.marks import marks_metadata, report_marks
 from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION
 from pixverse_dagster.orchestration.events.prompts import (
     ROWS_SHOWN,
@@ -18,6 +19,7 @@ from pixverse_dagster.orchestration.events.prompts import (
 )
 from pixverse_dagster.orchestration.runs import generate_clips, submit_only
 from pixverse_dagster.orchestration.spec import PipelineSpec
+from pixverse_dagster.stages.marks import record_marks
 from pixverse_dagster.stages.plan import plan_rows
 from pixverse_dagster.stages.read import TableReading, read_table, record_table
 from pixverse_dagster.stages.session import Session
@@ -52,11 +54,15 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
             plan = plan_rows(session, reading.rows, reading.problems)
             _update_partitions(spec, context.instance, reading, going)
             report_changes(session, change.changed, change.new, context.instance, context.log_event)
+            marks = record_marks(session)
+            report_marks(session, context.log_event)
+        if marks and marks.trouble:
+            context.log.warning("the marks stay as they were: %s", marks.trouble)
         for problem in reading.problems[:ROWS_SHOWN]:
             context.log.warning("not generated: %s", redact_text(str(problem)))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(TABLE_VERSION),
-            metadata=reading_metadata(spec.pipeline, reading, change, plan),
+            metadata=reading_metadata(spec.pipeline, reading, change, plan) | marks_metadata(marks),
             check_results=[_rows_valid(reading)],
         )
 

@@ -1,5 +1,6 @@
 """Asset checks: what a person should look at, with the reason and what to do."""
 
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,8 @@ def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
                     log.log_event(unchecked_event(spec.name, row, checked.not_made))
                 else:
                     log.log_event(check_event(context.instance, spec.name, row, checked.findings, rules))
+                    if row in tasks:
+                        ledger.checks.record(tasks[row], checked.findings, time.time())
                 failed += bool(checked.failed)
                 not_made += checked.undecided
             if not_made:

@@ -170,6 +170,14 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
             description='The ledger\'s PostgreSQL URL, as "{{ env.PIXVERSE_LEDGER_URL }}".',
         ),
     ] = None
+    marks: Annotated[
+        str | None,
+        _text("The table of marks that the gallery exports, beside the YAML or a URL; the same as `options.marks`."),
+    ] = None
+    gallery: bool | None = Field(
+        default=None,
+        description="An asset `<name>/gallery`, the page of the clips, renewed as they come; as `options.gallery`.",
+    )
     # Any: Dagster would otherwise want to resolve every field of it by itself, and knows no bounds on numbers.
     options: Annotated[
         Any,
@@ -194,11 +202,12 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What `build_clips_definitions` gives for these attributes."""
         options: PipelineOptions = self.options
-        refuse_templates([self.name, self.simulator, self.prompts, options, self.store])
+        refuse_templates([self.name, self.simulator, self.prompts, self.marks, options, self.store])
         if self.simulator:
             local = options.download.model_copy(update={"allow_private_network": True})
             base = options.image_base or f"{self.simulator}/samples/"
             options = options.model_copy(update={"download": local, "image_base": base})
+        options = self._with_gallery(options, context.path)
         return build_clips_definitions(
             self.name,
             self._table(context.path, options.download),
@@ -207,6 +216,14 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
             options=options,
             get_asset_spec=self.get_asset_spec,
         )
+
+    def _with_gallery(self, options: PipelineOptions, folder: Path) -> PipelineOptions:
+        """The options with what stands beside them; a file of marks is beside the YAML."""
+        marks = self.marks if self.marks is not None else options.marks
+        gallery = self.gallery if self.gallery is not None else options.gallery
+        if marks is not None and "://" not in marks:
+            marks = str(folder / marks)
+        return options.model_copy(update={"marks": marks, "gallery": gallery})
 
     def _table(self, folder: Path, rules: DownloadRules) -> Any:
         source = self.prompts

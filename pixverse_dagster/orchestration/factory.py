@@ -11,6 +11,7 @@ from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.orchestration.assets import build_clip_assets, build_prompts_asset
 from pixverse_dagster.orchestration.checks import build_clip_check, build_unknown_check
 from pixverse_dagster.orchestration.commands import loaded_from
+from pixverse_dagster.orchestration.gallery import build_gallery_asset, build_gallery_job, build_gallery_sensor
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.jobs import build_collect_job, build_resolve_job, build_submit_job
 from pixverse_dagster.orchestration.resources import ProviderResource
@@ -70,9 +71,15 @@ def build_clips_definitions(
     sensors, schedules = _table_triggers(spec, table, options)
     submit_job, collect_job, resolve_job = build_submit_job(spec), build_collect_job(spec), build_resolve_job(spec)
     assets = [build_prompts_asset(spec), build_clip_assets(spec)]
+    jobs = [submit_job, collect_job, resolve_job]
+    if options.gallery:
+        gallery_job = build_gallery_job(spec)
+        assets.append(build_gallery_asset(spec))
+        jobs.append(gallery_job)
+        sensors.append(build_gallery_sensor(spec, gallery_job))
     return dg.Definitions(
         assets=[asset.map_asset_specs(get_asset_spec) for asset in assets] if get_asset_spec else assets,
-        jobs=[submit_job, collect_job, resolve_job],
+        jobs=jobs,
         asset_checks=[build_unknown_check(spec), *build_clip_check(spec)],
         sensors=[
             build_poll_sensor(spec, collect_job, resolve_job),

@@ -141,8 +141,19 @@ def build_submit_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
 
 
 def build_table_sensor(spec: PipelineSpec, table: FileTable, look_seconds: float = LOOK_SECONDS) -> dg.SensorDefinition:
-    """The sensor that reads the table again when its file has changed and two ticks saw the same. Costs nothing."""
+    """The sensor that reads the table again when its file has changed and two ticks saw the same. Costs nothing.
+
+    The table of marks is watched as well, if there is one.
+    """
     key = dg.AssetKey([spec.name, "prompts"])
+    marks = spec.pipeline.marks
+
+    def look() -> str | None:
+        seen = table.fingerprint()
+        if seen is None or marks is None or not marks.can_be_watched:
+            return seen
+        return f"{seen} {marks.fingerprint()}"
+
     workers, pending = Workers(1), list[Future[str | None]]()
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
@@ -156,7 +167,7 @@ def build_table_sensor(spec: PipelineSpec, table: FileTable, look_seconds: float
     def table_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         # A share or a bucket that hangs keeps the tick for a while, and a thread until it answers.
         if not pending:
-            pending.append(workers.submit(table.fingerprint))
+            pending.append(workers.submit(look))
         try:
             seen = pending[0].result(look_seconds)
         except TimeoutError:
@@ -165,10 +176,10 @@ def build_table_sensor(spec: PipelineSpec, table: FileTable, look_seconds: float
         finally:
             if pending[0].done():
                 pending.clear()
-        look = look_at(context.cursor, seen)
-        if not look.is_due:
-            return dg.SensorResult(skip_reason=f"{table.describe()} {look.words}", cursor=look.cursor)
-        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=[key])], cursor=look.cursor)
+        found = look_at(context.cursor, seen)
+        if not found.is_due:
+            return dg.SensorResult(skip_reason=f"{table.describe()} {found.words}", cursor=found.cursor)
+        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=[key])], cursor=found.cursor)
 
     return table_changed
 

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pixverse_dagster.core.errors import PixverseError, StoreConflict
-from pixverse_dagster.core.layout import ClipKey, ImageKey, clips_prefix, images_prefix, parse, task_folder
+from pixverse_dagster.core.layout import (
+    ClipKey,
+    ImageKey,
+    clips_prefix,
+    gallery_prefix,
+    images_prefix,
+    parse,
+    task_folder,
+)
 from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, UNDER_WAY, TaskState
 from pixverse_dagster.core.manifest import CheckedImage, ClipManifest
 from pixverse_dagster.core.redaction import redact_text
@@ -20,6 +28,7 @@ from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone, bury_task
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.reports.gallery.removal import remove_clips
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.documents import put_document
 from pixverse_dagster.storage.names import find_folders, read_names
@@ -109,8 +118,21 @@ def forget_row(ledger: Ledger, store: ClipStore, plan: ForgetPlan, decision: str
             deleted.append(key)
         except Exception as error:  # noqa: BLE001 - a store's own errors have no common base; the other files go
             failed[key] = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
+    failed |= _leave_gallery(store, plan)
     tasks = ledger.tasks.by_id([task.id for task in plan.tasks])
     return Forgotten(tuple(tasks), tuple(deleted), failed, keeps_versions)
+
+
+def _leave_gallery(store: ClipStore, plan: ForgetPlan) -> dict[str, str]:
+    """Take the clips out of the galleries under all names of the pipeline; why that failed, by where."""
+    folders = [task_folder(task) for task in plan.tasks]
+    failed: dict[str, str] = {}
+    for tree in sorted({plan.pipeline, *(folder.pipeline for folder in folders)}):
+        try:
+            remove_clips(store.pages(tree), tree, [str(folder) for folder in folders], plan.row)
+        except Exception as error:  # noqa: BLE001 - as above; the clips themselves are gone
+            failed[gallery_prefix(tree)] = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
+    return failed
 
 
 def _bury(ledger: Ledger, store: ClipStore, task: Task, decision: str, now: float) -> None:

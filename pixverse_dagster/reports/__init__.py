@@ -1,1 +1,1 @@
-"""Views of ledger and store that change nothing. May import: core, ledger, storage, media."""
+"""Views of ledger and store that change nothing. May import: core, policy, ledger, storage, media."""

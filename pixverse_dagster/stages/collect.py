@@ -152,6 +152,8 @@ def _expire(session: Session, task: Task) -> Task:
 
 def _record_stored(session: Session, collected: Collected) -> Collected | None:
     """Record that a clip is complete. What is wrong, if the ledger does not take it."""
+    if not all(finding.passed for finding in collected.findings):
+        session.ledger.checks.record(collected.task, collected.findings, session.clock())
     move = session.ledger.store(collected.task, session.clock(), collected.manifest_sha256)
     if isinstance(move, Applied):
         return None

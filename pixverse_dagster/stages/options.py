@@ -66,6 +66,20 @@ class PipelineOptions(FrozenModel):
     read_time_zone: str | None = Field(
         default=None, description="The time zone of `read_cron`, as Europe/Berlin; UTC if not given."
     )
+    marks: str | None = Field(
+        default=None,
+        description="The table of marks that the gallery exports, a path or a URL: read with the prompts. It says "
+        "which clips are picked and which are rejected, and costs nothing.",
+    )
+    gallery: bool = Field(
+        default=False, description="An asset that writes the page of the clips, and a sensor that renews it."
+    )
+    gallery_url: str | None = Field(
+        default=None, description="Where the page of the clips is served; its address in the store if not given."
+    )
+    dagster_url: str | None = Field(
+        default=None, description="Where Dagster's pages are: clips on the page then link to their runs."
+    )
     keep_removed_partitions: bool = Field(
         default=True, description="Rows that left the table stay partitions. Their clips and history stay either way."
     )

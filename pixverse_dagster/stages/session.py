@@ -44,6 +44,11 @@ class Pipeline:
         return self.table.with_settings(FileSettings(options.format, options.sheet, options.range, frozenset(wanted)))
 
     @property
+    def marks(self) -> FileTable | None:
+        """The table of marks that is read with the prompts, if the options name one."""
+        return FileTable(self.options.marks, rules=self.options.download) if self.options.marks else None
+
+    @property
     def is_given_rows(self) -> bool:
         """Whether the table is an asset's value, which only a run is handed."""
         return isinstance(self.table, AssetTable)

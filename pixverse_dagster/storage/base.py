@@ -14,10 +14,14 @@ from typing import Any, BinaryIO, ClassVar, Protocol, Self
 from pydantic.fields import FieldInfo
 
 from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.storage.pages import PageFiles
 
 
 class ClipStore(Protocol):
-    """A place for clips. Writes are atomic. Nothing is overwritten but by `replace`, or deleted but by `delete`."""
+    """A place for clips. Writes are atomic. Nothing is overwritten but by `replace`, or deleted but by `delete`.
+
+    What stands in a gallery is apart from that: see `pages`.
+    """
 
     def put_new(self, key: str, path: Path, *, sha256: str, content_type: str) -> bool:
         """Store a local file under a new key, atomically. If the key exists, change nothing and return False.
@@ -71,6 +75,10 @@ class ClipStore(Protocol):
 
     def page(self, key: str) -> str | None:
         """The URL of a web page that shows the object to a person who has access, or None. It grants no access."""
+        ...
+
+    def pages(self, pipeline: str) -> PageFiles:
+        """The files of the pipeline's gallery, `<pipeline>/gallery/`: the only ones that are replaced."""
         ...
 
     def scratch(self) -> Path | None:

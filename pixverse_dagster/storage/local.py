@@ -18,8 +18,10 @@ from urllib.request import url2pathname
 from pydantic import Field
 
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.layout import gallery_prefix
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
 from pixverse_dagster.storage.incoming import INCOMING, incoming_folder, locked, sweep
+from pixverse_dagster.storage.local_pages import LocalPages
 from pixverse_dagster.storage.naming import NOT_TO_BE_HAD, WAYS, Way, rename_locked
 
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
@@ -187,6 +189,10 @@ class LocalStore:
 
     def page(self, key: str) -> None:
         """None: browsers do not open files from a web page."""
+
+    def pages(self, pipeline: str) -> LocalPages:
+        """As `ClipStore.pages`."""
+        return LocalPages(self._path(gallery_prefix(pipeline)), self._root)
 
     def scratch(self) -> Path:
         """A folder on the same file system, so that a finished download is stored without being copied."""

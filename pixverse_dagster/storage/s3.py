@@ -13,10 +13,12 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import Field
 
 from pixverse_dagster.core.errors import PixverseError
-from pixverse_dagster.core.layout import MARKER
+from pixverse_dagster.core.layout import MARKER, gallery_prefix
 from pixverse_dagster.core.secrets import remember_secret, remember_url
 from pixverse_dagster.core.values import FrozenModel
 from pixverse_dagster.storage.base import FromVariable, StoreSettings
+from pixverse_dagster.storage.s3_pages import S3Pages
+from pixverse_dagster.storage.signing import Credentials, LinkSigner, choose_seconds, encode_key
 
 # Error codes by name, and as HTTP status: the answer to a HEAD request has no body that could name them.
 _NOT_AS_EXPECTED = {"PreconditionFailed", "412"}
@@ -201,6 +203,23 @@ class S3Store:
         query = urlencode({"region": self._client.meta.region_name, "prefix": self._prefix + key})
         return f"https://console.aws.amazon.com/s3/object/{self._bucket}?{query}"
 
+    def sign_links(self, seconds: float, now: float) -> LinkSigner:
+        """As `SigningStore.sign_links`, with the credentials that the client has."""
+        credentials = _credentials(self._client)
+        lifetime = choose_seconds(seconds, credentials, now)
+        # The client alone knows where the bucket is: part of the host, or of the path. Of its link, only that is taken.
+        name = f"{self._prefix}x"
+        link = self._client.generate_presigned_url("get_object", Params={"Bucket": self._bucket, "Key": name})
+        parts = urlsplit(str(link))
+        address = (
+            f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix(encode_key(name))}{encode_key(self._prefix)}"
+        )
+        return LinkSigner(address, str(self._client.meta.region_name), credentials, int(now), lifetime)
+
+    def pages(self, pipeline: str) -> S3Pages:
+        """As `ClipStore.pages`."""
+        return S3Pages(self._client, self._bucket, self._prefix, self._prefix + gallery_prefix(pipeline))
+
     def scratch(self) -> None:
         """None: downloads go to the system's temporary folder."""
 
@@ -217,6 +236,22 @@ class S3Store:
         whole = self._prefix + key
         found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=whole, MaxKeys=1)
         return any(item["Key"] == whole for item in found.get("Contents", []))
+
+
+def _credentials(client: Any) -> Credentials:
+    """What a client signs with, and when that ends, as far as it says so."""
+    # boto3 shows a client's credentials nowhere; those of the environment may be others than the resource was given.
+    found = client._request_signer._credentials  # noqa: SLF001
+    if found is None:
+        raise PixverseError(
+            "the store has no credentials to sign links with. Nothing was written and nothing was spent. Give it those "
+            "of a role that may only read the pipeline's prefix"
+        )
+    frozen = found.get_frozen_credentials()
+    remember_secret(frozen.secret_key)
+    remember_secret(frozen.token or "")
+    end = getattr(found, "_expiry_time", None)  # temporary ones, which botocore renews by itself, have it
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "", end.timestamp() if end else None)
 
 
 def _code(error: Any) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from pixverse_dagster.core.layout import task_folder
+from pixverse_dagster.core.mark import Choice, Mark
 from pixverse_dagster.core.outcomes import Accepted, Succeeded
 from pixverse_dagster.core.row import Problem, Row, retake
 from pixverse_dagster.core.task import QueuedRow
@@ -41,7 +43,9 @@ def give_words(ledger: Ledger, row_id: str = "kite") -> Row:
     task = moved(ledger.keep_polling(task, "quotedwords", NOW))
     task = moved(ledger.succeed(task, Succeeded(("https://results.example.org/1",), 0.11), NOW))
     ledger.queue.add(NAME, [QueuedRow(row_id, row.digest, "runware", RUN, "quotedwords", NOW)], NOW)
-    moved(ledger.forget(moved(ledger.store(task, NOW)), "by hand: forgotten"))
+    task = moved(ledger.store(task, NOW))
+    ledger.marks.record(NAME, [Mark(f"{task_folder(task)}/1", row_id, task.id, Choice.REJECT, "quotedwords")])
+    moved(ledger.forget(task, "by hand: forgotten"))
     return row
 
 

@@ -27,7 +27,7 @@ MAY_IMPORT: Mapping[str, str] = {
     "ledger": "core policy providers",
     "media": "core policy transport",
     "tables": "core providers transport",
-    "reports": "core ledger storage media",
+    "reports": "core policy ledger storage media",
     "stages": "core policy providers storage transport ledger media tables",
     "recovery": "core policy providers storage transport ledger stages reports",
     "orchestration": "core policy providers storage transport ledger tables stages reports",

@@ -39,6 +39,11 @@ def stored(ledger: Ledger, row: Row, pipeline: str = NAME) -> Task:
     return moved(ledger.store(moved(ledger.succeed(task, Succeeded(("https://r.example.org/1",), 0.11), NOW)), NOW))
 
 
+MARK = {"clip": "films/clips/kite/1", "row": "kite", "task": "t", "mark": "pick", "note": "", "marked_at": ""} | {
+    "reported": True
+}
+
+
 def fill(ledger: Ledger, engine: sa.Engine) -> Task:
     """Something in every table that has a pipeline's name."""
     kite, boat = make_row("kite"), make_row("boat")
@@ -50,6 +55,7 @@ def fill(ledger: Ledger, engine: sa.Engine) -> Task:
     ledger.pauses.add(Pause("pipeline", NAME, "lunch", NOW))
     with engine.begin() as connection:
         for table, values in ((schema.worlds, {"provider": "runware", "world": "live"}),
+                              (schema.marks, MARK),
                               (schema.policies, {"name": "retry", "value": "1", "first_seen_at": NOW})):  # fmt: skip
             there = connection.execute(sa.select(table.c.pipeline).where(table.c.pipeline == NAME)).first()
             if not there:

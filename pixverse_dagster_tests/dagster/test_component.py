@@ -124,6 +124,20 @@ def test_a_component_runs_end_to_end(server: Simulator, tmp_path: Path) -> None:
     assert len(list((tmp_path / "clips").rglob("manifest.json"))) == 3
 
 
+def test_the_page_of_the_clips_and_their_marks_are_asked_for_in_the_yaml() -> None:
+    """Beside the table, or among the options; a file of marks is beside the YAML, too."""
+    attributes = {"name": "trailers", "prompts": {"path": "rows.csv"}, "simulator": "http://127.0.0.1:1"}
+    attributes |= {"store": {"local": {"base_dir": "clips"}}}
+    asked: dict[str, Any] = {"gallery": True, "marks": "picks.csv"}
+    for more in (asked, {"options": asked}, asked | {"options": {"gallery": False}}):
+        with sandbox(attributes | more, {"rows.csv": ROWS}) as definitions:
+            assert "trailers/gallery" in keys_of(definitions)
+            assert "trailers_gallery" in names_of(definitions)
+            options = (definitions.resources or {})["trailers_pipeline"].pipeline.options
+            assert Path(options.marks).name == "picks.csv"
+            assert Path(options.marks).parent.name == "trailers"
+
+
 def test_conditions_owners_and_tags_may_be_given_in_the_yaml_by_dagsters_own_means() -> None:
     """What the README shows: the prompts are read again every morning, and the team is named."""
     attributes = {"name": "trailers", "prompts": {"path": "rows.csv"}, "simulator": "http://127.0.0.1:1"}
@@ -277,11 +291,13 @@ def test_new_rows_are_asked_for_within_the_budget_and_only_once(
 
 
 def test_a_changed_table_is_read_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    """Once for each change, and when two ticks saw the same; a table that is not there is said to be so."""
-    path = write_rows(tmp_path / "rows.csv", ROWS)
-    definitions = build(
-        "films", path, "http://127.0.0.1:1", tmp_path, watch_table=True, read_cron="0 6 * * *", **BERLIN
-    )
+    """Once for each change, and when two ticks saw the same; a table that is not there is said to be so.
+
+    The table of marks is watched with it.
+    """
+    path, marks = write_rows(tmp_path / "rows.csv", ROWS), tmp_path / "picks.csv"
+    options: dict[str, Any] = {"watch_table": True, "read_cron": "0 6 * * *", "marks": str(marks), **BERLIN}
+    definitions = build("films", path, "http://127.0.0.1:1", tmp_path, **options)
     assert definitions.resolve_schedule_def("films_read").execution_timezone == "Europe/Berlin"
     with pytest.raises(InvalidTable, match="there is no such time zone"):
         build("films", path, "http://127.0.0.1:1", tmp_path, read_cron="0 6 * * *", read_time_zone="CEST+1")
@@ -292,7 +308,10 @@ def test_a_changed_table_is_read_again(tmp_path: Path, instance: dg.DagsterInsta
     assert [request.asset_selection for request in second.run_requests] == [[dg.AssetKey(["films", "prompts"])]]
     same = tick(definitions, "films_table", instance, second.cursor)
     assert "is as it was" in same.skip_message
-    changed = same
+    marks.write_text("clip,mark\n")
+    marked = tick(definitions, "films_table", instance, same.cursor)
+    changed = tick(definitions, "films_table", instance, marked.cursor)
+    assert (len(marked.run_requests), len(changed.run_requests)) == (0, 1)
     for number in (1, 2):
         write_rows(path, ROWS[:number])
         changed = tick(definitions, "films_table", instance, changed.cursor)

@@ -1,5 +1,6 @@
 """A person renames and forgets from the command line: what is paid, what is left, and what Dagster shows."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -24,6 +25,7 @@ def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
         table.write_text(table.read_text().replace("r001,", f'"{quoted}",'))
         materialize(environment, "demo/prompts")
         materialize(environment, "demo/clips", "--partition", NEW)
+        retake_what_was_rejected(tmp_path, home, environment)
         done = pixverse("clips", "forget", "r000", home=home, environment=environment, check=False)
         assert done.returncode == 1  # nobody answered the question
         assert "Delete take 1 of row 'r000' of 'demo' (3 files)?" in done.stdout
@@ -41,3 +43,22 @@ def test_a_row_is_renamed_and_another_one_forgotten(tmp_path: Path) -> None:
         event = records[0].asset_materialization
         assert event is not None
         assert "deleted on demand" in (event.description or "")
+
+
+def retake_what_was_rejected(folder: Path, home: Path, environment: dict[str, str]) -> None:
+    """The price and a question first, and only once, whatever the row is called now; nothing is sent by it."""
+    (clip,) = (home / "clips" / "demo" / "clips" / "r001").rglob("1.mp4")
+    picks = folder / "my picks.csv"
+    lines = ["Mark;Clip", f"reject;{clip.relative_to(home / 'clips').with_suffix('')}", "reject;demo/clips/x/0-t1/1"]
+    picks.write_text("\n".join(lines))
+    words = ("clips", "retake", str(picks))
+    asked = pixverse(*words, home=home, environment=environment, check=False)
+    assert asked.returncode == 1  # nobody answered the question
+    assert "Ask for 1 more take, for about 0." in asked.stdout
+    assert "'demo/clips/x/0-t1/1' is no clip's key" in asked.stderr
+    said = pixverse(*words, "--yes", home=home, environment=environment).stdout
+    assert "1 rows were asked for" in said
+    again = json.loads(pixverse(*words, "--yes", "--json", home=home, environment=environment).stdout)
+    assert (again["rows"], again["asked"]) == ([], [])
+    assert "take 2, which is not submitted yet" in again["left_out"][0]["why"]
+    pixverse("tasks", "abandon", NEW, home=home, environment=environment)

@@ -22,7 +22,7 @@ SIZE = (1400, 900)
 PAGE_SECONDS = 30.0
 RUN_SECONDS = 90.0
 _STEP_MS = 3000
-_CHROMIUM = (
+CHROMIUM = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-quic",
@@ -157,7 +157,7 @@ def open_browser(url: str) -> Generator[Browser]:
         old.unlink()
     expect.set_options(timeout=PAGE_SECONDS * 1000)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_CHROMIUM))
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
         context = chromium.new_context(
             viewport={"width": SIZE[0], "height": SIZE[1]}, timezone_id="UTC", reduced_motion="reduce"
         )

@@ -15,10 +15,12 @@ from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text, redact_value
 from pixverse_dagster.core.secrets import redact_known
 from pixverse_dagster.core.text import shorten
+from pixverse_dagster.orchestration.events.gallery import address_metadata, clip_fragment
 from pixverse_dagster.orchestration.events.log import TaskEvents, latest_materialization
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK, found_words, task_metadata, version_tags
 from pixverse_dagster.policy.quality import CheckRules, Finding
 from pixverse_dagster.stages.collect import Collected
+from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 
@@ -41,7 +43,7 @@ def report_clip(context: Any, session: Session, store: ClipStore, stored: Collec
     failed = [finding for finding in stored.findings if not finding.passed]
     withheld = bool(failed) and rules.blocking
     if not withheld:
-        context.log_event(clip_event(stored, store, session.clock(), events.find(task)))
+        context.log_event(clip_event(stored, store, session.clock(), session.options, events.find(task)))
     if stored.not_checked and not failed:
         context.log_event(unchecked_event(task.pipeline, task.row, stored.not_checked))
     elif stored.findings:
@@ -111,7 +113,7 @@ _MAX_POSTER_BYTES = 16_000
 
 
 def clip_event(
-    collected: Collected, store: ClipStore, now: float, task_event_id: int | None = None
+    collected: Collected, store: ClipStore, now: float, options: PipelineOptions, task_event_id: int | None = None
 ) -> dg.AssetMaterialization:
     """A row's stored clip, made from the task that the event with this storage id tells of."""
     task, manifest = collected.task, collected.manifest
@@ -141,6 +143,8 @@ def clip_event(
         "pixverse/manifest": dg.MetadataValue.json(_shown(manifest)),
         "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(folder.manifest)),
     }
+    if options.gallery:
+        metadata |= address_metadata(store, task.pipeline, options, clip_fragment(folder, first.n))
     if page := store.page(first.key):
         metadata["pixverse/clip"] = dg.MetadataValue.url(page)
     return dg.AssetMaterialization(

@@ -13,6 +13,7 @@ from pixverse_dagster.orchestration.events.clips import clip_event
 from pixverse_dagster.orchestration.events.log import TaskEvents, materializations_of, withheld_rows
 from pixverse_dagster.orchestration.events.metadata import task_metadata, version_tags
 from pixverse_dagster.stages.collect import Collected
+from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage.base import ClipStore
 
 
@@ -68,12 +69,12 @@ def deleted_event(instance: dg.DagsterInstance, task: Task) -> dg.AssetMateriali
 
 
 def remaining_event(
-    instance: dg.DagsterInstance, store: ClipStore, clip: Collected, now: float
+    instance: dg.DagsterInstance, store: ClipStore, clip: Collected, now: float, options: PipelineOptions
 ) -> dg.AssetMaterialization | None:
     """The event of another clip of the row, which is the row's now; None if a check withholds it."""
     if withheld_rows(instance, clip.task.pipeline, {clip.task.row: clip.task}):
         return None
-    return clip_event(clip, store, now, TaskEvents(instance, clip.task.pipeline).find(clip.task))
+    return clip_event(clip, store, now, options, TaskEvents(instance, clip.task.pipeline).find(clip.task))
 
 
 def kept_events(instance: dg.DagsterInstance, pipeline: str, row: str) -> Kept:

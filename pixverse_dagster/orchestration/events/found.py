@@ -68,6 +68,6 @@ def _report(
             poster = read_bytes(store, manifest.outputs[0].poster_key)
         made_from = TaskEvents(instance, task.pipeline).find(task)
         collected = Collected(task, manifest, poster)
-        instance.report_runless_asset_event(clip_event(collected, store, session.clock(), made_from))
+        instance.report_runless_asset_event(clip_event(collected, store, session.clock(), session.options, made_from))
     if checked and checked.findings:
         instance.report_runless_asset_event(check_event(instance, task.pipeline, task.row, checked.findings, rules))

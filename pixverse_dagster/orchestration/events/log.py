@@ -50,7 +50,7 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[s
     """
     partition_filter = internal("PartitionKeyFilter")
     if partition_filter is None:
-        return _never_materialized(instance, pipeline, stored)
+        return never_materialized(instance, pipeline, stored)
     log, key = instance.event_log_storage, dg.AssetCheckKey(dg.AssetKey([pipeline, "clips"]), CLIP_CHECK)
     infos = log.get_asset_check_partition_info([key], partition_keys=list(stored))
     doubtful = [info.partition_key for info in infos if info.latest_execution_status.value != "SUCCEEDED"]
@@ -66,7 +66,7 @@ def withheld_rows(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[s
     return found
 
 
-def _never_materialized(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task]) -> dict[str, str]:
+def never_materialized(instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task]) -> dict[str, str]:
     """The rows whose stored clip has no materialisation: a run that withholds a clip logs none. By public names."""
     made_from = f"dagster/input_data_version/{pipeline}/tasks"
     found: dict[str, str] = {}

@@ -14,13 +14,15 @@ from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.errors import NotReady, TaskFailed, redacted_errors
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.mark import Choice, Mark
 from pixverse_dagster.core.secrets import remember_secret
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.cancellation import reporting_run
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import raise_failures
-from pixverse_dagster.orchestration.events.log import TaskEvents, withheld_rows
+from pixverse_dagster.orchestration.events.log import TaskEvents, never_materialized, withheld_rows
 from pixverse_dagster.orchestration.events.tasks import judge_outcomes
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.advice import describe_trouble
@@ -100,7 +102,8 @@ class ClipIOManager(dg.ConfigurableIOManager):
         """The stored clip of the partition, or a dict of those of several, without the rows that have none.
 
         An input that is annotated as a dict gets one also where there is only one row. A clip that fails a blocking
-        check counts as none.
+        check counts as none. With `only_picked` in the input's metadata, `AssetIn(metadata={"only_picked": True})`, a
+        row has the newest of its clips that a person picked, and none if there is no such clip.
 
         Raises NotReady for a single partition that has none yet, TaskFailed for one whose task ended without a clip.
         """
@@ -113,10 +116,13 @@ class ClipIOManager(dg.ConfigurableIOManager):
         ledger = self.ledger.get_ledger()
         wanted = list(keys) if keys is not None else list(ledger.rows.find(pipeline))
         store = self.get_store()
-        stored = ledger.tasks.newest_stored(pipeline, wanted)
-        withheld = withheld_rows(context.instance, pipeline, stored)
+        only_picked = _asks_for_picked(context)
+        marks = ledger.marks.find(pipeline, wanted)
+        newest = ledger.tasks.newest_stored(pipeline, wanted)
+        stored = _find_picked(ledger, pipeline, wanted, marks) if only_picked else newest
+        withheld = _find_withheld(context.instance, pipeline, stored, newest)
         stored = {row: task for row, task in stored.items() if row not in withheld}
-        clips = {row: self._load(store, stored[row]) for row in wanted if row in stored}
+        clips = {row: self._load(store, stored[row], marks, only_picked) for row in wanted if row in stored}
         if keys is None or len(wanted) != 1 or _is_mapping(context.dagster_type.typing_type):
             return clips
         if wanted[0] not in clips:
@@ -128,11 +134,17 @@ class ClipIOManager(dg.ConfigurableIOManager):
             if ledger.tasks.find(pipeline, (TaskState.FORGOTTEN,), wanted):
                 why = "its clip was deleted on demand, and it is not paid for again"
                 raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no clip: {why}")
+            if only_picked and wanted[0] in newest:
+                raise NotReady(
+                    f"row {wanted[0]!r} of {pipeline!r} has no clip that is picked: pick one in the gallery, export "
+                    "the marks, and read the prompts again"
+                )
             raise NotReady(f"row {wanted[0]!r} of {pipeline!r} has no stored clip yet: materialise its clips first")
         return clips[wanted[0]]
 
-    def _load(self, store: ClipStore, task: Task) -> Clip:
-        return Clip(read_manifest(store, task_folder(task).manifest), store)
+    def _load(self, store: ClipStore, task: Task, marks: Sequence[Mark], only_picked: bool) -> Clip:  # noqa: FBT001
+        own = {mark.n: mark for mark in marks if mark.task == task.id}
+        return Clip(read_manifest(store, task_folder(task).manifest), store, own, only_picked)
 
 
 class StoreClipIOManager(ClipIOManager, StoreSettings):
@@ -157,6 +169,27 @@ def _commands(context: dg.InputContext, pipeline: str) -> CommandLine:
     except dg.DagsterInvariantViolationError:
         run = None
     return find_command_line(pipeline, CommandLine(), context.instance, run)
+
+
+def _asks_for_picked(context: dg.InputContext) -> bool:
+    """Whether the input's metadata asks for picked clips only; a word of a YAML file counts as it reads."""
+    value = (context.definition_metadata or {}).get("only_picked", False)
+    return str(getattr(value, "value", value)).casefold() in {"true", "1", "yes"}
+
+
+def _find_picked(ledger: Ledger, pipeline: str, rows: Sequence[str], marks: Sequence[Mark]) -> dict[str, Task]:
+    """The newest stored task of each row that a person picked an output of."""
+    picked = {mark.task for mark in marks if mark.choice is Choice.PICK}
+    return ledger.tasks.newest_stored(pipeline, rows, among=picked) if picked else {}
+
+
+def _find_withheld(
+    instance: dg.DagsterInstance, pipeline: str, stored: Mapping[str, Task], newest: Mapping[str, Task]
+) -> dict[str, str]:
+    """The rows whose clip a blocking check withholds. The check on a partition is about the row's newest clip."""
+    recent = {row: task for row, task in stored.items() if newest[row].id == task.id}
+    earlier = {row: task for row, task in stored.items() if row not in recent}
+    return withheld_rows(instance, pipeline, recent) | never_materialized(instance, pipeline, earlier)
 
 
 def _is_mapping(annotation: Any) -> bool:
