@@ -106,7 +106,7 @@ def _document(project: Project, done: Rebuilding, reported: int, *, dry_run: boo
             **{str(outcome): count for outcome, count in sorted(done.counts.items())},
             "cost_usd": _cost_usd(done.lines),
             "reported": reported,
-            "invalid_rows": len({problem.line for problem in done.problems}),
+            "invalid_rows": len({problem.place for problem in done.problems}),
         },
     }
 
@@ -156,7 +156,7 @@ def _advise(project: Project, done: Rebuilding, *, dry_run: bool) -> Iterator[st
         yield f"{len(by_hand)} rows may have been pending at {_providers(by_hand)}, and need a person. The first: " + (
             describe_trouble(by_hand[0], commands)
         )
-    if (bad := len({problem.line for problem in done.problems})) and unclear:
+    if (bad := len({problem.place for problem in done.problems})) and unclear:
         yield (
             f"{bad} rows of the table are invalid now, and may have been pending as well: look for them "
             "in the console, too, before you mend them."

@@ -51,6 +51,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
                 "pixels": str(p.size or ""),
                 "pixels_note": p.size.note if p.size else "",
                 "note": p.note,
+                "differences": [one.model_dump(mode="json") for one in p.differences],
             }
             for p in made.lines
         ]

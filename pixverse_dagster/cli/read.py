@@ -9,6 +9,7 @@ import click
 
 from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
 from pixverse_dagster.core.errors import redacted_errors
+from pixverse_dagster.policy.differences import describe_differences, seen
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.drafts import ReadDrafts, read_drafts
 from pixverse_dagster.tables import FileTable
@@ -29,6 +30,10 @@ _SHOWN = 20
 @click.option("--format", "kind", help="csv, json, xlsx …, where the name of the file does not say it.")
 @click.option("--sheet", help="Sheet of a workbook, by name or number.")
 @click.option("--range", "box", help="Where the table is on its sheet: B3:F40.")
+@click.option("--on-unsupported", type=click.Choice(["refuse", "drop"]), default="refuse", show_default=True,
+              help="What becomes of what a row's model does not take.")  # fmt: skip
+@click.option("--rounding", type=click.Choice(["refuse", "nearest"]), default="refuse", show_default=True,
+              help="What becomes of a duration or resolution that a model does not have.")  # fmt: skip
 @json_option
 def read(
     file: str,
@@ -37,7 +42,7 @@ def read(
     model: str,
     *,
     as_json: bool,
-    **found: str | None,
+    **found: Any,
 ) -> None:
     """What FILE, a path or URL, would be read as: rows, columns, problems, cost. Sends and keeps nothing.
 
@@ -47,7 +52,8 @@ def read(
         mapping = _mapping(columns)
         wanted = frozenset({"id", "prompt", *mapping.values()})
         table = FileTable(file, settings=FileSettings(found["kind"], found["sheet"], found["box"], wanted))
-        rules = TableRules({"model": model}, [part for given in labels for part in _split(given)], mapping)
+        named = [part for given in labels for part in _split(given)]
+        rules = TableRules({"model": model}, named, mapping, found["on_unsupported"], found["rounding"])
         done = read_drafts(table, rules)
         if as_json:
             print_json(_as_json(done))
@@ -86,7 +92,7 @@ def _meanings(done: ReadDrafts) -> Mapping[str, str]:
 
 
 def _bad_rows(done: ReadDrafts) -> int:
-    return len({problem.line for problem in done.problems})
+    return len({problem.place for problem in done.problems})
 
 
 def _print(name: str, done: ReadDrafts) -> None:
@@ -98,6 +104,11 @@ def _print(name: str, done: ReadDrafts) -> None:
         print_table("Problems", ["line", "row", "column", "what is wrong"], shown)
     if len(done.problems) > _SHOWN:
         click.echo(f"… and {len(done.problems) - _SHOWN} more; --json has all of them.")
+    changed = [[d.id, d.request.MODEL, said] for d in done.drafts if (said := describe_differences(d.differences))]
+    if changed:
+        print_table("Not as the table has it", ["row", "model", "what"], changed[:_SHOWN])
+    if len(changed) > _SHOWN:
+        click.echo(f"… and {len(changed) - _SHOWN} more; --json has all of them.")
     for remark in done.remarks:
         click.echo(f"Note: {remark}.")
     bad = _bad_rows(done)
@@ -133,6 +144,7 @@ def _as_json(done: ReadDrafts) -> dict[str, Any]:
                 "take": draft.take,
                 "labels": dict(draft.labels),
                 "model": draft.request.MODEL,
+                "differences": [one.model_dump(mode="json") for one in seen(draft.differences)],
                 "request": draft.request.model_dump(mode="json", exclude_none=True),
                 "cost_usd": estimate_usd(draft.request),
             }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -87,6 +87,8 @@ class Request(BaseModel):
     MODEL: ClassVar[str]
     ENDPOINT: ClassVar[str]
     IMAGE_RULES: ClassVar[ImageRules]
+    IMAGE_LIST: ClassVar[str] = ""
+    """The column that holds a list of input images, each item with its `image`; empty if there is none."""
     CODE_VERSION: ClassVar[str] = "1"
     FAMILY: ClassVar[str] = ""
     """PixVerse's name of the model, such as `v6`, whichever provider sells it. It decides the pixels of a clip."""
@@ -131,13 +133,43 @@ class Request(BaseModel):
     @classmethod
     def is_choice(cls, column: str, text: str) -> bool:
         """Whether a text is one of the words that a parameter may be."""
-        return text in _choices(cls.model_fields[column].annotation)
+        return text in cls.choices(column)
+
+    @classmethod
+    def choices(cls, column: str) -> frozenset[Any]:
+        """The words that a parameter may be; none if it is no choice between words."""
+        return _choices(cls.model_fields[column].annotation)
 
     @classmethod
     def displaced(cls, cells: Collection[str]) -> frozenset[str]:
         """The parameters whose defaults do not apply to a row with these cells, because they exclude each other."""
         del cells
         return frozenset()
+
+    @classmethod
+    def inapplicable(cls, cells: Collection[str]) -> frozenset[str]:
+        """The parameters that the model does not take in a row with these cells, though it has them."""
+        del cells
+        return frozenset()
+
+    @classmethod
+    def image_columns(cls) -> tuple[str, ...]:
+        """The columns of one input image each, in the order in which images fill them."""
+        return tuple(name for name, at in cls._places() if at.image)
+
+    @classmethod
+    def max_images(cls) -> int:
+        """How many input images a request may have."""
+        return len(cls.image_columns())
+
+    @classmethod
+    def place_images(cls, images: Sequence[str], prompt: str) -> dict[str, Any]:
+        """The cells in which these images, at most `max_images`, are a row's; of the prompt too, if it must name them.
+
+        `prompt` is the row's, or empty.
+        """
+        del prompt
+        return dict(zip(cls.image_columns(), images, strict=False))
 
     def unsendable(self) -> str:
         """Why the request is not sent; empty if it may be."""

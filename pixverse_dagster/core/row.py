@@ -52,6 +52,11 @@ class Problem:
             text = getattr(self, name)
             object.__setattr__(self, name, legible(shorten(text, limit) if name == "message" else text, limit))
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Which row it is: its line, and its id, for a line may be several rows."""
+        return self.line, self.row
+
     def __str__(self) -> str:
         where = f", column {self.column!r}" if self.column else ""
         return f"line {self.line}, row {self.row!r}{where}: {self.message}"

@@ -26,6 +26,7 @@ from pixverse_dagster.ledger.files import Files
 from pixverse_dagster.ledger.forgetting import forget_words
 from pixverse_dagster.ledger.giving_up import give_up, give_up_for_another
 from pixverse_dagster.ledger.history import History
+from pixverse_dagster.ledger.images import Images
 from pixverse_dagster.ledger.ledgers import Ledgers
 from pixverse_dagster.ledger.marks import Marks
 from pixverse_dagster.ledger.moves import Unless, lock_task, make_move
@@ -39,6 +40,7 @@ from pixverse_dagster.ledger.renaming import Renamings
 from pixverse_dagster.ledger.restoring import find_clip, restore_task, take_in
 from pixverse_dagster.ledger.rows import Rows
 from pixverse_dagster.ledger.spending import sum_account, sum_spent
+from pixverse_dagster.ledger.staged import StagedImages
 from pixverse_dagster.ledger.worlds import PipelineWorlds
 from pixverse_dagster.policy.budget import Spent
 
@@ -68,11 +70,13 @@ class Ledger:
         self.checks = CheckResults(engine)
         self.files = Files(engine)
         self.marks = Marks(engine)
+        self.images = Images(engine)
         self.names = Renamings(engine)
         self.ledgers = Ledgers(engine)
         self.id = self.ledgers.id
         self.salt = self.ledgers.salt
         self.worlds = PipelineWorlds(engine)
+        self.staged = StagedImages(engine)
 
     def claim(self, pipeline: str, row: Row, terms: ClaimTerms) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "5ad0e37b92c8"
+HEAD = "e1a97c3052d8"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
 UNRELEASED = frozenset({"0001", "0002"})
@@ -103,6 +103,21 @@ image_cache = Table(
     Column("digest", String(80), nullable=False),
     Column("facts", Text, nullable=False),
     Column("read_at", Float, nullable=False),
+)
+
+
+# What was made of an image that a provider does not take as it is; the bytes are in the stores of those who sent it.
+conversions = Table(
+    "pixverse_conversions",
+    metadata,
+    Column("digest", String(80), primary_key=True),  # of the image as it was read
+    Column("recipe", String(200), primary_key=True),  # the limits that it was made for, and how
+    Column("sent_digest", String(80), nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("made_at", Float, nullable=False),
 )
 
 
@@ -316,7 +331,7 @@ worlds = Table(
 )
 
 
-# Images that an account has a copy of.
+# Images that an account has a copy of, or can read for some time. A reference never holds a signature.
 staged_images = Table(
     "pixverse_staged_images",
     metadata,
@@ -324,6 +339,7 @@ staged_images = Table(
     Column("digest", String(80), primary_key=True),
     Column("reference", Text, nullable=False),
     Column("expires_at", Float),
+    Column("staged_at", Float, nullable=False, server_default="0"),
 )
 
 

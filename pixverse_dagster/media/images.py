@@ -3,72 +3,67 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import errno
 import hashlib
-import io
 import posixpath
-import re
-import threading
-import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 from urllib.parse import urljoin
 
 from pixverse_dagster.core.addresses import unsigned_url
-from pixverse_dagster.core.errors import InvalidRow, ReadFailed, ResultExpired
+from pixverse_dagster.core.errors import InvalidRow
+from pixverse_dagster.core.images import Conversion, SeenImage
 from pixverse_dagster.core.manifest import InputImage
-from pixverse_dagster.core.redaction import redact_value, show_url
+from pixverse_dagster.core.redaction import show_url
 from pixverse_dagster.core.request import ImageRules
-from pixverse_dagster.core.text import shorten
-from pixverse_dagster.media.kinds import image_kind, is_cut_short, is_turned
-from pixverse_dagster.media.probe import OPEN_OPTIONS
-from pixverse_dagster.transport.download import Downloader, NotFetched, TooLarge
-from pixverse_dagster.transport.logs import get_logger
+from pixverse_dagster.media.convert import MAX_SOURCE_BYTES, conversion_recipe, convert_image
+from pixverse_dagster.media.decode import ImageFacts, RuleBroken, check_image, check_rules, too_large
+from pixverse_dagster.media.reading import (
+    ImageReader,
+    ReadBytes,
+    ReadObject,
+    is_object,
+    is_path,
+    is_uuid,
+    is_web,
+    shown,
+)
+from pixverse_dagster.transport.download import Downloader, TooLarge, requested_url
 
-_log = get_logger()
 WEB_ADDRESS = "url:"
 """How the address of an image behind an http(s) URL begins."""
 _MAX_ADDRESS = 1000
-_WEB = re.compile(r"^https?://", re.IGNORECASE)
-_HOST = re.compile(r"^https?://[^/?#]*", re.IGNORECASE)
-_PASSING_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE}
-"""What a share that is away for a moment says, or a machine with too many open files."""
-_DATA_URI = re.compile(r"^data:[\w/+.-]*(?:;[\w=-]+)*;base64,", re.IGNORECASE)
+_ENDINGS = {"jpg": "jpeg", "png": "png"}
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What the bytes of an image say: `format` (jpeg, png, webp, svg, heic …) and its sides as shown, in pixels."""
+class Look:
+    """An image as it was checked, and what is to be remembered of it; nothing, where it may be another at any time."""
 
-    format: str
-    width: int
-    height: int
-
-
-def image_facts(data: bytes | BinaryIO) -> ImageFacts | None:
-    """Format and sides of an image; None if it cannot be read. A side of 0 means that it cannot be decoded."""
-    import av  # noqa: PLC0415 - 160 ms, paid only where an image is read
-
-    data = data if isinstance(data, bytes) else data.read()
-    kind = image_kind(data)
-    try:
-        with av.open(io.BytesIO(data), "r", options=OPEN_OPTIONS) as media:
-            # Of a kind without a decoder, such as SVG, there is a stream and no codec.
-            image = media.streams.video[0].codec_context if media.streams.video else None
-            if image is not None:  # pyright: ignore[reportUnnecessaryComparison]
-                named = kind or {"mjpeg": "jpeg"}.get(image.name, image.name)
-                sides = (image.height, image.width) if is_turned(data, named) else (image.width, image.height)
-                return ImageFacts(named, *sides)
-    except Exception:  # noqa: BLE001 - whatever a decoder makes of bytes that may be anything, it is not an image
-        _log.debug("an image could not be decoded", exc_info=True)
-    return ImageFacts(kind, 0, 0) if kind else None
+    image: InputImage
+    seen: SeenImage | None = None
+    made: Conversion | None = None
 
 
-class ImageUnread(InvalidRow):
-    """The image could not be read for now, which says nothing about it: nothing was sent; read the table again."""
+@dataclass(frozen=True)
+class KnownImage:
+    """What earlier readings know of an image: as it was seen, and what it was converted into, by recipe."""
+
+    seen: SeenImage | None = None
+    made: Mapping[str, Conversion] = field(default_factory=dict[str, Conversion])
+
+
+class KeptImages(Protocol):
+    """Where the bytes of converted images are kept, so that what is sent can be seen and sent again."""
+
+    def get(self, sha256: str, ending: str) -> bytes | None:
+        """The bytes; None if they are not there, or not for now."""
+        ...
+
+    def put(self, sha256: str, ending: str, data: bytes) -> None:
+        """Keep the bytes, once. Raises ImageUnread if that is not possible for now."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,67 +71,116 @@ class ImageSource:
     """Reads the input images that rows name. `base` is the folder or URL to which relative references belong.
 
     Without `read_urls`, images behind URLs are not read, so not checked, and their digest is that of the URL without
-    its signature.
+    its signature. With `convert`, a JPEG or PNG is made of those that a provider does not take, and kept in `kept`.
     """
 
     base: str
     downloader: Downloader
     read_urls: bool = True
+    convert: bool = False
+    kept: KeptImages | None = None
+    read_object: ReadObject | None = None
+    """Reads an object in S3 and the like."""
+    samples: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The URLs of images that a simulator has, by name. What is there below `base` comes first."""
+
+    @property
+    def _reader(self) -> ImageReader:
+        return ImageReader(self.base, self.downloader, self.read_object)
 
     def resolve(self, reference: str) -> str:
         """The URL of a relative reference if `base` is a URL; any other reference unchanged. Raises InvalidRow."""
-        if _is_path(reference) and _WEB.match(self.base):
+        if is_object(self.base) and is_path(reference) and "://" not in reference:
+            return f"{self.base.rstrip('/')}/{posixpath.normpath(f'/{reference}').lstrip('/')}"
+        if reference in self.samples and not (is_web(self.base) or (Path(self.base) / reference).exists()):
+            return self.samples[reference]
+        if is_path(reference) and is_web(self.base):
             try:
                 return urljoin(self.base.rstrip("/") + "/", reference)
             except ValueError:
-                raise InvalidRow(f"{_shown(reference)} is neither a URL nor a name below {_shown(self.base)}") from None
+                raise InvalidRow(f"{shown(reference)} is neither a URL nor a name below {shown(self.base)}") from None
         return reference
 
     def address(self, reference: str) -> str | None:
         """Where an image is, in one spelling and without secrets; None for one that is in the table itself."""
         return self._address(self.resolve(reference))
 
-    def check(self, reference: str, rules: ImageRules, max_attempts: int | None = None) -> InputImage:
-        """Read an image, in so many attempts, and check it against a provider's rules.
+    def place(self, reference: str) -> str | None:
+        """Where an image is, as a sha256 in hex, to remember it by; None for one that is in the table itself."""
+        target = self.resolve(reference)
+        address = self._address(target)
+        if address is None or is_uuid(target):
+            return None
+        where = str(Path(self.base).resolve() / target) if is_path(target) and "://" not in target else address
+        return hashlib.sha256(where.encode(errors="surrogatepass")).hexdigest()
 
-        Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image breaks a rule or is not there, and
-        ImageUnread if it cannot be read for now.
+    def check(self, reference: str, rules: ImageRules, max_attempts: int | None = None) -> InputImage:
+        """As `look`: the image alone."""
+        return self.look(reference, rules, max_attempts).image
+
+    def look(
+        self, reference: str, rules: ImageRules, max_attempts: int | None = None, known: KnownImage | None = None
+    ) -> Look:
+        """Read an image, in so many attempts, and check it against a provider's rules. One that is known is not read.
+
+        Sends nothing to the provider. Raises InvalidRow, with a remedy, if the image breaks a rule, ImageGone if it is
+        not there (any more), and ImageUnread if it cannot be read for now.
         """
         target = self.resolve(reference)
         address = self._address(target)
-        if _is_uuid(target):
+        if is_uuid(target):
             if not rules.inline:
                 raise InvalidRow("is a UUID, which this provider does not take: give an http(s) URL")
-            return InputImage(source=target, digest=f"uuid:{target.lower()}", address=address)
-        if _WEB.match(target) and not self.read_urls and address:
-            return InputImage(source=show_url(target), digest=address, address=address)
-        if not _WEB.match(target) and not rules.inline:
+            return Look(InputImage(source=target, digest=f"uuid:{target.lower()}", address=address))
+        if is_web(target) and not self.read_urls and address:
+            return Look(InputImage(source=show_url(target), digest=address, address=address))
+        look = self._look(target, rules, max_attempts, known or KnownImage())
+        return replace(look, image=look.image.model_copy(update={"source": shown(target), "address": address}))
+
+    def _look(self, target: str, rules: ImageRules, max_attempts: int | None, known: KnownImage) -> Look:
+        seen = known.seen
+        read = self._read(target, rules, max_attempts, seen.mark if seen else "")
+        if read.data is None and seen is not None:
+            try:
+                check_rules(ImageFacts(seen.format, seen.width, seen.height), seen.size_bytes, rules)
+            except RuleBroken:
+                if not self.convert:
+                    raise
+                if made := known.made.get(conversion_recipe(rules)):
+                    return Look(_converted(seen, made, rules))
+                return self._look(target, rules, max_attempts, KnownImage())
+            return Look(_image(seen))
+        data = read.data or b""
+        try:
+            found = _seen(read, check_image(data, rules))
+        except RuleBroken:
+            if not self.convert:
+                raise
+            converted = convert_image(data, rules)
+            found = _seen(read, converted.facts)
+            return Look(_converted(found, converted.made, rules), found if found.mark else None, converted.made)
+        return Look(_image(found), found if found.mark else None)
+
+    def _limit(self, rules: ImageRules) -> int:
+        """How much of an image is read: what is larger is refused."""
+        return max(rules.max_bytes, MAX_SOURCE_BYTES) if self.convert else rules.max_bytes
+
+    def is_web(self, reference: str) -> bool:
+        """Whether the row names an http(s) URL, which a provider may fetch by itself."""
+        return is_web(self.resolve(reference))
+
+    def is_uuid(self, reference: str) -> bool:
+        """Whether the row names an image that the provider has."""
+        return is_uuid(self.resolve(reference))
+
+    def check_unchanged(self, reference: str, image: InputImage) -> None:
+        """Raise InvalidRow if the table's last reading saw other bytes than those that the row is paid for."""
+        if image.newer:
             raise InvalidRow(
-                f"is not a URL, and this provider takes images by URL only: upload {_shown(target)} and give its "
-                "address, or set image_base to where it is served"
+                f"image changed: {shown(self.resolve(reference))} has other bytes than those that the row was "
+                "submitted with. Nothing was sent: read the table again, so that the new image counts, and submit the "
+                "row"
             )
-        data = self._read(target, rules, max_attempts)
-        facts = check_image(data, rules)
-        return InputImage(
-            source=_shown(target),
-            digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
-            address=address,
-            format=facts.format,
-            width=facts.width,
-            height=facts.height,
-            size_bytes=len(data),
-        )
-
-    def is_inline(self, reference: str) -> bool:
-        """Whether the bytes of the image are part of the submit, and not only its address."""
-        target = self.resolve(reference)
-        return not (_WEB.match(target) or _is_uuid(target))
-
-    def read_checked(self, reference: str, image: InputImage, rules: ImageRules) -> bytes | None:
-        """The bytes of an image that is behind no URL, if they are those that were checked. Asks no host, else None."""
-        with suppress(InvalidRow):
-            data = self._read(self.resolve(reference), rules) if self.is_inline(reference) else b""
-            return data if f"sha256:{hashlib.sha256(data).hexdigest()}" == image.digest else None
 
     def as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> str:
         """The form in which a checked image is sent: its URL or UUID, or the bytes of a local file as a data URI.
@@ -145,155 +189,81 @@ class ImageSource:
         bytes behind a URL are not those that the row is paid for.
         """
         target = self.resolve(reference)
-        if image.newer:
-            raise InvalidRow(
-                f"image changed: {_shown(target)} has other bytes than those that the row was submitted with. Nothing "
-                "was sent: read the table again, so that the new image counts, and submit the row"
-            )
-        if not _is_path(target):
+        self.check_unchanged(reference, image)
+        if is_web(target) and not is_converted(image):
+            return requested_url(target)
+        if not is_path(target) and not is_converted(image):
             return target
-        data = self._read(target, rules)
-        if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
+        data, format_ = self.bytes_as_sent(reference, image, rules)
+        return f"data:image/{format_};base64,{base64.b64encode(data).decode()}"
+
+    def bytes_as_sent(self, reference: str, image: InputImage, rules: ImageRules) -> tuple[bytes, str]:
+        """The bytes of a checked image as a provider gets them, and their kind: converted, where it was to be.
+
+        What was converted is kept first. Raises InvalidRow if the image is not the one that was checked, and
+        ImageUnread if it cannot be read, or kept, for now.
+        """
+        if not is_converted(image):
+            return self.same_bytes(reference, image), image.format or ""
+        sent = (image.sent_digest or "").removeprefix("sha256:")
+        for ending, format_ in _ENDINGS.items():
+            if self.kept and (data := self.kept.get(sent, ending)) and hashlib.sha256(data).hexdigest() == sent:
+                return data, format_
+        converted = convert_image(self.same_bytes(reference, image), rules)
+        if converted.made.sent_digest != image.sent_digest:
             raise InvalidRow(
-                f"image {_shown(target)} changed since the table was read. Nothing was sent: read it again"
+                f"image {shown(self.resolve(reference))} is converted into other bytes by this version. Nothing was "
+                "sent: read the table again"
             )
-        return f"data:image/{image.format};base64,{base64.b64encode(data).decode()}"
+        if self.kept:
+            ending = next(one for one, kind in _ENDINGS.items() if kind == converted.made.format)
+            self.kept.put(sent, ending, converted.data)
+        return converted.data, converted.made.format
+
+    def same_bytes(self, reference: str, image: InputImage, max_attempts: int | None = None) -> bytes:
+        """The bytes of an image as it was checked. Raises InvalidRow if they are others by now, or are not there."""
+        target = self.resolve(reference)
+        try:
+            data = self._reader.read(target, max(image.size_bytes or 0, 1), max_attempts).data or b""
+        except TooLarge:
+            data = b""
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.digest:
+            raise InvalidRow(f"image {shown(target)} changed since the table was read. Nothing was sent: read it again")
+        return data
 
     def _address(self, target: str) -> str | None:
         """Where an image is, in one spelling and without secrets. None for an image that is in the table itself."""
-        if _is_uuid(target):
+        if is_uuid(target):
             return f"uuid:{target.lower()}"
-        if _WEB.match(target):
+        if is_web(target):
             return WEB_ADDRESS + hashlib.sha256(unsigned_url(target).encode()).hexdigest()
-        if not _is_path(target):
+        if not is_path(target):
             return None
         return (target if "://" in target else f"file:{posixpath.normpath(target)}")[:_MAX_ADDRESS]
 
-    def _read(self, target: str, rules: ImageRules, max_attempts: int | None = None) -> bytes:
+    def _read(self, target: str, rules: ImageRules, max_attempts: int | None, known: str) -> ReadBytes:
         try:
-            if _WEB.match(target):
-                buffer = io.BytesIO()
-                self.downloader.fetch(target, buffer, rules.max_bytes, max_attempts)
-                return buffer.getvalue()
-            return _decode(target) or self._open_local(target, rules.max_bytes)
+            return self._reader.read(target, self._limit(rules), max_attempts, known)
         except TooLarge:
-            raise InvalidRow(_too_large(rules)) from None
-        except (ResultExpired, NotFetched) as error:
-            raise InvalidRow(f"cannot be read and so cannot be checked: {error}") from None
-        except ReadFailed as error:
-            raise ImageUnread(f"cannot be read for now: {error}") from None
-
-    def _open_local(self, target: str, max_bytes: int) -> bytes:
-        base = Path(self.base).resolve()
-        try:
-            path = (base / target).resolve()
-            # A table may name files in its own folder and below, and no others on this machine.
-            if not path.is_relative_to(base):
-                raise InvalidRow(f"{_shown(target)} leads out of {base}: keep images below it")
-            with path.open("rb") as file:
-                return file.read(max_bytes + 1)
-        except (OSError, ValueError) as error:
-            what = error.strerror if isinstance(error, OSError) else "not a file name"
-            for_now = isinstance(error, OSError) and error.errno in _PASSING_ERRORS
-            kind = ImageUnread if for_now else InvalidRow
-            raise kind(f"{_shown(target)} cannot be read{' for now' if for_now else ''} below {base}: {what}") from None
+            raise InvalidRow(too_large(rules)) from None
 
 
-class ImageCache:
-    """Checks each image only once, however many rows name it. One cache is for one reading of a table. Thread-safe."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-        self._found: dict[tuple[str, str], InputImage | InvalidRow] = {}
-        self._silent_hosts: set[str] = set()
-        self._lock = threading.Lock()
-
-    def address(self, reference: str) -> str | None:
-        """As `ImageSource.address`."""
-        return self._source.address(reference)
-
-    def check(self, reference: str, rules: ImageRules) -> InputImage:
-        """As `ImageSource.check`. A host that let one image down is asked once for each of its others."""
-        key, host = (reference, rules.source), _host(self._source.resolve(reference))
-        with self._lock:
-            found, silent = self._found.get(key), host in self._silent_hosts
-        if found is None:
-            try:
-                found = self._source.check(reference, rules, 1 if silent else None)
-            except InvalidRow as error:
-                found = error
-            with self._lock:
-                self._found[key] = found
-                if host and isinstance(found, ImageUnread):
-                    self._silent_hosts.add(host)
-        if isinstance(found, InvalidRow):
-            raise found
-        return found
+def is_converted(image: InputImage | None) -> bool:
+    """Whether other bytes are sent than those that were read."""
+    return image is not None and image.sent_digest is not None and image.sent_digest != image.digest
 
 
-def check_image(data: bytes, rules: ImageRules) -> ImageFacts:
-    """The facts of an image. Raises InvalidRow with what is wrong, what is allowed, and the source of the rule."""
-    if len(data) > rules.max_bytes:
-        raise InvalidRow(_too_large(rules))
-    facts = image_facts(data)
-    if facts is None or facts.format not in rules.formats:
-        what = "not an image that can be read" if facts is None else f"{_article(facts.format)} file"
-        allowed = " or ".join(sorted(format_.upper() for format_ in rules.formats))
-        raise InvalidRow(f"is {what}: use {allowed} ({rules.source})")
-    short, long = sorted((facts.width, facts.height))
-    if not short:
-        raise InvalidRow(
-            f"is {_article(facts.format)} file that cannot be decoded: perhaps it was cut short, or is beyond 64 MP"
-        )
-    if is_cut_short(data, facts.format):
-        raise InvalidRow(
-            f"is cut short: the end of the {facts.format.upper()} file is missing. Save or upload it again"
-        )
-    size = f"{facts.width}x{facts.height}"
-    if short < rules.min_side:
-        raise InvalidRow(f"is {size}: both sides must be at least {rules.min_side} px ({rules.source})")
-    if rules.max_side and long > rules.max_side:
-        raise InvalidRow(f"is {size}: no side may exceed {rules.max_side} px ({rules.source})")
-    if rules.max_aspect and long > rules.max_aspect * short:
-        raise InvalidRow(f"is {size}: the aspect must be within 1:{rules.max_aspect} ({rules.source})")
-    return facts
+def _image(seen: SeenImage) -> InputImage:
+    facts = {name: getattr(seen, name) for name in ("digest", "format", "width", "height", "size_bytes")}
+    return InputImage(source="", **facts)
 
 
-def _article(kind: str) -> str:
-    return f"{'an' if kind in {'avif', 'ico', 'svg'} else 'a'} {kind.upper()}"
+def _converted(seen: SeenImage, made: Conversion, rules: ImageRules) -> InputImage:
+    sent = {"sent_as": "inline" if rules.inline else "staged", "sent_digest": made.sent_digest}
+    return _image(seen).model_copy(update=sent)
 
 
-def _too_large(rules: ImageRules) -> str:
-    return f"is larger than {rules.max_bytes / 1e6:g} MB ({rules.source})"
-
-
-def _host(reference: str) -> str:
-    """The scheme and host of a URL; empty for anything else, which is below the base."""
-    found = _HOST.match(reference)
-    return found.group().lower() if found else ""
-
-
-def _is_uuid(reference: str) -> bool:
-    try:
-        return str(uuid.UUID(reference)) == reference.lower()
-    except ValueError:
-        return False
-
-
-def _is_path(reference: str) -> bool:
-    return not (_WEB.match(reference) or _DATA_URI.match(reference) or _is_uuid(reference) or _decode(reference))
-
-
-def _decode(reference: str) -> bytes | None:
-    """The bytes of a data URI, or of plain base64 that is long enough to be an image; None from anything else."""
-    head = _DATA_URI.match(reference)
-    if not head and len(reference) < 256:  # noqa: PLR2004 - shorter than any image, longer than most paths
-        return None
-    try:
-        return base64.b64decode(reference[head.end() if head else 0 :], validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _shown(reference: str) -> str:
-    return shorten(str(redact_value(reference)), 200)
+def _seen(read: ReadBytes, facts: ImageFacts) -> SeenImage:
+    data = read.data or b""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return SeenImage(read.mark, digest, facts.format, facts.width, facts.height, len(data))

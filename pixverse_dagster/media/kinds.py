@@ -22,6 +22,14 @@ _STARTS = (
 _HEIC = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"})
 _HEAD_BYTES = 4096
 _MARK, _SCAN, _APP1 = 0xFF, 0xDA, 0xE1
+_END = 0xD9
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The headers of a JPEG that have its sides."""
+_WITHIN_SCAN = frozenset({0x00, _MARK, *range(0xD0, 0xD8)})
+_DESCRIBING = frozenset({0xFE, *range(0xE1, 0xEE), 0xEF})
+"""The headers of a JPEG that its picture does not need: comments, Exif, profiles; not those of JFIF and Adobe."""
+_WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
+_GIF_EXTENSION, _GIF_PICTURE = 0x21, 0x2C
 _ORIENTATION_TAG, _TURNED = 0x0112, range(5, 9)
 
 
@@ -49,6 +57,18 @@ def _boxed_kind(data: bytes) -> str | None:
     return "heif" if brands & {b"mif1", b"msf1"} else None
 
 
+def header_sides(data: bytes, kind: str | None) -> tuple[int, int] | None:
+    """Width and height as the header of a JPEG or PNG has them; None if it has none, or for any other kind."""
+    if kind == "png" and data[12:16] == b"IHDR" and b"IDAT" in data:
+        sides = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif kind == "jpeg":
+        start = next((start for marker, start, _ in _segments(data) if marker in _FRAMES), len(data))
+        sides = int.from_bytes(data[start + 3 : start + 5], "big"), int.from_bytes(data[start + 1 : start + 3], "big")
+    else:
+        return None
+    return sides if min(sides) > 0 else None
+
+
 def is_cut_short(data: bytes, kind: str) -> bool:
     """Whether the end of a JPEG, PNG or WebP is missing, as after a download or a copy that broke off."""
     match kind:
@@ -64,12 +84,83 @@ def is_cut_short(data: bytes, kind: str) -> bool:
 
 def is_turned(data: bytes, kind: str) -> bool:
     """Whether a JPEG's orientation turns it by a quarter, so that its sides as shown are exchanged."""
-    if kind != "jpeg":
-        return False
-    return any(
-        marker == _APP1 and data[start : start + 6] == b"Exif\0\0" and _orientation(data[start + 6 : end]) in _TURNED
-        for marker, start, end in _segments(data)
-    )
+    return kind == "jpeg" and orientation(data, kind) in _TURNED
+
+
+def orientation(data: bytes, kind: str) -> int:
+    """How Exif data say that a JPEG, PNG or WebP is to be turned, 1 to 8; 0 if nothing says it."""
+    match kind:
+        case "jpeg":
+            headers = (data[start:end] for marker, start, end in _segments(data) if marker == _APP1)
+            found = (_orientation(one[6:]) for one in headers if one.startswith(b"Exif\0\0"))
+            return next((one for one in found if one), 0)
+        case "png" if (at := data.find(b"eXIf")) > 0:
+            return _orientation(data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")])
+        case "webp" if (at := data.find(b"EXIF")) > 0:
+            exif = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")]
+            return _orientation(exif.removeprefix(b"Exif\0\0"))
+        case _:
+            return 0
+
+
+def is_animated(data: bytes, kind: str) -> bool:
+    """Whether a GIF or WebP has more than one picture."""
+    if kind == "webp":
+        return data[12:16] == b"VP8X" and len(data) > _WEBP_FLAGS and bool(data[_WEBP_FLAGS] & _WEBP_ANIMATION)
+    return kind == "gif" and _gif_pictures(data, most=2) > 1
+
+
+def bare_jpeg(data: bytes) -> bytes:
+    """A JPEG without what is not the picture: descriptions, profiles, and whatever was put behind its end.
+
+    Decoders that are told to be strict stumble over these. Any other file is left as it is.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return data
+    kept, at = [data[:2]], 2
+    for marker, start, end in _segments(data):
+        if marker not in _DESCRIBING:
+            kept.append(b"\xff" + bytes([marker]) + data[start - 2 : end])
+        at = end
+    tail = data.rfind(b"\xff\xd9", at)
+    return b"".join([*kept, data[at : _jpeg_end(data, at) if tail >= 0 else None]])
+
+
+def _jpeg_end(data: bytes, at: int) -> int:
+    """Where the picture of a JPEG ends, whose first scan begins here. Headers stand between further scans."""
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        marker = data[at + 1]
+        if marker == _END:
+            return at + 2
+        if marker in _WITHIN_SCAN:
+            at += 1 if marker == _MARK else 2
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return len(data)
+
+
+def _gif_pictures(data: bytes, most: int) -> int:
+    """How many pictures a GIF has, counted no further than `most`."""
+    found, at = 0, 13 + _palette_bytes(data[10:11])
+    while at < len(data) and found < most:
+        if data[at] == _GIF_EXTENSION:
+            at = _skip_blocks(data, at + 2)
+        elif data[at] == _GIF_PICTURE:
+            found += 1
+            at = _skip_blocks(data, at + 11 + _palette_bytes(data[at + 9 : at + 10]))
+        else:
+            break
+    return found
+
+
+def _palette_bytes(flags: bytes) -> int:
+    return 3 * 2 ** ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
+
+
+def _skip_blocks(data: bytes, at: int) -> int:
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1
 
 
 def _jpeg_is_cut(data: bytes) -> bool:

@@ -26,21 +26,11 @@ def encode_jpeg(frame: Any, max_width: int) -> bytes:
 
 def shrink_picture(data: bytes, max_width: int) -> bytes:
     """An image as a JPEG that is at most so wide; one that is so already, unchanged. Raises the decoder's errors."""
-    frame = _decode(data)
-    return data if image_kind(data) == "jpeg" and frame.width <= max_width else encode_jpeg(frame, max_width)
-
-
-def redraw_picture(data: bytes, max_width: int) -> bytes:
-    """An image as a JPEG that is at most so wide, without what its file says besides: where it was taken, and by whom.
-
-    Raises the decoder's errors.
-    """
-    return encode_jpeg(_decode(data), max_width)
-
-
-def _decode(data: bytes) -> Any:
     import av  # noqa: PLC0415 - 160 ms, paid only where a picture is made
 
     # No protocol is allowed: some formats refer to other files.
     with av.open(io.BytesIO(data), "r", options={"protocol_whitelist": "none", "max_pixels": "64000000"}) as media:
-        return next(media.decode(media.streams.video[0]))
+        frame = next(media.decode(media.streams.video[0]))
+    if image_kind(data) == "jpeg" and frame.width <= max_width:
+        return data
+    return encode_jpeg(frame, max_width)

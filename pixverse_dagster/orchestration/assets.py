@@ -143,7 +143,7 @@ def build_clip_assets(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _rows_valid(reading: TableReading) -> dg.AssetCheckResult:
-    bad = len({problem.line for problem in reading.problems})
+    bad = len({problem.place for problem in reading.problems})
     return dg.AssetCheckResult(
         check_name="rows_valid",
         passed=not reading.problems,

@@ -205,8 +205,7 @@ class PixverseClipsComponent(dg.Component, dg.Model, dg.Resolvable):
         refuse_templates([self.name, self.simulator, self.prompts, self.marks, options, self.store])
         if self.simulator:
             local = options.download.model_copy(update={"allow_private_network": True})
-            base = options.image_base or f"{self.simulator}/samples/"
-            options = options.model_copy(update={"download": local, "image_base": base})
+            options = options.model_copy(update={"download": local})
         options = self._with_gallery(options, context.path)
         return build_clips_definitions(
             self.name,

@@ -79,7 +79,7 @@ def read_project() -> ProjectSettings:
 
 
 def read_options(project: ProjectSettings) -> PipelineOptions:
-    """The pipeline's options. In the simulator's mode images are the simulator's, and its address may be fetched."""
+    """The pipeline's options. In the simulator's mode its address may be fetched."""
     options = _read(PipelineOptions)
     changes: dict[str, Any] = {}
     if "labels" not in options.model_fields_set:
@@ -88,7 +88,6 @@ def read_options(project: ProjectSettings) -> PipelineOptions:
         changes["defaults"] = {**options.defaults, "model": project.model}
     if project.mode == "simulator":
         changes["download"] = options.download.model_copy(update={"allow_private_network": True})
-        changes["image_base"] = options.image_base or f"{project.simulator_url.rstrip('/')}/samples/"
     return options.model_copy(update=changes)
 
 

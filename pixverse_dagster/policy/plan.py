@@ -10,12 +10,13 @@ from statistics import median_low
 from typing import get_args
 
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.manifest import World
+from pixverse_dagster.core.manifest import Difference, World
 from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.row import Problem, Row, changed_columns
 from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.policy.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
+from pixverse_dagster.policy.differences import describe_differences, seen
 from pixverse_dagster.policy.prices import estimate_usd, missing_line
 from pixverse_dagster.policy.retry import NOT_RETRIED, Retries, may_attempt
 from pixverse_dagster.policy.sizes import ExpectedSize, expected_size
@@ -102,6 +103,8 @@ class PlanLine:
     """How many times the usual price it costs; None if that is nothing out of the ordinary."""
     size: ExpectedSize | None = None
     """The pixels that the row's clips will have; None if the row is invalid, or its model has no resolution."""
+    differences: tuple[Difference, ...] = ()
+    """What would not be sent as it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -174,16 +177,24 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
             room[world] -= line.cost_usd or 0
             if provider in rooms:
                 rooms[provider] -= line.cost_usd or 0
-        lines.append(replace(line, size=expected_size(row.request)))
+        lines.append(_with_differences(replace(line, size=expected_size(row.request)), row))
     return Plan((*_mark_dearest(lines), *_invalid_lines(problems)))
+
+
+def _with_differences(line: PlanLine, row: Row) -> PlanLine:
+    """The line with what would not be sent as it was asked for, where anything would be sent now or later."""
+    if line.verdict not in {*SUBMITTED, Verdict.OVER_BUDGET, Verdict.WITHHELD}:
+        return line
+    note = "; ".join(filter(None, (line.note, describe_differences(row.differences))))
+    return replace(line, note=note, differences=tuple(seen(row.differences)))
 
 
 def _invalid_lines(problems: Iterable[Problem]) -> Iterator[PlanLine]:
     """A line for each row that has problems, however many."""
-    found: dict[int, list[Problem]] = {}
+    found: dict[tuple[int, str], list[Problem]] = {}
     for problem in problems:
-        found.setdefault(problem.line, []).append(problem)
-    for line, (first, *others) in found.items():
+        found.setdefault(problem.place, []).append(problem)
+    for (line, _), (first, *others) in found.items():
         more = [f"{other.column + ': ' if other.column else ''}{other.message}" for other in others]
         row = next((one.row for one in (first, *others) if one.row), "")
         yield PlanLine(row or f"line {line}", "", Verdict.INVALID, 0.0, "; ".join([str(first), *more]))

@@ -193,6 +193,12 @@ def unread_poll(who: str, response: httpx.Response) -> ReadFailed:
     return ReadFailed(f"{who} answered the poll with HTTP {response.status_code}: {excerpt(response)}")
 
 
+def unread_upload(who: str, response: httpx.Response) -> ReadFailed:
+    """The error for an answer to an upload that does not say that the image is there. Nothing was charged."""
+    words = f"{who} answered HTTP {response.status_code}: {excerpt(response)}"
+    return ReadFailed(f"Nothing was charged: the image is not uploaded yet, and is tried again: {words}")
+
+
 def unknown_word(status: Any) -> Running:
     """The fact for a status that is not known here: the task counts as running, and is polled until its deadline."""
     return Running(note=f"unknown status {redact_text(str(status))[:60]!r}")

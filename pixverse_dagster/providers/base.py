@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from pixverse_dagster.core.errors import Unauthorized
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.secrets import remember_secret, remember_url
+from pixverse_dagster.core.staging import Staged, StagedBytes
 
 THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
@@ -44,6 +45,11 @@ class Provider(ABC):
 
     If so, a submit of unknown outcome can be resolved: ask for the id, and if it is not known, send the submit again.
     """
+
+    TAKES_UPLOADS: ClassVar[bool] = False
+    """Whether `stage` brings an image to the provider, so that a request may name it."""
+    UPLOAD_MAX_SIDE: ClassVar[int | None] = None
+    """The longest side, in pixels, that the provider keeps of an upload as it is; None if it keeps every size."""
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
         if not (api_key.isascii() and api_key.isprintable()):
@@ -97,6 +103,14 @@ class Provider(ABC):
 
         A task about which the answer is not clear is Running. Raises ReadFailed if it says nothing about any task.
         """
+
+    def stage(self, image: StagedBytes) -> Generator[httpx.Request, httpx.Response, Staged]:
+        """Bring an image to the provider: yields the calls, takes their answers, returns what a request may name.
+
+        The calls are free and may be repeated. Only where the provider TAKES_UPLOADS. Raises Refused where it does not
+        take the image or the key, and ReadFailed where an answer says nothing.
+        """
+        raise NotImplementedError(f"{self.NAME} takes no uploads ({image.name})")
 
 
 def is_address(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Pixwith: `POST /api/task/create`, `POST /api/task/get`.
+"""Pixwith: `POST /api/task/create`, `POST /api/task/get`; images by `POST /api/task/pre_url` and a form.
 
 Sources: Pixwith's Pixverse V5 page, its task/get page and its published skills. They do not say which HTTP status
 goes with an error, whether a submit can be repeated safely, or why a task failed.
@@ -7,18 +7,19 @@ goes with an error, whether a submit can be repeated safely, or why a task faile
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
 from pydantic import Field
 
-from pixverse_dagster.core.errors import ReadFailed
+from pixverse_dagster.core.errors import ReadFailed, Refused
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
+from pixverse_dagster.core.staging import Staged, StagedBytes
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
@@ -40,10 +41,13 @@ from pixverse_dagster.providers.answers import (
     says_task_is_absent,
     unknown_word,
     unread_poll,
+    unread_upload,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.fields import ImageReference, Resolution, one_of
 
+_HEAD_BYTES = 4096
+_KEPT_SECONDS = 24 * 3600.0
 # The values of `code` in an answer, and of `data.status` in the answer to a poll.
 _OK, _AUTH = 1, 2
 _PROCESSING, _COMPLETED, _FAILED = 1, 2, 3
@@ -97,6 +101,7 @@ class Pixwith(Provider):
     NAME = "pixwith"
     BASE_URL = "https://api.pixwith.ai"
     MODELS = (PixwithV5,)
+    TAKES_UPLOADS = True
 
     def submit(self, request: Request, content: bytes) -> httpx.Request:
         """One POST per task. The service has no field for an id of ours."""
@@ -137,8 +142,53 @@ class Pixwith(Provider):
             raise other_task("Pixwith", data.get("task_id"), tasks[0].task_id)
         return {tasks[0].task_id: _read_task(data, text, tasks[0])}
 
+    def stage(self, image: StagedBytes) -> Generator[httpx.Request, httpx.Response, Staged]:
+        """Ask for a form, and send it with the image as its last part, as S3 wants it. The form holds for 10 minutes.
+
+        How long an uploaded image is kept is not published.
+        """
+        names = {"image_name": image.name, "content_type": image.content_type}
+        response = yield httpx.Request("POST", f"{self.base_url}/api/task/pre_url", headers=self._headers(), json=names)
+        body = mapping(read_json(response))
+        data = mapping(body.get("data"))
+        form, kept_at = mapping(data.get("upload_url")), data.get("image_url")
+        url, fields = form.get("url"), mapping(form.get("fields"))
+        code, text = _code(body), _text(body) or excerpt(response)
+        if response.is_success and code == _OK and self._may_be_at(url) and fields and is_web_url(kept_at):
+            # The form goes to another host, without the key.
+            answer = yield _form(str(url), {str(name): str(value) for name, value in fields.items()}, image)
+            if b"EntityTooLarge" in answer.content[:_HEAD_BYTES]:
+                raise Refused(f"{NOT_CHARGED} The image is larger than Pixwith takes.", True)  # noqa: FBT003 - as above
+            if not answer.is_success:
+                raise unread_upload("Pixwith's upload", answer)
+            return Staged(str(kept_at), _KEPT_SECONDS)
+        if code in {0, _AUTH} or is_declined(response):
+            about = About.KEY if code == _AUTH else _about(_text(body))
+            raise read_refusal(f"{NOT_CHARGED} Pixwith does not take the image: {text}.", response, about)
+        raise unread_upload("Pixwith", response)
+
+    def _may_be_at(self, url: Any) -> bool:
+        """Whether an image is sent to this address: nothing that came over TLS goes on without it."""
+        return is_web_url(url) and httpx.URL(url).scheme in {"https", httpx.URL(self.base_url).scheme}
+
     def _headers(self) -> dict[str, str]:
         return {"Api-Key": self._api_key}
+
+
+def _form(url: str, fields: dict[str, str], image: StagedBytes) -> httpx.Request:
+    """The form of an upload to S3: its fields in the order in which they were given, and the file behind them."""
+    boundary = f"form-{image.sha256}"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{_plain(name)}"\r\n\r\n{value}\r\n'
+             for name, value in fields.items()]  # fmt: skip
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{image.name}"\r\n'
+    head += f"Content-Type: {image.content_type}\r\n\r\n"
+    content = "".join([*parts, head]).encode() + image.data + f"\r\n--{boundary}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={boundary}"
+    return httpx.Request("POST", url, headers={"Content-Type": kind}, content=content)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'["\r\n]', "", name)
 
 
 def _text(body: dict[str, Any]) -> str:

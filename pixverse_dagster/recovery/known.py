@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pixverse_dagster.core.lifecycle import ANSWERS_REQUEST, TaskState
+from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest
-from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Move, MoveRefused, Task, latest
 from pixverse_dagster.core.values import iso
 from pixverse_dagster.ledger.files import clip_files
-from pixverse_dagster.stages.read import row_as_paid
+from pixverse_dagster.stages.looks import KnownRow, join_known
 from pixverse_dagster.stages.session import Session
 
 _NOT_PENDING = "no such task was pending when its ledger was lost, as a person found"
@@ -39,11 +38,10 @@ class KnownTasks:
         found = (self._tasks[one] for one in self._rows.get(row, ()))
         return sorted(found, key=lambda task: task.claimed_at, reverse=True)
 
-    def rows(self, keys: Sequence[str]) -> Mapping[str, Row]:
-        """These rows as they were last read, or, where this ledger has not read them, as they were paid for."""
-        paid = {key: task for key in keys for task in reversed(self.of_row(key)) if task.state in ANSWERS_REQUEST}
-        found = {key: row_as_paid(task) for key, task in paid.items() if self._session.counts(task)}
-        return found | self._session.ledger.rows.find(self._session.pipeline.name, keys)
+    def rows(self, keys: Sequence[str]) -> Mapping[str, KnownRow]:
+        """These rows as they were last read, and as they were paid for, which this ledger need not have read."""
+        tasks = [task for key in keys for task in reversed(self.of_row(key)) if self._session.counts(task)]
+        return join_known(self._session.ledger.rows.find(self._session.pipeline.name, keys), tasks)
 
     def find(self, task: Task) -> Task | None:
         """The task that this one is, if the ledger knows it; also one of another pipeline."""

@@ -169,7 +169,7 @@ def _read_rows(
                 f"for. Materialise {name}/prompts, which is free, then run it again"
             )
     else:
-        reading = read_table(session, known_rows=known.rows)
+        reading = read_table(session, known=known.rows)
         rows, problems = list(reading.rows), reading.problems
         if not dry_run:
             record_table(session, reading)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pixverse_dagster.simulator.app import serve
-from pixverse_dagster.simulator.faults import SAMPLES_DIR, Settings, parse_fault, parse_key
+from pixverse_dagster.simulator.faults import SAMPLES_DIR, Settings, parse_fault, parse_image, parse_key
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="faults and durations are drawn from it")
     parser.add_argument("--samples-dir", type=Path, default=SAMPLES_DIR, help="what /samples/<file> serves")
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="URL=FILE", help="what is behind a URL, which is not fetched"
+    )
     options = parser.parse_args(argv)
     try:
         settings = Settings(
@@ -30,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
             seed=options.seed,
             samples_dir=options.samples_dir,
             keys=dict(parse_key(text) for text in options.key),
+            images=dict(parse_image(text) for text in options.image),
         )
     except ValueError as error:
         parser.error(str(error))

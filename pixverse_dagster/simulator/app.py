@@ -19,7 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pixverse_dagster.simulator.apis import APIS
 from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
-from pixverse_dagster.simulator.images import Samples
+from pixverse_dagster.simulator.links import Links, Samples
 from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, Endpoint, base_url
 from pixverse_dagster.simulator.sickness import Sicknesses
 from pixverse_dagster.simulator.state import SimulatorState
@@ -38,6 +38,9 @@ def create_app(settings: Settings) -> Starlette:
     def samples(request: Request) -> Samples:
         return Samples(folder, request.headers["host"], (request.scope["server"] or (None, None))[1])
 
+    def links(request: Request, account: str) -> Links:
+        return Links(samples(request), state.uploads, account, settings.images)
+
     def route(path: str, method: str, provider: str, endpoint: Endpoint) -> Route:
         async def counted(request: Request) -> Response:
             return await sicknesses.answer(provider, "api", endpoint, request)
@@ -49,11 +52,12 @@ def create_app(settings: Settings) -> Starlette:
         yield
         state.templates.close()
 
-    apis = [api(state, samples) for api in APIS]
+    apis = [api(state, links) for api in APIS]
     routes = [
         *(route(path, method, api.NAME, endpoint) for api in apis for path, method, endpoint in api.routes()),
         Route("/media/{task_id}/{name}", _media(state, sicknesses)),
         *_service_routes(state, sicknesses, samples),
+        *_upload_routes(state),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
@@ -96,6 +100,28 @@ def _service_routes(
         Route("/_simulator/sick", sicknesses.asked, methods=["GET", "POST"]),
         Route("/_simulator/heal", sicknesses.asked, methods=["POST"]),
         Route("/_simulator/health", health),
+    ]
+
+
+def _upload_routes(state: SimulatorState) -> list[Route]:
+    async def kept(_request: Request) -> Response:
+        return JSONResponse(state.uploads.audit())
+
+    async def expire(request: Request) -> Response:
+        what = (await request.json()).get("what")
+        expired = {"forms": state.uploads.expire_forms, "images": state.uploads.forget_images}.get(what)
+        return JSONResponse({"expired": expired()} if expired else {"error": "what is forms or images"})
+
+    async def uploaded(request: Request) -> Response:
+        found = state.uploads.behind(request.url.path)
+        if found is None or found.data is None:
+            return PlainTextResponse("NoSuchKey", status_code=404)
+        return Response(found.data, media_type=found.content_type)
+
+    return [
+        Route("/uploads/{folder}/{name}", uploaded),
+        Route("/_simulator/uploads", kept),
+        Route("/_simulator/uploads/expire", expire, methods=["POST"]),
     ]
 
 

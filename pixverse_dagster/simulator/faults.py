@@ -47,7 +47,7 @@ class Settings:
     """How the simulator behaves: the time that a clip takes, and the rate of each fault, from 0 to 1.
 
     `keys` says of further API keys whose account each is of. Several keys of one account see the same tasks; a task of
-    another account is not known.
+    another account is not known. `images` says of URLs in which file the image is: they are not fetched.
 
     Raises:
         ValueError: an unknown fault, a rate outside 0 to 1, a duration that is negative or not finite, a key that no
@@ -59,6 +59,7 @@ class Settings:
     seed: int = 0
     samples_dir: Path | None = None
     keys: Mapping[str, str] = field(default_factory=_no_keys)
+    images: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.generation_seconds) and self.generation_seconds >= 0):
@@ -91,6 +92,20 @@ def parse_fault(text: str) -> tuple[str, float]:
     except ValueError:
         reason = f"{rate!r} is not a number" if equals else "there is no '='"
         raise ValueError(f"a fault is given as KIND=RATE, not {text!r}: {reason}") from None
+
+
+def parse_image(text: str) -> tuple[str, Path]:
+    """Reads `URL=FILE` from a command line.
+
+    Raises:
+        ValueError: not of that form, or there is no such file.
+    """
+    url, equals, file = text.rpartition("=")
+    if not equals or not Path(file).is_file():
+        raise ValueError(
+            f"an image is given as URL=FILE, not {text!r}: {'there is no such file' if equals else 'no ='}"
+        )
+    return url, Path(file)
 
 
 def parse_key(text: str) -> tuple[str, str]:

@@ -6,15 +6,14 @@ import base64
 import binascii
 import struct
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from pixverse_dagster.simulator.links import Links, Unfetched
 from pixverse_dagster.simulator.validation import RefusedError
 
 _MIB = 1024 * 1024
 _MAX_ASPECT = 2.5
 _MIN_SIDE = 300
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -36,28 +35,10 @@ class Rules:
     max_side: int | None = None
 
 
+_UNFETCHED = Image("jpeg", 1280, 720)
 HIGHWAY_RULES = Rules(formats=("jpeg", "png"), max_bytes=10 * _MIB)
 PIXWITH_RULES = HIGHWAY_RULES
 RUNWARE_RULES = Rules(formats=("jpeg", "png", "webp"), max_bytes=20 * _MIB, max_side=4000)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The folder that `/samples/` serves, and the address by which URLs of this server are recognised."""
-
-    folder: Path
-    host: str
-    port: int | None
-
-    def owns(self, url: SplitResult) -> bool:
-        if not url.path.startswith("/samples/"):
-            return False
-        return url.netloc == self.host or (url.hostname in _LOOPBACK and url.port == self.port)
-
-    def find(self, name: str) -> Path | None:
-        """The file of that name, if it is directly in the folder; else None."""
-        path = self.folder / name
-        return path if "/" not in name and name not in ("", ".", "..") and path.is_file() else None
 
 
 def probe(data: bytes) -> Image | None:
@@ -123,19 +104,19 @@ def check_bytes(data: bytes, rules: Rules, field: str) -> Image:
     return image
 
 
-def check_url(text: str, rules: Rules, samples: Samples, field: str) -> Image | None:
-    """The image at this simulator's own `/samples/` URL, checked; None for any other http(s) URL, which is not read.
+def check_url(text: str, rules: Rules, links: Links, field: str) -> Image:
+    """The image behind an http(s) URL, checked; one that is good as long as it was not fetched.
 
     Raises:
-        RefusedError: no http(s) URL, no such sample, or a sample that breaks the rules.
+        RefusedError: no http(s) URL, one that cannot be fetched, or an image that breaks the rules.
     """
-    url = split_http_url(text, field)
-    if not samples.owns(url):
-        return None
-    path = samples.find(unquote(url.path.removeprefix("/samples/")))
-    if path is None:
+    try:
+        data = links.read(text, split_http_url(text, field), rules.max_bytes)
+    except Unfetched:
+        return _UNFETCHED
+    if data is None:
         raise RefusedError(field, "image could not be downloaded from its URL")
-    return check_bytes(path.read_bytes(), rules, field)
+    return check_bytes(data, rules, field)
 
 
 def check_encoded(text: str, rules: Rules, field: str) -> Image:
@@ -144,15 +125,23 @@ def check_encoded(text: str, rules: Rules, field: str) -> Image:
     Raises:
         RefusedError: not decodable, or an image that breaks the rules.
     """
+    return check_bytes(decode(text, field), rules, field)
+
+
+def decode(text: str, field: str) -> bytes:
+    """The bytes of a data URI or of plain Base64.
+
+    Raises:
+        RefusedError: not decodable.
+    """
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
             raise RefusedError(field, "a data URI must read data:image/<format>;base64,<data>")
     try:
-        data = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise RefusedError(field, "must be an image UUID, a URL, a data URI or Base64") from None
-    return check_bytes(data, rules, field)
 
 
 def split_http_url(text: str, field: str) -> SplitResult:

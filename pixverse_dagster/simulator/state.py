@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from pixverse_dagster.simulator.faults import KEY, SUBMIT_KINDS, TASK_KINDS, Faults, Settings
 from pixverse_dagster.simulator.media import Clip, Shape, Template, Templates
+from pixverse_dagster.simulator.uploads import Uploads
 
 Status = Literal["processing", "succeeded", "failed"]
 Fate = Literal["good", "failed", "moderated", "stuck"]
@@ -130,9 +131,10 @@ class SimulatorState:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the state at the start: no tasks, no counts, the same draws. Rendered templates are kept."""
+        """Back to the state at the start: no tasks, uploads or counts, the same draws. Rendered templates are kept."""
         self.faults = Faults(self.settings)
         self.tasks: dict[str, Task] = {}
+        self.uploads = Uploads()
         self.requests: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
 
     def submit_fault(self) -> tuple[str | None, bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pixverse_dagster.core.row import Problem
 from pixverse_dagster.tables import PromptTable, read_noted
 from pixverse_dagster.tables.columns import Arranged, arrange
+from pixverse_dagster.tables.expand import expand_row
 from pixverse_dagster.tables.ids import settle_ids
 from pixverse_dagster.tables.notes import Notes
 from pixverse_dagster.tables.parse import Draft, double_problem, duplicate_problems, parse_row
@@ -40,15 +41,15 @@ def read_drafts(table: PromptTable, rules: TableRules) -> ReadDrafts:
     drafts: list[Draft] = []
     problems: list[Problem] = []
     for raw in settled.rows:
-        parsed = parse_row(raw, arranged.rules)
-        if isinstance(parsed, list):
-            problems += parsed
-        if raw.line in settled.doubles:
+        double = raw.line in settled.doubles
+        if double:
             problems.append(double_problem(raw, settled.doubles[raw.line]))
-        elif isinstance(parsed, Draft):
-            drafts.append(parsed)
+        for one in [raw] if double else expand_row(raw, arranged.rules):
+            parsed = parse_row(one, arranged.rules)
+            if isinstance(parsed, list):
+                problems += parsed
+            elif not double:
+                drafts.append(parsed)
     found = duplicate_problems(drafts)
-    without = {problem.line for problem in found}
-    return ReadDrafts(
-        [draft for draft in drafts if draft.raw.line not in without], [*problems, *found], arranged, notes
-    )
+    without = {problem.place for problem in found}
+    return ReadDrafts([draft for draft in drafts if draft.place not in without], [*problems, *found], arranged, notes)

@@ -22,6 +22,14 @@ def _as_labels(value: Any) -> Any:
 Labels = Annotated[Sequence[str], BeforeValidator(_as_labels, json_schema_input_type=Sequence[str] | Literal["*"])]
 
 
+def _as_rounding(value: Any) -> Any:
+    return ("nearest" if value else "refuse") if isinstance(value, bool) else value
+
+
+OnUnsupported = Literal["refuse", "drop"]
+Rounding = Annotated[Literal["refuse", "nearest"], BeforeValidator(_as_rounding)]
+
+
 class PipelineOptions(FrozenModel):
     """Everything about a pipeline that has a sensible default."""
 
@@ -33,6 +41,22 @@ class PipelineOptions(FrozenModel):
     )
     columns: Mapping[str, str] = Field(
         default_factory=dict, description="Your own column names: by the name here, the table's: `prompt: Description`."
+    )
+    on_unsupported: OnUnsupported = Field(
+        default="refuse",
+        description="What a row's model does not take is a problem of the row, or with `drop` left out, which plan and "
+        "manifest say. Prompt and images never are.",
+    )
+    rounding: Rounding = Field(
+        default="refuse",
+        description="`nearest`: a duration or a resolution that a row's model does not have goes to the nearest that "
+        "it has, said in the plan.",
+    )
+    compare: Sequence[str] = Field(
+        default=(), description="Each row is made at these models too: `kite` also as `kite~runware-pixverse-v4.5`."
+    )
+    seeds: int = Field(
+        default=1, ge=1, le=100, description="Each row is made with so many seeds: `kite`, `kite~2`, `kite~3`."
     )
     format: str | None = Field(
         default=None,
@@ -47,8 +71,18 @@ class PipelineOptions(FrozenModel):
     image_base: str | None = Field(
         default=None, description="Where relative images are: a folder or a URL. The table's own folder if not given."
     )
+    image_store: str | None = Field(
+        default=None,
+        description="Where images are put that a provider has to fetch by a signed link: s3://bucket/folder, gs:// or "
+        "abfs://. The bucket of the clips if not given.",
+    )
     read_image_urls: bool = Field(
         default=True, description="Read and check images behind URLs before anything is paid."
+    )
+    convert_images: bool = Field(
+        default=False,
+        description="Make a JPEG or PNG out of an image that the model does not take (HEIC, AVIF, WebP, too large), as "
+        "it is shown: turned as its camera says, what is transparent on white, scaled into the limits.",
     )
     pay_for_changed_images: bool = Field(
         default=False,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pixverse_dagster.core.errors import InvalidRow
+from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.submit_body import cut_body, fill_body, new_mark
 from pixverse_dagster.core.task import MoveRefused, Place, Task, latest
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.policy.prices import estimate_usd
+from pixverse_dagster.policy.staging import Way
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.stages.staging import forget_staged, send_image
 from pixverse_dagster.transport.client import Outgoing, ProviderClient
 from pixverse_dagster.transport.logs import get_logger
 
@@ -39,7 +43,9 @@ def lease_seconds(session: Session, client: ProviderClient) -> float:
 class Sending:
     """The submit of one row. `task` is its claim; None until it has one.
 
-    Raises InvalidRow if an image of the row is not what it was, or if another version kept the request.
+    Its images are where the provider can take them. Raises InvalidRow if one is not what it was, ImageUnread if it
+    cannot be brought there for now, NotSent or Refused for trouble with the account, and InvalidRow if another version
+    kept the request.
     """
 
     def __init__(self, session: Session, client: ProviderClient, row: Row, check_open: Callable[[], None]) -> None:
@@ -47,12 +53,16 @@ class Sending:
         self._session = session
         self._client = client
         self._row = row
+        self._reused: set[str] = set()
         self._check_open = check_open
         self._inline: dict[str, str] = {}
         self._marks: dict[str, str] = {}
+        self._sent: dict[str, InputImage] = {}
         if why := row.request.unsendable():
             raise InvalidRow(f"{why}. Nothing was sent")
         self._body = row.request.body(self._as_sent)
+        images = {name: self._sent.get(name, image) for name, image in row.images.items()}
+        self._row = replace(row, images=images)
         self._kept: str | None = None
 
     def begin(self) -> Outgoing:
@@ -92,6 +102,16 @@ class Sending:
         """Record that nobody knows whether the submit was accepted."""
         return latest(self._session.ledger.mark_unknown(self.claimed, reason, next_poll_at))
 
+    def forget_reused(self) -> bool:
+        """Rely no longer on images that were brought to the account for earlier requests; whether there were any.
+
+        After a refusal: the provider may have them no longer, and they are brought anew.
+        """
+        for digest in self._reused:
+            forget_staged(self._session, self._client, digest)
+        reused, self._reused = bool(self._reused), set()
+        return reused
+
     @property
     def claimed(self) -> Task:
         """The claim; there is one whenever something was sent."""
@@ -126,10 +146,17 @@ class Sending:
         return self._kept
 
     def _as_sent(self, reference: str) -> Any:
-        images, row = self._session.images(), self._row
-        sent = images.as_sent(reference, row.images[reference], row.request.IMAGE_RULES)
-        if not images.is_inline(reference):
-            return sent
+        image = self._row.images[reference]
+        sent = send_image(self._session, self._client, self._row, reference)
+        if sent.how == "staged":
+            self._sent[reference] = image.model_copy(update={"sent_as": "staged", "sent_digest": sent.digest})
+        elif image.sent_as == "staged":
+            # As it was for an earlier request, of another account or with another store.
+            self._sent[reference] = image.model_copy(update={"sent_as": sent.how})
+        if sent.is_reused:
+            self._reused.add(sent.digest)
+        if sent.way is not Way.INLINE:
+            return sent.value
         mark = new_mark()
-        self._marks[mark], self._inline[reference] = reference, sent
+        self._marks[mark], self._inline[reference] = reference, sent.value
         return mark

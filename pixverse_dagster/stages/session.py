@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from pixverse_dagster.core.commands import CommandLine
@@ -11,14 +13,19 @@ from pixverse_dagster.core.errors import raise_if_unsafe
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.ledger.staged import StagedImage
 from pixverse_dagster.media.images import ImageSource
+from pixverse_dagster.stages.image_store import ImageStore
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage.base import ClipStore
+from pixverse_dagster.storage.objects import Objects, ObjectStore
 from pixverse_dagster.tables import AssetTable, FileTable, PromptTable
 from pixverse_dagster.tables.notes import FileSettings
 from pixverse_dagster.tables.rules import TableRules
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.download import Downloader
+
+_SAMPLES = Path(__file__).parents[1] / "samples" / "images"
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,16 @@ class Pipeline:
     @property
     def rules(self) -> TableRules:
         """How the table's rows are read."""
-        return TableRules(self.options.defaults, self.options.labels, self.options.columns)
+        options = self.options
+        return TableRules(
+            options.defaults,
+            options.labels,
+            options.columns,
+            options.on_unsupported,
+            options.rounding,
+            options.compare,
+            options.seeds,
+        )
 
     @property
     def source(self) -> PromptTable:
@@ -72,6 +88,23 @@ class AskedStore:
     not_there: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 
+@dataclass
+class Staging:
+    """What a session knows of images that it brought somewhere, and who is bringing one now."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    under_way: dict[tuple[str, str], threading.Lock] = field(default_factory=dict[tuple[str, str], threading.Lock])
+    signed: dict[tuple[str, str], StagedImage] = field(default_factory=dict[tuple[str, str], StagedImage])
+    there: set[str] = field(default_factory=set[str])
+    place: ObjectStore | None = None
+    has_place: bool | None = None
+
+    def turn(self, account: str, digest: str) -> threading.Lock:
+        """The lock under which one image is brought to one account."""
+        with self.lock:
+            return self.under_way.setdefault((account, digest), threading.Lock())
+
+
 @dataclass(frozen=True)
 class Session:
     """A pipeline with its ledger, its provider clients and its downloader, and the way to its store."""
@@ -88,6 +121,10 @@ class Session:
     """The commands that messages name."""
     open_store: Callable[[], ClipStore] | None = None
     """Opens the store that the clips go to, if the session knows it."""
+    objects: Objects = field(default_factory=Objects)
+    """Reaches objects in S3 and elsewhere that are none of the store's."""
+    staging: Staging = field(default_factory=Staging)
+    """What this session knows of images that it brought somewhere."""
     asked: AskedStore = field(default_factory=AskedStore)
     """What this session has asked its store already."""
 
@@ -108,13 +145,32 @@ class Session:
 
     def images(self) -> ImageSource:
         """Where this pipeline's input images are."""
-        return ImageSource(self.pipeline.image_base, self.downloader, read_urls=self.options.read_image_urls)
+        kept = ImageStore(self.pipeline.name, self.open_store) if self.open_store else None
+        options = self.options
+        return ImageSource(
+            self.pipeline.image_base,
+            self.downloader,
+            read_urls=options.read_image_urls,
+            convert=options.convert_images,
+            kept=kept,
+            read_object=self.objects.read,
+            samples=self._samples(),
+        )
+
+    def _samples(self) -> dict[str, str]:
+        """Where a simulator has the sample table's images, by name: the rows of that table name them so."""
+        simulated = [client for client in self.clients.values() if client.world == "simulator"]
+        if not simulated:
+            return {}
+        simulator = simulated[0].provider.base_url.rpartition("/")[0]
+        return {path.name: f"{simulator}/samples/{path.name}" for path in _SAMPLES.iterdir()}
 
     def close(self) -> None:
         """Close every connection to providers and result hosts."""
         for client in self.clients.values():
             client.close()
         self.downloader.close()
+        self.objects.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,9 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from pixverse_dagster.core.row import Row
-from pixverse_dagster.policy.plan import SUBMITTED, PlanLine, Verdict
+from pixverse_dagster.policy.plan import PlanLine, Verdict
 from pixverse_dagster.stages.ask import end_paying
-from pixverse_dagster.stages.input_pictures import keep_input_pictures
 from pixverse_dagster.stages.places import BUDGET_SECONDS, Places
 from pixverse_dagster.stages.retries import find_retries
 from pixverse_dagster.stages.session import Session
@@ -46,8 +45,6 @@ def submit_rows(session: Session, keys: Sequence[str]) -> Generator[Submission]:
         yield from _submit_lines(session, rows, lines, places)
     finally:
         places.close(withdrawn=session.stopped())
-    if not session.stopped():
-        keep_input_pictures(session, [rows[line.row] for line in lines if line.verdict in SUBMITTED])
 
 
 def _submit_lines(

@@ -24,7 +24,7 @@ from pixverse_dagster.core.errors import (
 from pixverse_dagster.core.lifecycle import OPEN_SUBMIT, TaskState
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import AccountHold, HoldCause, Place, Task
-from pixverse_dagster.media.images import ImageUnread
+from pixverse_dagster.media.reading import ImageUnread
 from pixverse_dagster.policy.advice import describe_end, describe_refusal
 from pixverse_dagster.policy.plan import SUBMITTED, PlanLine
 from pixverse_dagster.stages.places import BUDGET_SECONDS, Places
@@ -32,6 +32,7 @@ from pixverse_dagster.stages.resolve import ask_again_at, record_acceptance, res
 from pixverse_dagster.stages.sending import NotNow, Sending
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.submission import Submission, not_sent
+from pixverse_dagster.stages.thumbnails import Thumbnails
 from pixverse_dagster.stages.waiting import Workers
 from pixverse_dagster.transport.client import ProviderClient
 
@@ -75,6 +76,7 @@ class AccountSubmitter:
             self._busy = self._hold.reason
         self.rows: dict[str, Future[Submission]] = {}
         self._paying: set[str] = set()
+        self._thumbnails = Thumbnails(session)
         self._lock = threading.RLock()
         self._ahead = threading.Lock()
 
@@ -97,13 +99,17 @@ class AccountSubmitter:
             paying = [self.rows[row] for row in self._paying]
         wait(paying)
         self._workers.leave()
+        self._thumbnails.close()
 
     def _submit(self, row: Row, line: PlanLine) -> Submission:
         try:
-            return self._decide(row, line)
+            submission = self._decide(row, line)
         finally:
             with self._lock:
                 self._paying.discard(row.id)
+        if submission.sent:
+            self._thumbnails.add(row)
+        return submission
 
     def _begin(self, row: Row) -> None:
         """Asked with the permit to send: meanwhile others have had answers. From here on, the row is waited for."""
@@ -134,7 +140,7 @@ class AccountSubmitter:
         try:
             self._check_open()
             sending = Sending(self._session, client, row, lambda: self._begin(row))
-        except NotNow as error:
+        except (NotNow, *_OF_ACCOUNT) as error:
             return self._not_accepted(row, known, None, error)
         except ImageUnread as error:
             self._places.keep(row, str(error), _UNREAD_SECONDS)
@@ -189,7 +195,7 @@ class AccountSubmitter:
 
     def _not_accepted(self, row: Row, known: Task | None, sending: Sending | None, error: Exception) -> Submission:
         """Nothing was paid. The claim, if there is one, is given back, and with it the row has its place again."""
-        place = self._find_place(row, error)
+        place = self._find_place(row, error, sending)
         claimed = sending.give_back(str(error), place) if sending else None
         if claimed is None:
             if not self._session.stopped():
@@ -210,19 +216,23 @@ class AccountSubmitter:
         words = describe_refusal(claimed, place, unclear=_is_unclear(error))
         return Submission(row.id, claimed, sent=True, problem=words)
 
-    def _find_place(self, row: Row, error: Exception) -> Place | None:
+    def _find_place(self, row: Row, error: Exception, sending: Sending | None) -> Place | None:
         """The place that the row keeps after this; None if it leaves the queue."""
         if isinstance(error, RowChanged) or (isinstance(error, NotNow) and error.answer is not None):
             return None
         if self._session.stopped():
             return None  # as a person wants it
-        if _is_unclear(error):
-            return self._places.make_last(row, str(error))
         if isinstance(error, _OF_ACCOUNT) and not self._stopped:
             return self._find_place_after_trouble(row, error)
         if isinstance(error, Refused):
-            return None
+            return self._find_place_after_refusal(row, error, sending)
         return self._places.make(row, str(error), BUDGET_SECONDS if isinstance(error, OverBudget) else 0)
+
+    def _find_place_after_refusal(self, row: Row, error: Refused, sending: Sending | None) -> Place | None:
+        """None where it is final, but for images that the provider may have lost: those are brought there anew."""
+        if not isinstance(error, _OF_ACCOUNT) and sending is not None and sending.forget_reused():
+            return self._places.make(row, f"its images are uploaded anew: {error}")
+        return self._places.make_last(row, str(error)) if _is_unclear(error) else None
 
     def _find_place_after_trouble(self, row: Row, error: PixverseError) -> Place:
         """Another row goes ahead after the rest: should this one be what is wrong, it keeps none from its turn."""

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, Self
+from typing import Any, BinaryIO, ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic.fields import FieldInfo
 
@@ -83,6 +83,18 @@ class ClipStore(Protocol):
 
     def scratch(self) -> Path | None:
         """A folder for downloads, if files from there are stored more cheaply than from elsewhere; else None."""
+        ...
+
+
+@runtime_checkable
+class SignsLinks(Protocol):
+    """A store that makes links by which others may read one of its objects for some time."""
+
+    def sign(self, key: str, seconds: int) -> str:
+        """The link by which everybody may read the object for so long. Asks nobody; the object need not be there.
+
+        The link is a permission, and is never shown.
+        """
         ...
 
 

@@ -196,6 +196,15 @@ class S3Store:
         """The `s3://` URL."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
+    def sign(self, key: str, seconds: int) -> str:
+        """As `SignsLinks.sign`: a presigned GET. It ends with the credentials, if these end before."""
+        place = {"Bucket": self._bucket, "Key": self._prefix + key}
+        # The older way of signing, which boto3 may still choose, is refused for objects under a key of one's own.
+        self._client.meta.events.register_first("choose-signer.s3.GetObject", _sign_version_4, "pixverse-links")
+        link = str(self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds))
+        remember_url(link)
+        return link
+
     def page(self, key: str) -> str | None:
         """The object's page in AWS's console; None for other S3 servers, whose consoles have no known address."""
         if not (urlsplit(str(self._client.meta.endpoint_url)).hostname or "").endswith(".amazonaws.com"):
@@ -252,6 +261,10 @@ def _credentials(client: Any) -> Credentials:
     remember_secret(frozen.token or "")
     end = getattr(found, "_expiry_time", None)  # temporary ones, which botocore renews by itself, have it
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "", end.timestamp() if end else None)
+
+
+def _sign_version_4(signature_version: Any = None, **_: Any) -> str | None:
+    return "s3v4-query" if str(signature_version).endswith("-query") else None
 
 
 def _code(error: Any) -> str:

@@ -220,7 +220,8 @@ class FileTable:
     def _fetch(self, told: Callable[[str], object]) -> Generator[BinaryIO]:
         with closing(Downloader(self._rules)) as downloader, _scratch() as copy:
             try:
-                downloader.fetch(self._source, copy, min(self._rules.max_bytes, MAX_COPY_BYTES), told=told)
+                most = min(self._rules.max_bytes, MAX_COPY_BYTES)
+                downloader.fetch(self._source, copy, most, told=lambda headers: told(headers.get("Content-Type", "")))
             except ReadFailed as error:
                 raise InvalidTable(f"{self.describe()}: {error}. Nothing was sent") from None
             copy.seek(0)

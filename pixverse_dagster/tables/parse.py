@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,10 +22,12 @@ from pixverse_dagster.core.row import (
 )
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster.tables.accepted import ROUNDED, nearest, rounded
 from pixverse_dagster.tables.cells import find_wordless, label_text
 from pixverse_dagster.tables.columns import is_empty
 from pixverse_dagster.tables.keys import id_complaint, is_unicode
-from pixverse_dagster.tables.rules import MAX_NAME, RESERVED, TableRules, parameter_names, suggest
+from pixverse_dagster.tables.moving import Asked, image_columns, is_unsupported, move, without_unsupported
+from pixverse_dagster.tables.rules import MAX_NAME, RESERVED, TableRules, model_complaint, parameter_names, suggest
 from pixverse_dagster.tables.words import is_null_word
 
 _MAX_COMPLAINTS = 20
@@ -49,6 +51,17 @@ class Draft:
     labels: Mapping[str, str]
     request: Request
     differences: tuple[Difference, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By its reference, the column of the table that an image is from, where the request has it in another."""
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Its line and its id, as problems of it have them."""
+        return self.problem("", "").place
+
+    def image_column(self, reference: str) -> str:
+        """The column of the table that names this image."""
+        return self.columns.get(reference) or self.request.image_column(reference)
 
     def problem(self, column: str, message: str) -> Problem:
         """A problem of this row."""
@@ -79,26 +92,36 @@ def _parse_row(raw: RawRow, rules: TableRules) -> Draft | list[Problem]:
         # Without an id it is a line of totals or a footnote: nothing else in it is meant as a row.
         return problems
     parameters = {n: _as_meant(v, n, model) for n, v in cells.items() if n not in RESERVED and n not in rules.labels}
-    unknown = [column for column in parameters if column not in model.model_fields]
     nothing = [name for name, value in parameters.items() if _stands_for_nothing(value, name, model)]
-    bad_cells = _unknown_column_complaints(unknown, model)
-    bad_cells += [(name, _null_word_complaint(parameters[name])) for name in nothing]
-    left_out = {*unknown, *nothing}
-    parameters = {name: value for name, value in parameters.items() if name not in left_out}
-    applicable = set(model.model_fields) - set(parameters) - model.displaced(parameters) - set(nothing)
-    defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
+    meant = {name: value for name, value in parameters.items() if name not in nothing}
+    asked = move(meant, rules.defaults, model, drop=rules.on_unsupported == "drop")
+    unknown = [column for column in asked.cells if column not in model.model_fields]
+    bad_cells = [*asked.complaints, *_unknown_column_complaints(unknown, model, rules)]
+    bad_cells += [(name, _null_word_complaint(str(parameters[name]))) for name in nothing]
+    given = {name: asked.cells[name] for name in model.model_fields if name in asked.cells}
+    applicable = set(model.model_fields) - set(given) - model.displaced(given) - set(nothing)
+    defaults = _applied(rules, applicable, model)
+    values = {**defaults, **given}
+    rounds = rounded(model, values) if rules.rounding == "nearest" else {}
     request = None
     try:
-        request = model.model_validate({**defaults, **parameters})
+        request = model.model_validate({**values, **rounds})
     except ValidationError as error:
-        bad_cells += [bad for bad in _validation_complaints(error, model) if bad[0] not in nothing]
+        bad_cells += [bad for bad in _validation_complaints(error, model, rules) if bad[0] not in nothing]
     labels = {label: label_text(cells[label]) for label in rules.labels if label in cells}
     problems += [Problem(raw.line, row_id, *bad) for bad in (*bad_cells, *_label_complaints(labels))]
     take = _take(cells, rules)
     if problems or take is None or request is None:
         return problems
-    left = {name: value for name, value in rules.defaults.items() if name not in {*RESERVED, *defaults, *parameters}}
-    return Draft(raw, row_id, take, labels, request, tuple(_differences(left, {**defaults, **parameters}, request)))
+    wanted = {name: value for name, value in {**rules.defaults, **meant}.items() if name not in RESERVED}
+    found = tuple(_differences(wanted, asked, {*values}, {*rounds}, request))
+    return Draft(raw, row_id, take, labels, request, found, asked.columns)
+
+
+def _applied(rules: TableRules, applicable: Collection[str], model: type[Request]) -> dict[str, Any]:
+    """The defaults that fill the empty cells of a row."""
+    defaults = {name: value for name, value in rules.defaults.items() if name in applicable}
+    return without_unsupported(defaults, model) if rules.on_unsupported == "drop" else defaults
 
 
 def _key_complaints(row_id: str, cells: Mapping[str, Any], rules: TableRules) -> list[tuple[str, str]]:
@@ -119,16 +142,32 @@ def _model_name(cells: Mapping[str, Any], rules: TableRules) -> str:
     return _text(cells.get("model", rules.defaults.get("model")))
 
 
-def _differences(left: Mapping[str, Any], asked: Mapping[str, Any], request: Request) -> Iterator[Difference]:
-    """What is not sent as it was asked for: defaults that the row's model does not take, and text in another form."""
-    secret = {name for name in {*left, *asked} if any(model.keeps_secret(name) for model in MODELS.values())}
-    for name, value in left.items():
-        if not is_empty(value):
-            yield Difference(field=name, asked="…" if name in secret else _shown_value(value))
-    for name, value in asked.items():
-        sent = getattr(request, name)
-        if isinstance(value, str) and isinstance(sent, str) and value.strip() != sent and name not in secret:
-            yield Difference(field=name, asked=_shown_value(value), sent=_shown_value(sent))
+@cache
+def _secret_columns() -> frozenset[str]:
+    """The columns that hold a credential, at any model."""
+    return frozenset(name for model in MODELS.values() for name in model.model_fields if model.keeps_secret(name))
+
+
+def _differences(
+    wanted: Mapping[str, Any], asked: Asked, values: Collection[str], rounds: Collection[str], request: Request
+) -> Iterator[Difference]:
+    """What is not sent as it was asked for, in cells or by default.
+
+    What the row's model does not take, what it takes in other columns or only near to it, and text in another form.
+    """
+    secret = _secret_columns() & wanted.keys()
+    for name, value in wanted.items():
+        if is_empty(value):
+            continue
+        shown = "…" if name in secret else _shown_value(value)
+        sent = getattr(request, name, None)
+        if name in asked.sent:
+            yield Difference(field=name, asked=shown, sent=asked.sent[name])
+        elif name in asked.dropped or name in rounds or (name not in values and name not in asked.anyway):
+            left = sent is None or name in secret or (name not in asked.dropped and name not in rounds)
+            yield Difference(field=name, asked=shown, sent=None if left else _shown_value(sent))
+        elif isinstance(value, str) and isinstance(sent, str) and value.strip() != sent and name not in secret:
+            yield Difference(field=name, asked=shown, sent=_shown_value(sent))
 
 
 def _shown_value(value: Any) -> str:
@@ -184,8 +223,10 @@ def _as_meant(value: Any, column: str, model: type[Request]) -> Any:
 
 
 def _stands_for_nothing(value: Any, column: str, model: type[Request]) -> bool:
-    if column not in model.model_fields or not isinstance(value, str) or not is_null_word(value):
+    if not isinstance(value, str) or not is_null_word(value):
         return False
+    if column not in model.model_fields:
+        return column in image_columns()
     return not model.is_choice(column, value.strip())
 
 
@@ -219,24 +260,38 @@ def _label_complaints(labels: Mapping[str, str]) -> list[tuple[str, str]]:
 def _model_complaint(name: str) -> str:
     if not name:
         return f"is empty and the pipeline has no default model: use one of {', '.join(MODELS)}"
-    near = get_close_matches(name[:MAX_NAME], MODELS, n=1, cutoff=0.5)
-    return f"there is no model {name[:MAX_NAME]!r}" + (
-        f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}"
-    )
+    return model_complaint(name)
 
 
-def _unknown_column_complaints(columns: list[str], model: type[Request]) -> list[tuple[str, str]]:
+def _unknown_column_complaints(
+    columns: Sequence[str], model: type[Request], rules: TableRules
+) -> list[tuple[str, str]]:
     more = len(columns) - _MAX_COMPLAINTS
-    found = [(column, _column_complaint(column, model)) for column in columns[:_MAX_COMPLAINTS]]
+    found = [(column, _column_complaint(column, model, rules)) for column in columns[:_MAX_COMPLAINTS]]
     return [*found, ("", f"has {more} more cells that are not parameters of {model.MODEL}")] if more > 0 else found
 
 
-def _column_complaint(column: str, model: type[Request]) -> str:
+def _column_complaint(column: str, model: type[Request], rules: TableRules) -> str:
     if column in parameter_names():
         others = ", ".join(name for name, other in MODELS.items() if column in other.model_fields)
-        return f"{model.MODEL} has no {column}; it belongs to {others}. Empty the cell or change the model"
+        way = _way_out(column, model, rules)
+        return f"{model.MODEL} has no {column}; it belongs to {others}. Empty the cell or change the model{way}"
     hint = suggest(column, model)
     return f"is not a parameter of {model.MODEL}{hint} (a column that only describes is declared as a label)"
+
+
+def _way_out(column: str, model: type[Request], rules: TableRules) -> str:
+    """The end of a message: the option with which the row could be generated."""
+    if rules.on_unsupported == "drop" or (column in image_columns() and not model.max_images()):
+        return ""
+    takes = "sends its images as the model takes them" if column in image_columns() else "leaves it out"
+    return f"; `on_unsupported: drop` {takes}"
+
+
+def _value_way_out(column: str, value: Any, model: type[Request], rules: TableRules) -> str:
+    if column in ROUNDED and nearest(model, column, value) and rules.rounding == "refuse":
+        return "; `rounding: nearest` takes the nearest"
+    return _way_out(column, model, rules) if is_unsupported(column, value, model) else ""
 
 
 def _quoted(value: Any) -> str:
@@ -246,7 +301,7 @@ def _quoted(value: Any) -> str:
     return f", not {words}"
 
 
-def _validation_complaints(error: ValidationError, model: type[Request]) -> list[tuple[str, str]]:
+def _validation_complaints(error: ValidationError, model: type[Request], rules: TableRules) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for item in error.errors(include_url=False, include_context=False)[:_MAX_COMPLAINTS]:
         message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -258,5 +313,6 @@ def _validation_complaints(error: ValidationError, model: type[Request]) -> list
             message = f"is required by {model.MODEL} and is empty"
         elif column in model.model_fields and not model.keeps_secret(column):
             message += _quoted(item["input"])
+            message += _value_way_out(column, item["input"], model, rules)
         found.append((column, f"{'.'.join(inner)}: {message}" if inner else message))
     return found

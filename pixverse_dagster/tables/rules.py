@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.request import Request
@@ -24,15 +24,23 @@ class TableRules:
     """How a pipeline reads its table: values for empty cells, columns that are kept as labels only, and names.
 
     `labels` with `*` in it are all columns that are nothing else. `columns` says, by our name, which column of the
-    table it is.
+    table it is. `on_unsupported` says what becomes of what a row's model does not take, `rounding` what of a duration
+    or a resolution that it does not have. Each row is also one at each model of `compare`, and has so many `seeds`.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     labels: Sequence[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    on_unsupported: Literal["refuse", "drop"] = "refuse"
+    rounding: Literal["refuse", "nearest"] = "refuse"
+    compare: Sequence[str] = ()
+    seeds: int = 1
 
     def check(self) -> None:
         """Raise InvalidTable if a default is no parameter or no value of one, a label is one, or a name is none."""
+        for name in self.compare:
+            if name not in MODELS:
+                raise InvalidTable(f"compare: {model_complaint(name)}. Nothing was sent")
         for name, value in self.defaults.items():
             if name not in {"model", "take"} and name not in parameter_names():
                 raise InvalidTable(f"default {name!r} is not a parameter of any model{suggest(name, None)}")
@@ -74,4 +82,12 @@ def sixties(name: str, value: Any) -> str:
     return (
         f"is the number {value}: without quotes, YAML reads {value // 60}:{value % 60} as a number to the base of "
         f'sixty. Write "{value // 60}:{value % 60}" in quotes'
+    )
+
+
+def model_complaint(name: str) -> str:
+    """What is wrong with the name of a model that there is not, and which one was perhaps meant."""
+    near = get_close_matches(name[:MAX_NAME], MODELS, n=1, cutoff=0.5)
+    return f"there is no model {name[:MAX_NAME]!r}" + (
+        f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MODELS)}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 
@@ -12,6 +13,7 @@ from pixverse_dagster.core.errors import NoAnswer, PixverseError, Unauthorized
 from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.outcomes import Accepted, PollFact
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.staging import Staged, StagedBytes
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
 from pixverse_dagster.providers.base import THIS_MACHINE, Provider, TaskRef
 from pixverse_dagster.transport.sender import HttpSender
@@ -85,6 +87,32 @@ class ProviderClient:
                 except PixverseError as error:
                     if not self.sender.may_repeat(error, attempt):
                         raise
+
+    def stage(self, image: StagedBytes) -> Staged:
+        """Bring an image to the provider, so that a request may name it. Free; repeated where that may help.
+
+        Raises NotSent or ReadFailed if it is not there for now, and Refused if the provider does not take it, or the
+        key.
+        """
+        if self.unusable:
+            raise Unauthorized(self.unusable)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._stage_once(image)
+            except PixverseError as error:
+                if not self.sender.wait_to_upload_again(error, attempt):
+                    raise
+
+    def _stage_once(self, image: StagedBytes) -> Staged:
+        steps = self.provider.stage(image)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self.sender.upload(request))
+        except StopIteration as end:
+            return cast("Staged", end.value)
 
     def poll(self, tasks: Sequence[TaskRef], deadline: float = math.inf) -> dict[str, PollFact]:
         """Ask about at most `POLL_BATCH` tasks: one fact per task, by task id.

@@ -13,7 +13,8 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import Digest, FrozenModel
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster.transport.logs import get_logger
+from pixverse_dagster.transport.marks import only_if_changed
 
 get_logger()  # before the first download, whose link the HTTP library may log
 _GONE = {404, 410}
@@ -35,9 +37,11 @@ _REFUSED = {400, 401, 403}
 """The same, where it is the host that says so, and not a web page of somebody between it and us."""
 _PASSING = {408, 425, 429, *range(500, 600)} - {511}
 """Statuses that the same request may not get again; 511 is of a network that wants somebody to log in."""
+_NOT_MODIFIED = 304
 _HEAD_BYTES = 4096
 _CODE = re.compile(rb"<code>\s*([\w.-]{1,60})\s*</code>", re.IGNORECASE)
 _TITLE = re.compile(rb"<title>\s*([^<]{1,200})", re.IGNORECASE)
+_ENCODED = re.compile(r'[\s"<>\\^`{|}]')
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
 _CHUNK_BYTES = 256 * 1024
 _SILENT = (httpx.TimeoutException, httpx.ConnectError)
@@ -68,8 +72,22 @@ class NotTheFile(ReadFailed):
     """The host, or whoever is between it and us, answered with something else: the same link is not asked again."""
 
 
+class NotChanged(ReadFailed):
+    """The file is still the one with the mark that was given: nothing was read, for nothing is to be read."""
+
+
 class NotFetched(ReadFailed):
     """The URL is none, or leads to where nothing is fetched from: it was not asked, and never will be."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Where a file goes, how large it may be, who is told its headers, and what the host is asked with."""
+
+    target: BinaryIO
+    max_bytes: int
+    told: Callable[[Mapping[str, str]], object]
+    headers: Mapping[str, str]
 
 
 class Downloader:
@@ -101,11 +119,12 @@ class Downloader:
         max_bytes: int | None = None,
         max_attempts: int | None = None,
         *,
-        told: Callable[[str], object] | None = None,
+        told: Callable[[Mapping[str, str]], object] | None = None,
+        known: str = "",
     ) -> Digest:
         """Stream a URL into `target`, from its start, and return digest and size. Failed reads are repeated.
 
-        `told` is called with the `Content-Type` of what is read.
+        `told` is called with the headers of what is read. Raises NotChanged if it is the file with the mark `known`.
 
         Idempotent and free. Raises ResultExpired if the URL has expired, NotTheFile for any other answer that is not
         the file, NoAnswer if there was none, TooLarge for more than `max_bytes`, NotFetched for what is never asked
@@ -117,8 +136,9 @@ class Downloader:
             target.seek(0)
             target.truncate()
             try:
-                return self._fetch_once(url, target, max_bytes or self.rules.max_bytes, deadline, told or _ignore)
-            except (ResultExpired, TooLarge, NotFetched, NotTheFile):
+                asked = _Asked(target, max_bytes or self.rules.max_bytes, told or _ignore, only_if_changed(known))
+                return self._fetch_once(url, asked, deadline)
+            except (ResultExpired, TooLarge, NotFetched, NotTheFile, NotChanged):
                 raise
             except ReadFailed:
                 last = attempt >= (max_attempts or self.rules.max_attempts)
@@ -128,21 +148,22 @@ class Downloader:
             self._wait(wait_seconds)
         raise AssertionError("unreachable")
 
-    def _fetch_once(
-        self, url: str, target: BinaryIO, max_bytes: int, deadline: float, told: Callable[[str], object]
-    ) -> Digest:
+    def _fetch_once(self, url: str, asked: _Asked, deadline: float) -> Digest:
         kind = ReadFailed
         try:
             for _ in range(self.rules.max_redirects + 1):
                 remember_url(url)
                 self._check_address(url)
-                with self._client.stream("GET", url, extensions={DEADLINE: deadline}) as response:
+                timed = {DEADLINE: deadline}
+                with self._client.stream("GET", url, headers=asked.headers, extensions=timed) as response:
                     self._check_peer(response)
                     if response.next_request is not None:
                         url = str(response.next_request.url)
                         continue
-                    told(response.headers.get("Content-Type", ""))
-                    return _save(response, target, max_bytes)
+                    if asked.headers and response.status_code == _NOT_MODIFIED:
+                        raise NotChanged(f"{_shown(url)} has not changed")
+                    asked.told(response.headers)
+                    return _save(response, asked.target, asked.max_bytes)
             failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
             failed = f"{_shown(url)} is not a URL ({shorten(redact_text(str(error)), 300)})"
@@ -184,7 +205,7 @@ class Downloader:
             )
 
 
-def _ignore(_: str) -> None:
+def _ignore(_: Mapping[str, str]) -> None:
     pass
 
 
@@ -212,6 +233,17 @@ def read_refusal(response: httpx.Response, where: str) -> ReadFailed:
     if status in _GONE or (status in _REFUSED and not page):
         return ResultExpired(f"{what}: the link has expired or was withdrawn")
     return ReadFailed(what) if status in _PASSING else NotTheFile(what)
+
+
+def requested_url(url: str) -> str:
+    """A URL as it is asked for: with spaces, and what is not ASCII, encoded. Any other is returned as it is."""
+    if url.isascii() and not _ENCODED.search(url):
+        return url
+    try:
+        parsed = httpx.URL(url)
+        return str(parsed.copy_with(host=parsed.raw_host.decode()))
+    except (httpx.InvalidURL, UnicodeError):
+        return url
 
 
 def is_page(head: bytes) -> bool:

@@ -23,15 +23,17 @@ from pixverse_dagster.transport.logs import get_logger
 _STOPPED = "stopped before the request was sent. Nothing was spent"
 get_logger()  # before the first call, which the HTTP library may log with its URL
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_UPLOAD_BYTES_PER_SECOND = 50_000
 # Raised before any byte of the request can have left this machine.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 class Call(Enum):
-    """What a request is for. A submit costs money; a poll is free and can be repeated."""
+    """What a request is for. A submit costs money; a poll and an upload are free and can be repeated."""
 
     SUBMIT = "submit"
     POLL = "poll"
+    UPLOAD = "upload"
 
 
 class Limits(FrozenModel):
@@ -65,16 +67,18 @@ def wait_before_repeat(call: Call, error: PixverseError, attempt: int, limits: L
 
     A submit is repeated only if it certainly was not sent (NotSent) or was refused because of the rate (RateLimited).
     It is not repeated after OutcomeUnknown: it may have been billed. A failed poll is not repeated; the next poll is
-    soon enough. The wait is 1, 2, 4, 8 … seconds by default, or what `Retry-After` asks for. If that is longer than
-    `max_wait_seconds`, the call is not repeated here, and the caller has to wait.
+    soon enough. An upload is repeated after every error that may pass. The wait is 1, 2, 4, 8 … seconds by default, or
+    what `Retry-After` asks for. If that is longer than `max_wait_seconds`, the call is not repeated here, and the
+    caller has to wait.
     """
-    if call is not Call.SUBMIT or attempt >= limits.max_attempts:
+    if call is Call.POLL or attempt >= limits.max_attempts:
         return None
     wait = min(limits.backoff_seconds * 2 ** (attempt - 1), limits.max_wait_seconds)
     if isinstance(error, RateLimited):
         wait = max(wait, error.retry_after_seconds or 0)
         return wait if wait <= limits.max_wait_seconds else None
-    return wait if isinstance(error, NotSent) else None
+    passing = (NotSent, ReadFailed) if call is Call.UPLOAD else NotSent
+    return wait if isinstance(error, passing) else None
 
 
 class HttpSender:
@@ -98,6 +102,8 @@ class HttpSender:
         self._submits = httpx.Client(
             timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_keepalive_connections=0))
         )
+        # What is free must not hold up what is paid for, nor the other way round.
+        self._uploads = httpx.Client(timeout=timeout, transport=DeadlineTransport(httpx.Limits()))
         timeout = httpx.Timeout(limits.poll_timeout_seconds, connect=limits.connect_timeout_seconds)
         self._polls = httpx.Client(
             timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_connections=limits.max_concurrency))
@@ -117,8 +123,8 @@ class HttpSender:
             self._close()
 
     def _close(self) -> None:
-        self._submits.close()
-        self._polls.close()
+        for client in (self._submits, self._polls, self._uploads):
+            client.close()
 
     @contextmanager
     def _under_way(self) -> Generator[None]:
@@ -177,6 +183,17 @@ class HttpSender:
         finally:
             self._poll_slots.release()
 
+    def upload(self, request: httpx.Request) -> httpx.Response:
+        """Send a step of an upload, once. Free. Raises NotSent or ReadFailed."""
+        if self._stopped.is_set():
+            raise NotSent(_STOPPED)
+        return self._roundtrip(Call.UPLOAD, request)
+
+    def wait_to_upload_again(self, error: PixverseError, attempt: int) -> bool:
+        """Wait as long as the error of this attempt at an upload calls for; False if it is not tried again."""
+        wait = wait_before_repeat(Call.UPLOAD, error, attempt, self.limits)
+        return wait is not None and not self._stopped.wait(wait)
+
     def _throttle(self) -> None:
         with self._pace:
             now = time.monotonic()
@@ -194,11 +211,11 @@ class HttpSender:
             self._next_submit = max(self._next_submit, self._held_until)
 
     def _roundtrip(self, call: Call, request: httpx.Request, until: float = math.inf) -> httpx.Response:
-        client, limit = (
-            (self._submits, self.limits.submit_timeout_seconds)
-            if call is Call.SUBMIT
-            else (self._polls, self.limits.poll_timeout_seconds)
-        )
+        client, limit = {
+            Call.SUBMIT: (self._submits, self.limits.submit_timeout_seconds),
+            Call.POLL: (self._polls, self.limits.poll_timeout_seconds),
+            Call.UPLOAD: (self._uploads, self.limits.submit_timeout_seconds + _upload_seconds(request)),
+        }[call]
         deadline = min(time.monotonic() + limit + self.limits.connect_timeout_seconds, until)
         request.extensions = {"timeout": client.timeout.as_dict(), DEADLINE: deadline}
         try:
@@ -214,6 +231,8 @@ class HttpSender:
             silent = isinstance(error, httpx.TimeoutException)
             kind = NoAnswer if silent else ReadFailed
             failed = kind(f"the poll of {request.url.host} got no answer ({words}); polled again later")
+            if call is Call.UPLOAD:
+                failed = kind(f"Nothing spent: the upload to {request.url.host} got no answer ({words})")
             if call is Call.SUBMIT:
                 failed = OutcomeUnknown(
                     f"It may have been charged, and is not sent again: the submit to {request.url.host} left and no "
@@ -221,6 +240,11 @@ class HttpSender:
                 )
         # Raised here, so that it has nothing of the library's error about it, which holds the request and its key.
         raise failed
+
+
+def _upload_seconds(request: httpx.Request) -> float:
+    """How long the body of a request may take on a slow line."""
+    return int(request.headers.get("Content-Length", 0)) / _UPLOAD_BYTES_PER_SECOND
 
 
 def _read_bounded(response: httpx.Response) -> httpx.Response:

@@ -46,7 +46,7 @@ ONLY_IN: Mapping[str, str] = {  # whoever wants to replace a library knows where
     "boto3": "tables storage",
     "botocore": "tables",
     "click": "cli",
-    "fsspec": "tables",
+    "fsspec": "tables storage",
     "rich": "cli",
     "starlette": "simulator",
     "uvicorn": "simulator",

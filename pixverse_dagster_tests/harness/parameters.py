@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pixverse_dagster.core.request import DELIVERY, At, Request
 from pixverse_dagster.policy.sizes import PIXELS
 from pixverse_dagster.providers import MODELS
+from pixverse_dagster_tests.harness import moves
 
 LIMITS = ("ge", "le", "min_length", "max_length")
 HEAD = """# Parameters
@@ -33,7 +34,7 @@ references is taken to be as C1 from text.
 
 def render() -> str:
     """The whole page."""
-    return HEAD + "".join(_section(model) for model in MODELS.values()) + PIXELS_HEAD + _pixels()
+    return HEAD + "".join(_section(model) for model in MODELS.values()) + moves.render() + PIXELS_HEAD + _pixels()
 
 
 def _pixels() -> str:

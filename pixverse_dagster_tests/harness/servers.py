@@ -24,7 +24,9 @@ from typing import Any, Literal, Protocol, TypeVar
 import httpx
 import sqlalchemy as sa
 
+from pixverse_dagster_tests.harness.bodies import DUNE, KITE
 from pixverse_dagster_tests.harness.forked import Forked, simulator, start_forked
+from pixverse_dagster_tests.harness.images import png
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -367,6 +369,9 @@ def running_simulator(
         words += ["--fault", f"{kind}={rate}"]
     for key, account in (keys or {}).items():
         words += ["--key", f"{key}={account}"]
+    for link in (KITE, DUNE):
+        (picture := root / "elsewhere.png").write_bytes(png(640, 360))
+        words += ["--image", f"{link}={picture}"]
     log = root / "simulator.log"
     log.touch()
     process = start_forked(simulator, words, os.environ, (log, log), cwd=root)

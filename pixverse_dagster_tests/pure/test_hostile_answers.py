@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pixverse_dagster.core.errors import OutcomeUnknown, PixverseError, ReadFailed, Refused
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
-from pixverse_dagster.media.images import image_facts
+from pixverse_dagster.media.decode import image_facts
 from pixverse_dagster.providers.answers import items, mapping
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster_tests.harness.answers import PROVIDERS as ACCOUNTS

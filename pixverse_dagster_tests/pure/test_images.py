@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import pixverse_dagster
 from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.request import ImageRules
-from pixverse_dagster.media.images import ImageSource, check_image
+from pixverse_dagster.media.decode import check_image
+from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster_tests.harness.hostile import examples
 from pixverse_dagster_tests.harness.images import HIGHWAY, PIXWITH, RUNWARE, UUID, png, refusal
@@ -59,17 +60,17 @@ def test_runware_takes_an_image_uuid_as_it_is(book: ImageSource):
 
 
 @pytest.mark.parametrize("rules", [HIGHWAY, PIXWITH], ids=["highway", "pixwith"])
-def test_other_providers_take_urls_only(book: ImageSource, rules: ImageRules):
-    """A path, an inline image, a UUID are refused with what to do instead, though the file is there and good."""
+def test_images_are_read_for_every_provider_and_a_uuid_is_runwares(book: ImageSource, rules: ImageRules):
+    """A path and an inline image are; what nobody can read is refused."""
     (Path(book.base) / "kite.png").write_bytes(png(300, 300))
-    with refusal("upload kite.png and give its address, or set image_base to where it is served"):
-        book.check("kite.png", rules)
-    with refusal("takes images by URL only: upload data:image/png;… ("):
-        book.check("data:image/png;base64," + base64.b64encode(png(300, 300)).decode(), rules)
+    inline = "data:image/png;base64," + base64.b64encode(png(300, 300)).decode()
+    assert book.check("kite.png", rules).digest == book.check(inline, rules).digest
     with refusal("give an http(s) URL"):
         book.check(UUID, rules)
-    with refusal("takes images by URL only"):
+    with refusal("cannot be read below"):
         book.check("ftp://assets.example.org/kite.png", rules)
+    with refusal("cannot be reached from here"):
+        book.check("s3://bucket/kite.png", rules)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_new_bytes_under_an_unchanged_address_are_named_and_not_paid_for(
         assert "tasks retry 'kite 7' --take" in message
         assert not films.submit().sent
         data = files.pop("/kite.png")
-        assert films.read(image=image).rows == ()
+        assert films.read(image=image).rows[0].digest == before.digest
         files["/kite.png"] = data
     files["/kite.png"] = OLD
     assert films.read(image=image).cautions == ()
@@ -260,7 +260,11 @@ def test_a_row_whose_image_cannot_be_read_for_now_keeps_what_it_was(
     ((column, message),) = [(caution.column, caution.message) for caution in reading.cautions]
     assert (column, message[:35]) == ("image", "the image cannot be read for now: h")
     assert f"HTTP {status}" in message
+    films.submit()
+    assert films.paid == 0  # its provider cannot read it either
+    files["/kite.png"] = OLD
     assert films.submit().sent
+    files["/kite.png"] = status
     assert [row.digest for row in films.read(image=f"{site}/kite.png").rows] == [before.digest]
     assert not films.submit().sent
     files["/kite.png"] = OLD
@@ -305,3 +309,51 @@ def test_a_take_that_was_asked_for_outlives_a_blip(films: Films, site: str, file
     assert row.take == 2
     (row,) = films.read(image=f"{site}/kite.png", take=3).rows
     assert row.take == 3
+
+
+# Images that are gone
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_row_that_has_its_task_is_never_invalid_because_its_link_expired(
+    films: Films, site: str, files: dict[str, bytes | int], status: int
+):
+    """It keeps what it was paid for, says so, and pays nothing; before it had one, it is a problem."""
+    image = f"{site}/kite.png"
+    files["/kite.png"] = status
+    assert films.read(image=image).rows == ()
+    files["/kite.png"] = OLD
+    (before,) = films.read(image=image).rows
+    assert films.submit().sent
+    files["/kite.png"] = status
+    for cells in ({}, {"prompt": "two kites"}, {"take": 2}):
+        reading = films.read(image=image, **cells)
+        assert ([row.digest for row in reading.rows], reading.problems) == ([before.digest], ())
+        ((column, message),) = [(caution.column, caution.message) for caution in reading.cautions]
+        assert column == "image"
+        assert "The row keeps the task that it has, and nothing is paid" in message
+        assert not films.submit().sent
+    files["/kite.png"] = OLD
+    assert films.read(image=image, prompt="two kites").rows[0].digest != before.digest
+    assert films.paid == 1
+
+
+def test_a_row_without_a_task_is_not_sent_with_an_image_that_is_gone(
+    films: Films, site: str, files: dict[str, bytes | int]
+):
+    """It was read once, and nobody can make a clip of it now."""
+    films.read(image=f"{site}/kite.png")
+    del files["/kite.png"]
+    reading = films.read(image=f"{site}/kite.png")
+    assert (reading.rows, len(reading.problems)) == ((), 1)
+
+
+def test_a_local_file_that_was_removed_after_the_submit_leaves_the_row_its_task(films: Films):
+    """As a link that expired."""
+    (films.folder / "kite.png").write_bytes(OLD)
+    (before,) = films.read(image="kite.png").rows
+    films.submit()
+    (films.folder / "kite.png").unlink()
+    reading = films.read(image="kite.png")
+    assert ([row.digest for row in reading.rows], len(reading.cautions)) == ([before.digest], 1)
+    assert films.paid == 1

@@ -13,7 +13,7 @@ from pixverse_dagster.core.errors import ClipInvalid, ReadFailed
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.outcomes import Accepted, Succeeded
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.media.images import image_facts
+from pixverse_dagster.media.decode import image_facts
 from pixverse_dagster.media.probe import probe
 from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.stages.collect import collect_tasks

@@ -22,12 +22,14 @@ from pixverse_dagster.core.errors import InvalidRow
 from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import open_ledger
-from pixverse_dagster.media.images import ImageCache, ImageSource, check_image
+from pixverse_dagster.media.cache import ImageCache
+from pixverse_dagster.media.decode import check_image
+from pixverse_dagster.media.images import ImageSource
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.read import TableReading, read_table
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.tables import FileTable
-from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster.transport.download import Downloader, DownloadRules, requested_url
 from pixverse_dagster_tests.harness.hostile import examples
 from pixverse_dagster_tests.harness.images import HIGHWAY, PIXWITH, RUNWARE, UUID, png, refusal
 from pixverse_dagster_tests.harness.servers import StartSimulator
@@ -303,6 +305,19 @@ def test_a_url_base_resolves_relative_references(site: Site, downloader: Downloa
         assert book.resolve("https://other.example/x.png") == "https://other.example/x.png"
         assert book.resolve(UUID) == UUID
     assert site.asked == ["/assets/kite.png"] * 2
+
+
+def test_a_url_is_sent_in_the_form_in_which_it_was_read(site: Site, book: ImageSource):
+    """With spaces and letters beyond ASCII encoded; one that is encoded already stays as it is."""
+    site.files["/red%20kite%20%C3%BC.png"] = png(300, 300)
+    for reference in (f"{site.url}/red kite ü.png?v=ä b", f"{site.url}/red%20kite%20%C3%BC.png?v=%C3%A4%20b"):
+        image = book.check(reference, HIGHWAY)
+        sent = book.as_sent(reference, image, HIGHWAY)
+        assert sent.isascii()
+        assert sent.removeprefix(site.url) == site.asked[-1]
+    plain = f"{site.url}/kite.png?a=1+2&b=%2F&c=x|y"
+    assert requested_url(plain.replace("|", "")) == plain.replace("|", "")
+    assert requested_url("https://bücher.example/ü.png") == "https://xn--bcher-kva.example/%C3%BC.png"
 
 
 # Unreadable URLs

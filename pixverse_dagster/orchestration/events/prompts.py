@@ -28,6 +28,9 @@ def reading_metadata(pipeline: Pipeline, reading: TableReading, change: Snapshot
         metadata["pixverse/plan_cost_usd"] = plan.known_cost_usd
     if dearest := [(line.row, f"{line.cost_usd:.3f}", line.note) for line in plan.dearest[:ROWS_SHOWN]]:
         metadata["pixverse/dearest"] = metadata_table(("row", "usd", "note"), dearest)
+    if changed := [(line.row, one) for line in plan.lines for one in line.differences][:ROWS_SHOWN]:
+        shown = [(row, one.field, str(one.asked), "" if one.sent is None else str(one.sent)) for row, one in changed]
+        metadata["pixverse/sent_otherwise"] = metadata_table(("row", "column", "asked", "sent"), shown)
     if reading.remarks:
         metadata["pixverse/remarks"] = "; ".join(reading.remarks)
     metadata |= {f"pixverse/table_{name.replace(' ', '_')}": fact for name, fact in reading.facts.items()}
@@ -43,7 +46,7 @@ def reading_metadata(pipeline: Pipeline, reading: TableReading, change: Snapshot
         "pixverse/changed_rows": len(change.changed),
         "pixverse/unchanged_rows": change.unchanged,
         "pixverse/removed_rows": len(change.removed),
-        "pixverse/invalid_rows": len({problem.line for problem in reading.problems}),
+        "pixverse/invalid_rows": len({problem.place for problem in reading.problems}),
         "pixverse/models": ", ".join(sorted({row.request.MODEL for row in reading.rows})),
     }
     return metadata

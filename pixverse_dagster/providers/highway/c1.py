@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +13,11 @@ from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.providers.fields import ImageReference, JsonList, Resolution
 from pixverse_dagster.providers.highway.images import IMAGES
 
+_NAME = r"^[A-Za-z0-9_]+$"
+_MAX_NAME = 30
+_NAMES = ("image", "last_image", *(f"image{number}" for number in range(3, 8)))
+"""What images are called that a row does not name."""
+
 
 class Reference(BaseModel):
     """A reference image of the C1 model. The prompt names it as `@name `."""
@@ -20,7 +25,7 @@ class Reference(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
     type: Literal["subject", "background"]
-    name: Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=_MAX_NAME, pattern=_NAME)]
     image: ImageReference
 
 
@@ -31,6 +36,7 @@ class HighwayC1ReferenceToVideo(Request):
     ENDPOINT: ClassVar[str] = "pixverse-pixverse-c1-reference-to-video"
     FAMILY: ClassVar[str] = "c1"
     IMAGE_RULES: ClassVar[ImageRules] = IMAGES
+    IMAGE_LIST: ClassVar[str] = "references"
 
     # The C1 page states no limit; 2500 characters is the limit of v6, at the same provider.
     prompt: Annotated[str, Field(min_length=1, max_length=2500), At("prompt", CLIP)]
@@ -65,6 +71,23 @@ class HighwayC1ReferenceToVideo(Request):
             raise ValueError(f"references: {unused[0]!r} is never used; write @{unused[0]} in the prompt")
         return self
 
+    @classmethod
+    def max_images(cls) -> int:
+        """As many as there may be references."""
+        return len(_NAMES)
+
+    @classmethod
+    def place_images(cls, images: Sequence[str], prompt: str) -> dict[str, Any]:
+        """Each image is a subject, called as the prompt's markers are, in their order.
+
+        Where the prompt has no marker for an image, one is put before it: the model requires it.
+        """
+        markers = [name for name in dict.fromkeys(re.findall(r"@(\w+)", prompt)) if _is_name(name)]
+        names = [*markers, *(name for name in _NAMES if name not in markers)][: len(images)]
+        named = "".join(f"@{name} " for name in names if name not in markers)
+        references = [{"type": "subject", "name": n, "image": i} for n, i in zip(names, images, strict=True)]
+        return {"references": references, **({"prompt": named + prompt} if prompt and named else {})}
+
     def images(self) -> tuple[str, ...]:
         """The reference images, in order."""
         return tuple(reference.image for reference in self.references)
@@ -83,3 +106,7 @@ class HighwayC1ReferenceToVideo(Request):
         return ["aspect_ratio 21:9 is on HighwayAPI's page but not in PixVerse's own list"] * (
             self.aspect_ratio == "21:9"
         )
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= _MAX_NAME and re.fullmatch(_NAME, text) is not None

@@ -7,7 +7,10 @@ lost, it can be resolved: poll for the UUID, then send the same submit again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import json
+import uuid
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import httpx
@@ -16,6 +19,7 @@ from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.lifecycle import FailureKind
 from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.request import Request
+from pixverse_dagster.core.staging import Staged, StagedBytes
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
     About,
@@ -32,6 +36,7 @@ from pixverse_dagster.providers.answers import (
     read_refusal,
     unknown_word,
     unread_poll,
+    unread_upload,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.runware.errors import (
@@ -47,6 +52,8 @@ from pixverse_dagster.providers.runware.errors import (
 )
 from pixverse_dagster.providers.runware.v4_5 import RunwareV45
 
+_KEPT_SECONDS = 29 * 24 * 3600.0
+
 
 class Runware(Provider):
     """Runware's task API. One poll asks about up to 50 tasks."""
@@ -56,6 +63,8 @@ class Runware(Provider):
     MODELS = (RunwareV45,)
     POLL_BATCH = 50
     REPLAYABLE = True
+    TAKES_UPLOADS = True
+    UPLOAD_MAX_SIDE = 2048
 
     def envelope(self, request: Request, body: dict[str, Any], reference: str) -> Any:
         """One task per POST, so that a refusal concerns one row only. `reference` is the task's UUID."""
@@ -117,8 +126,31 @@ class Runware(Provider):
             return {name: fact or Running(note=note) for name, fact in facts.items()}
         return {name: fact or Missing() for name, fact in facts.items()}
 
+    def stage(self, image: StagedBytes) -> Generator[httpx.Request, httpx.Response, Staged]:
+        """One `imageUpload` task. Runware keeps an image for 30 days after its last use, no side above 2048 px."""
+        asked = str(uuid.uuid4())
+        encoded = f"data:{image.content_type};base64,{base64.b64encode(image.data).decode()}"
+        task = {"taskType": "imageUpload", "taskUUID": asked, "image": encoded}
+        response = yield self._post_json("/v1", json.dumps([task]).encode(), self._headers())
+        body = mapping(read_json(response))
+        for row in map(mapping, items(body.get("data"))):
+            if row.get("taskUUID") == asked and _is_uuid(row.get("imageUUID")):
+                return Staged(str(row["imageUUID"]), _KEPT_SECONDS)
+        if (errors := read_errors(body)) and is_declined(response):
+            error = errors[0]
+            message = f"{NOT_CHARGED} Runware does not take the image: {_said(error)}."
+            raise read_refusal(message, response, about_code(family_word(error)))
+        raise unread_upload("Runware", response)
+
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(uuid.UUID(value))
+    except ValueError:
+        return False
 
 
 def _said(error: dict[str, Any]) -> str:

@@ -100,6 +100,8 @@ class RunwareV45(Request):
         source="Runware's v4.5 page: PNG, JPG or WEBP, sides of 300 to 4000 px, at most 20 MB",
     )
 
+    IMAGE_LIST: ClassVar[str] = "frames"
+
     prompt: Annotated[str, Field(min_length=2, max_length=2048), At("positivePrompt", CLIP)]
     image: ImageReference | None = None
     last_image: ImageReference | None = None
@@ -132,9 +134,20 @@ class RunwareV45(Request):
         """A size or an image in the row replaces the default size."""
         given = set(cells)
         by_size = {"resolution", "aspect_ratio"} if given & {"width", "height"} else set[str]()
-        by_image = {"aspect_ratio", "width", "height"} if given & {"image", "last_image", "frames"} else set[str]()
+        by_image = cls.inapplicable(cells)
         by_name = {"width", "height"} if given & {"resolution", "aspect_ratio"} else set[str]()
         return frozenset(by_size | by_image | by_name)
+
+    @classmethod
+    def inapplicable(cls, cells: Collection[str]) -> frozenset[str]:
+        """With an image, the clip has the image's shape."""
+        framed = {"image", "last_image", "frames"} & set(cells)
+        return frozenset({"aspect_ratio", "width", "height"}) if framed else frozenset()
+
+    @classmethod
+    def image_columns(cls) -> tuple[str, ...]:
+        """The first frame and the last."""
+        return ("image", "last_image")
 
     @model_validator(mode="after")
     def _frames_once(self) -> RunwareV45:

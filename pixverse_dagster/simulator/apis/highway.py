@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
+from pixverse_dagster.simulator.links import Links, with_images
 from pixverse_dagster.simulator.media import Shape
 from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, bearer_key, server_error
 from pixverse_dagster.simulator.sizes import SIZES, Size, size_by_name, size_of_image
@@ -28,7 +30,6 @@ _V45_PRICE: Final = {"360p": 0.45, "540p": 0.45, "720p": 0.60, "1080p": 1.20}
 _V6_PRICE: Final = {"360p": (0.033, 0.044), "540p": (0.044, 0.058), "720p": (0.059, 0.077), "1080p": (0.115, 0.150)}
 _C1_PRICE: Final = {"360p": (0.030, 0.040), "540p": (0.040, 0.050), "720p": (0.050, 0.065), "1080p": (0.095, 0.120)}
 _ASPECTS: Final = ("16:9", "4:3", "1:1", "3:4", "9:16", "2:3", "3:2", "21:9")
-_UNREAD_ASPECT: Final = (16, 9)  # assumed for an image on another server, which is not fetched
 _REF_NAME: Final = re.compile(r"[A-Za-z0-9_ ]{1,30}")
 _MARKER: Final = re.compile(r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])")
 _REASONS: Final = {
@@ -58,13 +59,13 @@ class _Product:
     price_usd: float
 
 
-def _image_size(body: Fields, samples: images.Samples) -> Size:
+def _image_size(body: Fields, links: Links) -> Size:
     url = body.text("image", least=1) or ""
-    image = images.check_url(url, images.HIGHWAY_RULES, samples, body.name("image"))
-    return (image.width, image.height) if image else _UNREAD_ASPECT
+    image = images.check_url(url, images.HIGHWAY_RULES, links, body.name("image"))
+    return image.width, image.height
 
 
-def _v45(body: Fields, samples: images.Samples) -> _Product:
+def _v45(body: Fields, links: Links) -> _Product:
     body.require("prompt", "image", "resolution")
     body.text("prompt", least=1, most=2048)
     body.text("negative_prompt", most=2048)
@@ -72,11 +73,11 @@ def _v45(body: Fields, samples: images.Samples) -> _Product:
     resolution = body.choice("resolution", validation.RESOLUTIONS[:3] if fast else validation.RESOLUTIONS)
     body.choice("style", validation.STYLES)
     body.integer("seed", 0, validation.MAX_SEED)
-    size = size_by_name(resolution, _image_size(body, samples))
+    size = size_by_name(resolution, _image_size(body, links))
     return _Product(Shape(*size, seconds=5), _V45_PRICE[resolution] * (2 if fast else 1))
 
 
-def _v6(body: Fields, samples: images.Samples) -> _Product:
+def _v6(body: Fields, links: Links) -> _Product:
     body.require("prompt", "image")
     body.text("prompt", most=2500)
     body.text("negative_prompt", most=2500)
@@ -84,7 +85,7 @@ def _v6(body: Fields, samples: images.Samples) -> _Product:
     body.choice("thinking_type", ("enabled", "disabled", "auto"))
     body.integer("seed", 0, validation.MAX_SEED)
     resolution = body.choice("resolution", validation.RESOLUTIONS, default="720p")
-    return _timed(body, size_of_image(resolution, _image_size(body, samples)), _V6_PRICE[resolution])
+    return _timed(body, size_of_image(resolution, _image_size(body, links)), _V6_PRICE[resolution])
 
 
 def _timed(body: Fields, size: Size, price_per_second: tuple[float, float]) -> _Product:
@@ -93,11 +94,11 @@ def _timed(body: Fields, size: Size, price_per_second: tuple[float, float]) -> _
     return _Product(Shape(*size, seconds=seconds, audio=audio), round(price_per_second[audio] * seconds, 6))
 
 
-def _c1(body: Fields, samples: images.Samples) -> _Product:
+def _c1(body: Fields, links: Links) -> _Product:
     body.require("prompt", "images")
     prompt = body.text("prompt", least=1) or ""
     references = body.items("images", 1, 7) or []
-    names = [_reference(Fields(item, f"images[{at}]"), samples) for at, item in enumerate(references)]
+    names = [_reference(Fields(item, f"images[{at}]"), links) for at, item in enumerate(references)]
     if len(set(names)) != len(names):
         raise RefusedError("images", "ref_name must be unique")
     _check_markers(prompt, names)
@@ -106,13 +107,13 @@ def _c1(body: Fields, samples: images.Samples) -> _Product:
     return _timed(body, SIZES[resolution, aspect], _C1_PRICE[resolution])
 
 
-def _reference(item: Fields, samples: images.Samples) -> str:
+def _reference(item: Fields, links: Links) -> str:
     item.require("type", "ref_name", "image_url")
     item.choice("type", ("subject", "background"))
     name = item.text("ref_name") or ""
     if not _REF_NAME.fullmatch(name) or not name.strip():
         raise RefusedError(item.name("ref_name"), "must be 1 to 30 letters, digits, underscores or spaces")
-    images.check_url(item.text("image_url") or "", images.HIGHWAY_RULES, samples, item.name("image_url"))
+    images.check_url(item.text("image_url") or "", images.HIGHWAY_RULES, links, item.name("image_url"))
     item.finish()
     return name
 
@@ -126,11 +127,18 @@ def _check_markers(prompt: str, names: list[str]) -> None:
             raise RefusedError("prompt", f"'@{prompt[marker.end() :][:30]}' matches no ref_name followed by a space")
 
 
-_CALLS: Final[dict[str, tuple[str, Callable[[Fields, images.Samples], _Product]]]] = {
+_CALLS: Final[dict[str, tuple[str, Callable[[Fields, Links], _Product]]]] = {
     "pixverse-v4.5-i2v": ("highway/pixverse-v4.5-i2v", _v45),
     "pixverse-v6-i2v": ("highway/pixverse-v6-i2v", _v6),
     "pixverse-pixverse-c1-reference-to-video": ("highway/pixverse-c1-reference-to-video", _c1),
 }
+
+
+def _product(check: Callable[[Fields, Links], _Product], body: Any, links: Links) -> _Product:
+    fields = Fields(body)
+    product = check(fields, links)
+    fields.finish()
+    return product
 
 
 class Highway:
@@ -138,9 +146,9 @@ class Highway:
 
     NAME: Final = PROVIDER
 
-    def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
+    def __init__(self, state: SimulatorState, links: Callable[[Request, str], Links]) -> None:
         self._state = state
-        self._samples = samples
+        self._links = links
 
     def routes(self) -> list[ApiRoute]:
         """The paths, with their methods and endpoints."""
@@ -163,9 +171,7 @@ class Highway:
         model, check = _CALLS[call]
         try:
             body = await validation.read_json(request)
-            fields = Fields(body)
-            product = check(fields, self._samples(request))
-            fields.finish()
+            product = await with_images(self._links(request, account), partial(_product, check, body))
         except RefusedError as refused:
             return _error(400, str(refused))
         order = Order(PROVIDER, model, account, body, product.shape, product.price_usd, task_id=str(uuid4()))

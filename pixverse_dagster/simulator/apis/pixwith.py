@@ -1,4 +1,6 @@
-"""Pixwith: create, get, get_credits. A refusal is HTTP 200 with code 0, for a bad key with code 2.
+"""Pixwith: create, get, get_credits, and uploads.
+
+A refusal is HTTP 200 with code 0, for a bad key with code 2.
 
 Prices are the simulator's own figures: .45/.45/.60/1.20 USD for 5 s by resolution, twice that for 8 s, times the number
 of outputs; one credit is one cent.
@@ -7,7 +9,9 @@ of outputs; one credit is one cent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
@@ -17,10 +21,12 @@ from starlette.responses import JSONResponse, Response
 
 from pixverse_dagster.simulator import images, validation
 from pixverse_dagster.simulator.faults import POLL_KINDS
+from pixverse_dagster.simulator.links import Links, with_images
 from pixverse_dagster.simulator.media import Shape
 from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, server_error
 from pixverse_dagster.simulator.sizes import size_by_name
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
+from pixverse_dagster.simulator.uploads import FormRefusedError, accept_form, read_form, refuse_form
 from pixverse_dagster.simulator.validation import Fields, RefusedError
 
 PROVIDER: Final = "pixwith"
@@ -29,6 +35,8 @@ _CREDITS_AT_START: Final = 10_000_000
 _MAX_PROMPT: Final = 2048  # PixVerse's own limit for V5
 _STATUS: Final = {"processing": 1, "succeeded": 2, "failed": 3}
 _UNKNOWN_STATUS: Final = 7
+_NAME: Final = re.compile(r"[\w.-]+", re.ASCII)
+_ENDINGS: Final = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
 
 def _ok(data: dict[str, Any]) -> Response:
@@ -46,7 +54,7 @@ def _refused(refused: RefusedError) -> Response:
     return _error(f"Invalid parameter {refused}")
 
 
-def _order(body: Any, account: str, samples: images.Samples) -> Order:
+def _order(body: Any, account: str, links: Links) -> Order:
     fields = Fields(body)
     fields.require("prompt", "model_id", "options")
     fields.text("prompt", least=1, most=_MAX_PROMPT)
@@ -64,8 +72,8 @@ def _order(body: Any, account: str, samples: images.Samples) -> Order:
     for url in fields.items("image_urls", 1, 1) or []:
         if not isinstance(url, str):
             raise RefusedError("image_urls[0]", "must be a string")
-        image = images.check_url(url, images.PIXWITH_RULES, samples, "image_urls[0]")
-        across, down = (image.width, image.height) if image else (across, down)
+        image = images.check_url(url, images.PIXWITH_RULES, links, "image_urls[0]")
+        across, down = image.width, image.height
     fields.finish()
     return Order(
         PROVIDER,
@@ -84,9 +92,9 @@ class Pixwith:
 
     NAME: Final = PROVIDER
 
-    def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
+    def __init__(self, state: SimulatorState, links: Callable[[Request, str], Links]) -> None:
         self._state = state
-        self._samples = samples
+        self._links = links
 
     def routes(self) -> list[ApiRoute]:
         """The paths, with their methods and endpoints."""
@@ -94,6 +102,8 @@ class Pixwith:
             ("/pixwith/api/task/create", "POST", self.submit),
             ("/pixwith/api/task/get", "POST", self.result),
             ("/pixwith/api/task/get_credits", "POST", self.credit),
+            ("/pixwith/api/task/pre_url", "POST", self.pre_url),
+            ("/pixwith/uploads", "POST", self.upload),
         ]
 
     async def submit(self, request: Request) -> tuple[str, Response]:
@@ -105,28 +115,51 @@ class Pixwith:
     async def credit(self, request: Request) -> tuple[str, Response]:
         return "credits", await self._guarded(request, self._credit)
 
-    async def _guarded(self, request: Request, answer: Callable[[Request, str, Any], Response]) -> Response:
+    async def pre_url(self, request: Request) -> tuple[str, Response]:
+        return "pre_url", await self._guarded(request, self._sign)
+
+    async def upload(self, request: Request) -> tuple[str, Response]:
+        """The form goes to an object store, which knows nothing of API keys."""
+        try:
+            self._state.uploads.take_form(await read_form(request))
+        except FormRefusedError as refused:
+            return "upload", refuse_form(refused)
+        return "upload", accept_form()
+
+    async def _guarded(self, request: Request, answer: Callable[[Request, str, Any], Awaitable[Response]]) -> Response:
         """The answer, or a refusal if the key is wrong or the body breaks a rule."""
         account = self._state.settings.account(request.headers.get("api-key"))
         if account is None:
             return _error("Invalid API KEY", code=2)
         try:
-            return answer(request, account, await validation.read_json(request) if await request.body() else {})
+            return await answer(request, account, await validation.read_json(request) if await request.body() else {})
         except RefusedError as refused:
             return _refused(refused)
 
-    def _submit(self, request: Request, account: str, body: Any) -> Response:
+    async def _sign(self, request: Request, account: str, body: Any) -> Response:
+        fields = Fields(body)
+        fields.require("image_name", "content_type")
+        name = fields.text("image_name", least=1, most=120) or ""
+        content_type = fields.choice("content_type", tuple(_ENDINGS))
+        fields.finish()
+        if not _NAME.fullmatch(name) or not name.lower().endswith(_ENDINGS[content_type]):
+            return _error("Invalid image format")
+        form, path = self._state.uploads.sign_form(account, name, content_type)
+        base = base_url(request)
+        return _ok({"upload_url": {"url": f"{base}/pixwith/uploads", "fields": form}, "image_url": base + path})
+
+    async def _submit(self, request: Request, account: str, body: Any) -> Response:
         estimate = math.ceil(self._state.settings.generation_seconds)
         return answer_submit(
             self._state,
-            [_order(body, account, self._samples(request))],
+            [await with_images(self._links(request, account), partial(_order, body, account))],
             refuse=lambda status: _error(
                 "Too many requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "Service busy", status=status
             ),
             receipt=lambda tasks: _ok({"task_id": tasks[0].order.task_id, "estimated_time": estimate}),
         )
 
-    def _result(self, request: Request, account: str, body: Any) -> Response:
+    async def _result(self, request: Request, account: str, body: Any) -> Response:
         fields = Fields(body)
         fields.require("task_id")
         task = self._state.find(PROVIDER, account, fields.text("task_id") or "")
@@ -149,7 +182,7 @@ class Pixwith:
             urls = [self._state.signed_url(base, task, number) for number in good]
         return {"task_id": task.order.task_id, "status": status, "result_urls": urls}
 
-    def _credit(self, request: Request, account: str, body: Any) -> Response:  # noqa: ARG002 - called as the others are
+    async def _credit(self, request: Request, account: str, body: Any) -> Response:  # noqa: ARG002 - called as the others are
         Fields(body).finish()
         mine = [
             task

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pixverse_dagster.simulator import images, validation
-from pixverse_dagster.simulator.apis.runware_rules import read_order
+from pixverse_dagster.simulator import validation
+from pixverse_dagster.simulator.apis.runware_rules import read_order, read_upload
 from pixverse_dagster.simulator.faults import POLL_KINDS
+from pixverse_dagster.simulator.links import Links, with_images
 from pixverse_dagster.simulator.responses import ApiRoute, Dropped, answer_submit, base_url, bearer_key, server_error
 from pixverse_dagster.simulator.state import Order, SimulatorState, Task
 from pixverse_dagster.simulator.validation import RefusedError
@@ -94,7 +96,9 @@ def _call(tasks: list[Row]) -> str:
     kinds = [task.get("taskType") for task in tasks]
     if "videoInference" in kinds:
         return "submit"
-    return "poll" if "getResponse" in kinds else "other"
+    if "getResponse" in kinds:
+        return "poll"
+    return "upload" if "imageUpload" in kinds else "other"
 
 
 def _split(tasks: list[Row], kind: str) -> tuple[list[Row], list[Row]]:
@@ -109,9 +113,9 @@ class Runware:
 
     NAME: Final = PROVIDER
 
-    def __init__(self, state: SimulatorState, samples: Callable[[Request], images.Samples]) -> None:
+    def __init__(self, state: SimulatorState, links: Callable[[Request, str], Links]) -> None:
         self._state = state
-        self._samples = samples
+        self._links = links
 
     def routes(self) -> list[ApiRoute]:
         """The paths, with their methods and endpoints."""
@@ -130,23 +134,43 @@ class Runware:
         if account is None:
             return call, _refuse(401)
         if call == "submit":
-            return call, self._submit(request, account, tasks)
+            return call, await self._submit(request, account, tasks)
         if call == "poll":
             return call, self._poll(request, account, tasks)
+        if call == "upload":
+            return call, await self._upload(request, account, tasks)
         return call, _answer(*self._utilities(account, tasks))
 
-    def _submit(self, request: Request, account: str, tasks: list[Row]) -> Response:
-        """Accepts the valid `videoInference` tasks. Each invalid one gets its own error and costs nothing."""
-        inferences, others = _split(tasks, "videoInference")
+    async def _upload(self, request: Request, account: str, tasks: list[Row]) -> Response:
+        """Keeps the images of the valid `imageUpload` tasks. Free."""
+        uploads, others = _split(tasks, "imageUpload")
         data, errors = self._utilities(account, others)
-        orders: list[Order] = []
-        for task in inferences:
+        for task in uploads:
             try:
-                order = read_order(task, account, self._samples(request))
+                image = await with_images(self._links(request, account), partial(read_upload, task))
             except RefusedError as refused:
                 errors.append(_refusal(refused, task))
                 continue
-            if self._state.find(PROVIDER, account, order.task_id) or order.task_id.lower() in {
+            uuid = self._state.uploads.add(account, image)
+            data.append({"taskType": "imageUpload", "taskUUID": task["taskUUID"], "imageUUID": uuid})
+        return _answer(data, errors)
+
+    async def _submit(self, request: Request, account: str, tasks: list[Row]) -> Response:
+        """Accepts the valid `videoInference` tasks. Each invalid one gets its own error and costs nothing."""
+        inferences, others = _split(tasks, "videoInference")
+        data, errors = self._utilities(account, others)
+        read: list[Order | RefusedError] = []
+        for task in inferences:
+            try:
+                read.append(await with_images(self._links(request, account), partial(read_order, task, account)))
+            except RefusedError as refused:
+                read.append(refused)
+        orders: list[Order] = []
+        # From here on nothing is waited for: of two posts with one UUID only the first is accepted.
+        for task, order in zip(inferences, read, strict=True):
+            if isinstance(order, RefusedError):
+                errors.append(_refusal(order, task))
+            elif self._state.find(PROVIDER, account, order.task_id) or order.task_id.lower() in {
                 one.task_id.lower() for one in orders
             }:
                 errors.append(self._conflict(account, task))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pixverse_dagster.simulator import images, validation
+from pixverse_dagster.simulator.links import Links, Unfetched
 from pixverse_dagster.simulator.media import Container, Shape
 from pixverse_dagster.simulator.sizes import size_by_name
 from pixverse_dagster.simulator.state import Order
@@ -13,7 +14,7 @@ from pixverse_dagster.simulator.validation import Fields, RefusedError
 _PRICE: Final = {"360p": 0.1121, "540p": 0.1121, "720p": 0.1495, "1080p": 0.299}
 _ASPECTS: Final = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
 SIZES: Final = {size_by_name(name, aspect): name for name in validation.RESOLUTIONS for aspect in _ASPECTS}
-_UNREAD_ASPECT: Final = (16, 9)  # assumed for an image on another server, which is not fetched
+_UNREAD_ASPECT: Final = (16, 9)  # assumed for an image that is known to Runware alone
 _POSITIONS: Final = {"first": "first", "last": "last", 0: "first", -1: "last"}
 _CAMERA: Final = (
     *("horizontal_left", "horizontal_right", "vertical_up", "vertical_down", "zoom_in", "zoom_out", "auto_camera"),
@@ -28,7 +29,7 @@ _EFFECTS: Final = (
 )
 
 
-def read_order(task: dict[str, Any], account: str, samples: images.Samples) -> Order:
+def read_order(task: dict[str, Any], account: str, links: Links) -> Order:
     """The order in a `videoInference` task.
 
     Raises:
@@ -47,7 +48,7 @@ def read_order(task: dict[str, Any], account: str, samples: images.Samples) -> O
     container = _platform_options(fields)
     count = fields.integer("numberResults", 1, 4, default=1) or 1
     seconds = int(fields.choice("duration", (5, 8), default=5))
-    size, resolution = _size(fields, samples)
+    size, resolution = _size(fields, links)
     fast = _provider_settings(fields)
     fields.finish()
     _check_combination(resolution, seconds, fast=fast)
@@ -80,7 +81,7 @@ def _platform_options(fields: Fields) -> Container:
     return fields.choice("outputFormat", ("MP4", "WEBM", "MOV"), default="MP4").lower()
 
 
-def _size(fields: Fields, samples: images.Samples) -> tuple[tuple[int, int], str]:
+def _size(fields: Fields, links: Links) -> tuple[tuple[int, int], str]:
     """Width, height and the name of the resolution: from `width` and `height`, or from the first frame."""
     inputs = fields.inner("inputs")
     frames = None
@@ -101,11 +102,11 @@ def _size(fields: Fields, samples: images.Samples) -> tuple[tuple[int, int], str
             raise RefusedError("width", f"{width}x{height} is not one of the supported sizes", "unsupported")
         return size, SIZES[size]
     resolution = fields.choice("resolution", validation.RESOLUTIONS, default="720p")
-    return size_by_name(resolution, _first_frame_aspect(frames, samples)), resolution
+    return size_by_name(resolution, _first_frame_aspect(frames, links)), resolution
 
 
-def _first_frame_aspect(frames: list[Any], samples: images.Samples) -> tuple[int, int]:
-    found = [_frame(item, f"inputs.frameImages[{at}]", samples) for at, item in enumerate(frames)]
+def _first_frame_aspect(frames: list[Any], links: Links) -> tuple[int, int]:
+    found = [_frame(item, f"inputs.frameImages[{at}]", links) for at, item in enumerate(frames)]
     positions = [position for position, _ in found if position is not None]
     if len(set(positions)) != len(positions):
         raise RefusedError("inputs.frameImages", "two images for one frame position", "conflict")
@@ -114,24 +115,54 @@ def _first_frame_aspect(frames: list[Any], samples: images.Samples) -> tuple[int
     return (image.width, image.height) if image else _UNREAD_ASPECT
 
 
-def _frame(item: object, path: str, samples: images.Samples) -> tuple[str | None, images.Image | None]:
+def _frame(item: object, path: str, links: Links) -> tuple[str | None, images.Image | None]:
     if isinstance(item, str):
-        return None, _image(item, path, samples)
+        return None, _image(item, path, links)
     fields = Fields(item, path)
     fields.require("image")
     text = fields.text("image") or ""
     position = fields.choice("frame", tuple(_POSITIONS))
     fields.finish()
-    return _POSITIONS.get(position), _image(text, fields.name("image"), samples)
+    return _POSITIONS.get(position), _image(text, fields.name("image"), links)
 
 
-def _image(text: str, path: str, samples: images.Samples) -> images.Image | None:
-    """The image, checked; None for a UUID or a URL of another server, which are not read."""
+def _image(text: str, path: str, links: Links) -> images.Image | None:
+    """The image, checked; None for a UUID of an image that was not uploaded here, of which nothing is known."""
     if validation.is_uuid(text):
-        return None
+        if not links.knows(text):
+            raise RefusedError(path, "there is no image with this UUID")
+        data = links.uploaded(text)
+        return images.check_bytes(data, images.RUNWARE_RULES, path) if data is not None else None
     if "://" in text[:10]:
-        return images.check_url(text, images.RUNWARE_RULES, samples, path)
+        return images.check_url(text, images.RUNWARE_RULES, links, path)
     return images.check_encoded(text, images.RUNWARE_RULES, path)
+
+
+def read_upload(task: dict[str, Any], links: Links) -> bytes:
+    """The image in an `imageUpload` task; nothing as long as it was not fetched.
+
+    Raises:
+        RefusedError: it breaks a rule.
+    """
+    fields = Fields(task)
+    fields.require("taskUUID", "image")
+    fields.raw("taskType")
+    if not validation.is_uuid4(fields.raw("taskUUID")):
+        raise RefusedError("taskUUID", "must be a UUID v4")
+    text = fields.text("image", least=1) or ""
+    fields.finish()
+    if "://" in text[:10]:
+        try:
+            data = links.read(text, images.split_http_url(text, "image"), images.RUNWARE_RULES.max_bytes)
+        except Unfetched:
+            return b""
+        if data is None:
+            raise RefusedError("image", "image could not be downloaded from its URL")
+    else:
+        data = images.decode(text, "image")
+    if images.probe(data) is None:
+        raise RefusedError("image", "image format must be one of jpeg, png, webp", "unsupported")
+    return data
 
 
 def _provider_settings(fields: Fields) -> bool:
