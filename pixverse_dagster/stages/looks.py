@@ -46,14 +46,15 @@ KnownRows = Callable[[Sequence[str]], Mapping[str, KnownRow]]
 
 @dataclass(frozen=True)
 class Look:
-    """What was found when the images of a draft were read. `absent` are those that are not there, or not for now.
+    """What was found when the images of a draft were read. `absent` are those of which nothing usable was found.
 
-    It is empty where any image is wrong in another way.
+    They are not there, or not for now, or something else stands in their place: a link that ended may answer with a
+    page.
     """
 
     draft: Draft
     images: Mapping[str, InputImage]
-    absent: Mapping[str, InvalidRow]
+    absent: Mapping[str, Exception]
     problems: tuple[Problem, ...] = ()
 
     def row(self, cache: ImageCache, known: KnownRow | None) -> Row | None:
@@ -72,8 +73,7 @@ class Look:
 
     def kept(self) -> list[Problem]:
         """What is said of the row where it is what it was."""
-        gone = any(isinstance(error, ImageGone) for error in self.absent.values())
-        end = _KEPT_TASK if gone else _KEPT_FOR_NOW
+        end = _KEPT_TASK if _is_gone(self) else _KEPT_FOR_NOW
         return [replace(problem, message=f"{problem.message}. {end}") for problem in self.problems]
 
 
@@ -137,32 +137,41 @@ def _check(session: Session, cache: ImageCache, reference: str, request: Request
 
 def _look(draft: Draft, found: Mapping[tuple[str, str], _Found]) -> Look:
     images: dict[str, InputImage] = {}
-    absent: dict[str, InvalidRow] = {}
+    absent: dict[str, Exception] = {}
     problems: list[Problem] = []
     for reference in draft.request.images():
         one = found[reference, draft.request.MODEL]
         if isinstance(one, InputImage):
             images[reference] = one
             continue
-        if isinstance(one, ImageUnread | ImageGone):
-            absent[reference] = one
+        absent[reference] = one
         what = f"the image {one}"
         if not isinstance(one, InvalidRow):
             what = f"the image cannot be checked ({type(one).__name__}): save it again as JPEG or PNG"
         problems.append(draft.problem(draft.image_column(reference), what))
-    return Look(draft, images, absent if len(absent) == len(problems) else {}, tuple(problems))
+    return Look(draft, images, absent, tuple(problems))
+
+
+def _is_gone(look: Look) -> bool:
+    """Whether more is wrong with an image than that it cannot be read for now."""
+    return any(not isinstance(error, ImageUnread) for error in look.absent.values())
 
 
 def _row_as_it_was(cache: ImageCache, look: Look, known: KnownRow) -> Row | None:
     """The row with the images that were known before in place of those that are absent.
 
     Nothing is paid for an image that nobody looked at, or that is gone: where the table asks for anything else by now,
-    the row is what it was paid for, and None if it never was.
+    the row is what it was paid for, and None if it never was. An image under another address that cannot be used is
+    to be mended in the table: then the row is None as well.
     """
-    gone = any(isinstance(error, ImageGone) for error in look.absent.values())
+    gone = _is_gone(look)
     for row in _with_known_images(cache, look, known):
         if not gone or (known.paid and known.paid.digest == row.digest):
             return row
+    paid_at = {image.address for image in known.paid.images.values()} if known.paid else set[str | None]()
+    for reference, error in look.absent.items():
+        if not isinstance(error, ImageUnread | ImageGone) and cache.address(reference) not in paid_at:
+            return None
     if known.last and known.paid and known.last.digest == known.paid.digest:
         return known.last
     return replace(known.paid, line=look.draft.raw.line) if known.paid else None

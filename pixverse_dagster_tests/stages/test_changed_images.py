@@ -314,18 +314,22 @@ def test_a_take_that_was_asked_for_outlives_a_blip(films: Films, site: str, file
 # Images that are gone
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize(
+    "answer",
+    [403, 404, 410, b"<html>This link has expired</html>", OLD[: len(OLD) // 2]],
+    ids=["403", "404", "410", "a page", "half of it"],
+)
 def test_a_row_that_has_its_task_is_never_invalid_because_its_link_expired(
-    films: Films, site: str, files: dict[str, bytes | int], status: int
+    films: Films, site: str, files: dict[str, bytes | int], answer: bytes | int
 ):
     """It keeps what it was paid for, says so, and pays nothing; before it had one, it is a problem."""
     image = f"{site}/kite.png"
-    files["/kite.png"] = status
+    files["/kite.png"] = answer
     assert films.read(image=image).rows == ()
     files["/kite.png"] = OLD
     (before,) = films.read(image=image).rows
     assert films.submit().sent
-    files["/kite.png"] = status
+    files["/kite.png"] = answer
     for cells in ({}, {"prompt": "two kites"}, {"take": 2}):
         reading = films.read(image=image, **cells)
         assert ([row.digest for row in reading.rows], reading.problems) == ([before.digest], ())
@@ -336,6 +340,17 @@ def test_a_row_that_has_its_task_is_never_invalid_because_its_link_expired(
     files["/kite.png"] = OLD
     assert films.read(image=image, prompt="two kites").rows[0].digest != before.digest
     assert films.paid == 1
+
+
+def test_another_image_that_cannot_be_used_is_a_problem_of_its_row(
+    films: Films, site: str, files: dict[str, bytes | int]
+):
+    """The table asks for it, so that keeping the old one would hide what is to be mended."""
+    films.read(image=f"{site}/kite.png")
+    assert films.submit().sent
+    files["/other.png"] = b"<html>Sign in</html>"
+    reading = films.read(image=f"{site}/other.png")
+    assert (reading.rows, len(reading.problems)) == ((), 1)
 
 
 def test_a_row_without_a_task_is_not_sent_with_an_image_that_is_gone(
