@@ -26,6 +26,8 @@ SAMPLES = {
     path.name: path.read_bytes() for path in (Path(pixverse_dagster.__file__).parent / "samples/images").iterdir()
 }
 JPEG = as_image(picture(640, 480), "mjpeg", "yuvj420p")
+AVIF = (Path(__file__).parents[1] / "data/still.avif").read_bytes()
+"""Kept and not made: the encoder gives the threads of whoever is root a priority that leaves no time to any other."""
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
@@ -139,7 +141,7 @@ WHOLE = [
     animation("libwebp", "webp", "yuv420p", 1),
     animation("libwebp", "webp", "yuva420p", 1),
     animation("gif", "gif", "rgb8", 2),
-    animation("libsvtav1", "avif", "yuv420p", 1),
+    AVIF,
     png(300, 300),
 ]
 
