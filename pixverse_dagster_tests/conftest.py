@@ -38,12 +38,15 @@ _FOREIGN = re.compile(r"AWS_.*|.*_API_KEY|PIXVERSE_.*|PG[A-Z]+|DAGSTER_HOME|(HTT
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="more rows, where CI takes fewer")
+    parser.addoption("--cover", action="store_true", help="also what CI has no time for at every change")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Modules read it when they are collected."""
     if config.getoption("--full"):
         os.environ["PIXVERSE_TEST_FULL"] = "1"
+    if config.getoption("--cover"):
+        os.environ["PIXVERSE_TEST_COVER"] = "1"
 
 
 def pytest_report_header() -> str:
@@ -63,7 +66,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests first, some for each worker, so that none is left alone with one at the end."""
+    """The long tests first, some for each worker, so that none is left alone with one at the end.
+
+    What is marked `cover` is left out, unless it was asked for, by `--cover` or `--full` or by the name of its file.
+    """
+    from pixverse_dagster_tests.harness.counts import COVER
+
+    if not (COVER or any(".py" in word for word in config.args)):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("cover")])
+        items[:] = [item for item in items if not item.get_closest_marker("cover")]
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
     long = [item for item in items if item.get_closest_marker("timeout") or item.get_closest_marker("end_to_end")]
     first = set(long)

@@ -106,8 +106,11 @@ class ImageSource:
         return self._address(self.resolve(reference))
 
     def place(self, reference: str) -> str | None:
-        """Where an image is, as a sha256 in hex, to remember it by; None for one that is in the table itself."""
-        target = self.resolve(reference)
+        """Where an image is, as a sha256 in hex, to remember it by; None for one that is in the table, or nowhere."""
+        try:
+            target = self.resolve(reference)
+        except InvalidRow:
+            return None
         address = self._address(target)
         if address is None or is_uuid(target):
             return None

@@ -15,6 +15,7 @@ from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.core.layout import ClipKey, parse
 from pixverse_dagster.core.mark import Choice
 from pixverse_dagster.core.row import Problem, RawRow
+from pixverse_dagster.core.text import shorten
 from pixverse_dagster.tables.cells import label_text
 from pixverse_dagster.tables.files import FileTable
 from pixverse_dagster.tables.notes import FileSettings, Notes, list_columns, same_name
@@ -31,6 +32,7 @@ _PICKED = frozenset({"pick", "picked", "picks", "✓", "✔"})
 _REJECTED = frozenset({"reject", "rejected", "rejects", "✗", "✘"})
 _SIGNS = "✓✔✗✘ \u00a0"
 _ENDINGS = (".mp4", ".webm", ".mov")
+_MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _read_line(row: RawRow, cells: Mapping[str, Any]) -> MarkedClip | tuple[Prob
 
     key = parse(f"{clip}{_ENDINGS[0]}")
     if not isinstance(key, ClipKey) or key.kind != "output":
-        said = f"{clip[:200]!r} is no clip's key" if clip else "is empty"
+        said = f"{shorten(clip, _MAX_SHOWN)!r} is no clip's key" if clip else "is empty"
         return problem("clip", f"{said}: a line is joined by what the gallery wrote there. The line is left out"), ""
     if row.complaint:
         return problem("", f"{row.complaint}. The clip keeps the mark that it had"), clip

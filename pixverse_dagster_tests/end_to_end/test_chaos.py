@@ -1,4 +1,4 @@
-"""The chaos run as CI runs it: one provider hangs, Dagster's daemon goes on, and no neighbour's clip is much later."""
+"""The chaos run in short: one provider hangs, Dagster's daemon goes on, and no neighbour's clip is much later."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pixverse_dagster_tests.harness.soak.stage import Options
 SHORT = [Plan(), Plan("runware", "hang")]
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(3000)
 def test_beside_a_sick_provider_the_others_clips_are_stored_within_a_tick_more(tmp_path: Path, tell: Tell) -> None:
     """No tick is longer than 20 s, every row has an end, nothing is charged twice. All kinds, and kills: `--full`."""

@@ -133,6 +133,7 @@ def test_a_component_generates_with_a_new_provider_into_a_new_store(
     assert found["loaded_bytes"] == (tmp_path / "clip.mp4").stat().st_size
 
 
+@pytest.mark.cover
 def test_the_environment_and_the_commands_know_a_new_provider_and_a_new_store(
     extended: dict[str, str], acme: Acme, tmp_path: Path
 ) -> None:

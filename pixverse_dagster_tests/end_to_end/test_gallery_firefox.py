@@ -15,9 +15,10 @@ from pixverse_dagster_tests.harness.firefox import Firefox, firefox, open_firefo
 from pixverse_dagster_tests.harness.gallery import HOSTILE, Films, fill, make_films
 from pixverse_dagster_tests.harness.ranges import serving_folder
 
-pytestmark = pytest.mark.skipif(
-    firefox() is None, reason="Firefox is not installed: apt-get install firefox-esr libavcodec59"
-)
+pytestmark = [
+    pytest.mark.cover,
+    pytest.mark.skipif(firefox() is None, reason="Firefox is not installed: apt-get install firefox-esr libavcodec59"),
+]
 CARDS = "document.querySelectorAll('[role=gridcell]').length"
 LOADED = "[...document.querySelectorAll('img')].filter((one) => one.naturalWidth > 0).length > 3"
 PLAYS = """(async (video) => {

@@ -142,6 +142,7 @@ def test_lost_answers_elsewhere_are_unknown_named_and_never_sent_again(tmp_path:
     assert "--adopt TASK_ID -m pixverse_dagster.definitions" in told
 
 
+@pytest.mark.cover
 def test_under_every_other_fault_at_once_each_row_is_stored_or_has_a_named_end(tmp_path: Path) -> None:
     """Refusals, errors, failed tasks, broken reads: nothing is charged twice and nothing is unaccounted for."""
     rows = 50 if FULL else 30
@@ -273,7 +274,7 @@ def test_by_configuration_alone_the_same_job_runs_on_s3_and_postgresql(
     listed = server.client().list_objects_v2(Bucket=bucket)["Contents"]
     keys = [item["Key"] for item in listed]
     assert sum(key.endswith("/manifest.json") for key in keys) == 10
-    own = ("demo/clips/r0", "pixverse-store.json", "ledgers/")
+    own = ("demo/clips/r0", "demo/images/", "pixverse-store.json", "ledgers/")
     assert all(key.removeprefix("media/2026/").startswith(own) for key in keys)
     assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout
     assert not (home / "storage" / "pixverse").exists(), "the ledger is in PostgreSQL alone"

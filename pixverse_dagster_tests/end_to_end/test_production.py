@@ -110,6 +110,7 @@ def test_every_row_passes_through_with_one_worker_killed_on_the_way(
     )
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_runs_that_died_with_their_code_server_are_run_again(
     tmp_path: Path, settings: tuple[Simulator, dict[str, str]], tell: Tell

@@ -326,7 +326,7 @@ def test_a_poster_that_cannot_be_made_takes_nothing_but_the_picture(
     made, store = api(say(200, clip)), LocalStore(tmp_path / "store")
     with session_in(tmp_path, made.url, Setup(download=RULES)) as session:
         with monkeypatch.context() as patched:
-            patched.setattr("pixverse_dagster.media.probe.POSTER_WIDTH", -1)  # which no encoder takes
+            patched.setattr("pixverse_dagster.media.probe.POSTER_WIDTH", None)  # which no encoder takes
             (found,) = collect_tasks(session, store, [of_api(session, made)])
         (output,) = manifest_of(found).outputs
         assert (output.width, output.unread, output.poster_size_bytes, found.poster) == (640, None, 0, b"")

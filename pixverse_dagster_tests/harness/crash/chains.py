@@ -1,8 +1,9 @@
 """Which cells the crash matrix has, and in which chains they are run: the cover of CI, and the full product."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pixverse_dagster_tests.harness.crash.home import DATABASES, MODELS, STORES, Database, StoreKind
@@ -49,6 +50,24 @@ class Chain:
         words = (f"{point} ({len([*cells])})" for point, cells in itertools.groupby(self.cells, lambda one: one.point))
         which = [*([self.border] if self.border else []), *(["second attempts"] if self.attempt > 1 else [])]
         return f"{self.database} {self.store} {', '.join([*which, *words])}"
+
+
+SHARES = 3
+"""In so many shares the cover is run, one at each change: each has every point, and together they are the cover."""
+
+
+def share_of_cover(number: int) -> list[Chain]:
+    """One cell of every point; `number` counts from 0 to below SHARES."""
+    seen: Counter[str] = Counter()
+    chains: list[Chain] = []
+    for chain in cover():
+        cells: list[Cell] = []
+        for cell in chain.cells:
+            if (seen[cell.point] + [*POINTS].index(cell.point)) % SHARES == number:
+                cells.append(cell)
+            seen[cell.point] += 1
+        chains.append(replace(chain, cells=tuple(cells)))
+    return [chain for chain in chains if chain.cells]
 
 
 def cover() -> list[Chain]:
