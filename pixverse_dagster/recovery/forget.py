@@ -28,6 +28,7 @@ from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.tombstone import Tombstone, bury_task
 from pixverse_dagster.core.values import Digest
 from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.reports.gallery.index import WriterState, ledger_mark
 from pixverse_dagster.reports.gallery.removal import remove_clips
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.documents import put_document
@@ -118,18 +119,25 @@ def forget_row(ledger: Ledger, store: ClipStore, plan: ForgetPlan, decision: str
             deleted.append(key)
         except Exception as error:  # noqa: BLE001 - a store's own errors have no common base; the other files go
             failed[key] = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
-    failed |= _leave_gallery(store, plan)
+    failed |= _leave_gallery(ledger, store, plan)
     tasks = ledger.tasks.by_id([task.id for task in plan.tasks])
     return Forgotten(tuple(tasks), tuple(deleted), failed, keeps_versions)
 
 
-def _leave_gallery(store: ClipStore, plan: ForgetPlan) -> dict[str, str]:
+def _leave_gallery(ledger: Ledger, store: ClipStore, plan: ForgetPlan) -> dict[str, str]:
     """Take the clips out of the galleries under all names of the pipeline; why that failed, by where."""
+    entries = ledger.history.of_row(plan.pipeline, plan.row)
+    positions = [entry.position for entry in entries if entry.state == TaskState.FORGOTTEN]
+    at = max(positions, default=ledger.overview.position())
+
+    def is_younger(state: WriterState) -> bool:
+        return state.position >= at and state.mark == ledger_mark(ledger, state.position)
+
     folders = [task_folder(task) for task in plan.tasks]
     failed: dict[str, str] = {}
     for tree in sorted({plan.pipeline, *(folder.pipeline for folder in folders)}):
         try:
-            remove_clips(store.pages(tree), tree, [str(folder) for folder in folders], plan.row)
+            remove_clips(store.pages(tree), tree, [str(folder) for folder in folders], plan.row, is_younger=is_younger)
         except Exception as error:  # noqa: BLE001 - as above; the clips themselves are gone
             failed[gallery_prefix(tree)] = shorten(redact_text(f"{type(error).__name__}: {error}"), 300)
     return failed

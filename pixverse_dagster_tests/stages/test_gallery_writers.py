@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
+from pixverse_dagster.recovery.forget import forget_row, plan_forget
 from pixverse_dagster.reports.gallery.removal import remove_clips
 from pixverse_dagster.reports.gallery.writer import GalleryOptions, write_gallery
 from pixverse_dagster.storage.base import ClipStore
@@ -72,30 +75,35 @@ class Steps:
     def __init__(self, pages: PageFiles, then: Callable[[int], None]) -> None:
         self._pages = pages
         self._then = then
+        self._lock = threading.Lock()
         self.steps = 0
 
-    def _step(self) -> None:
-        self.steps += 1
-        self._then(self.steps)
+    @contextmanager
+    def _step(self) -> Generator[None]:
+        """One change at a time, also of a writer with threads: no other one is made while something happens."""
+        with self._lock:
+            self.steps += 1
+            self._then(self.steps)
+            yield
 
     def read(self, path: str) -> PageFile | None:
         return self._pages.read(path)
 
     def write(self, path: str, data: bytes) -> None:
-        self._step()
-        self._pages.write(path, data)
+        with self._step():
+            self._pages.write(path, data)
 
     def write_if(self, path: str, data: bytes, version: str | None) -> bool:
-        self._step()
-        return self._pages.write_if(path, data, version)
+        with self._step():
+            return self._pages.write_if(path, data, version)
 
     def copy(self, key: str, path: str) -> bool:
-        self._step()
-        return self._pages.copy(key, path)
+        with self._step():
+            return self._pages.copy(key, path)
 
     def delete(self, path: str) -> None:
-        self._step()
-        self._pages.delete(path)
+        with self._step():
+            self._pages.delete(path)
 
     def list(self) -> Iterator[tuple[str, float]]:
         return self._pages.list()
@@ -225,10 +233,90 @@ def test_what_is_forgotten_while_a_writer_is_at_work_is_nowhere_afterwards(
         write(ledger, store, Steps(store.pages(NAME), forget))
         if ledger.tasks.refresh(task).state == "stored":
             forget(at)
-        assert rows(store) == [f"other{number}" for number in moments[:count]]
+        # A file that one deletes while the other names it again is put once more, with its clip behind the others.
+        assert sorted(rows(store)) == sorted(f"other{number}" for number in moments[:count])
         everything = b"".join(files_of(store.pages(NAME)).values())
         assert b"the secret" not in everything
         assert len(pictures(store)) == count
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_what_is_forgotten_while_the_first_writer_is_at_work_is_nowhere_afterwards(
+    ledger: Ledger, tmp_path: Path, at: int
+):
+    """Where there is no gallery yet, and nothing of one, so that nothing can be taken out of it."""
+    store = LocalStore(tmp_path / "store")
+    task = store_row(ledger, store, make_row("secret", prompt="the secret"), now=NOW)
+    store_row(ledger, store, make_row("other"), now=NOW + 1)
+
+    def forget(step: int) -> None:
+        if step == at:
+            ledger.forget(task, "by hand")
+            remove_clips(store.pages(NAME), NAME, [task.folder], task.row)
+
+    write(ledger, store, Steps(store.pages(NAME), forget))
+    assert ledger.tasks.refresh(task).state == "forgotten"
+    _only_the_other_is_there(store)
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_row_forgotten_by_a_person_while_a_writer_is_at_work_is_nowhere_afterwards(
+    ledger: Ledger, tmp_path: Path, at: int
+):
+    """By all that `clips forget` does: before the writer has put anything of the clip, and at each step from there."""
+    store = LocalStore(tmp_path / "store")
+    write(ledger, store)
+    task = store_row(ledger, store, make_row("secret", prompt="the secret"), now=NOW)
+    store_row(ledger, store, make_row("other"), now=NOW + 1)
+
+    def forget(step: int) -> None:
+        if step == at:
+            done = forget_row(ledger, store, plan_forget(ledger, store, NAME, "secret"), "by hand", NOW + 2)
+            assert done.failed == {}
+
+    write(ledger, store, Steps(store.pages(NAME), forget))
+    assert ledger.tasks.refresh(task).state == "forgotten"
+    _only_the_other_is_there(store)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_what_another_writer_noticed_as_forgotten_is_not_put_by_the_first(ledger: Ledger, tmp_path: Path, at: int):
+    """The other writes the whole gallery in between, so that its index is younger than the forgetting."""
+    store = LocalStore(tmp_path / "store")
+    write(ledger, store)
+    task = store_row(ledger, store, make_row("secret", prompt="the secret"), now=NOW)
+    store_row(ledger, store, make_row("other"), now=NOW + 1)
+
+    def forget(step: int) -> None:
+        if step == at:
+            ledger.forget(task, "by hand")
+            write(ledger, store)
+            remove_clips(store.pages(NAME), NAME, [task.folder], task.row)
+
+    write(ledger, store, Steps(store.pages(NAME), forget))
+    assert ledger.tasks.refresh(task).state == "forgotten"
+    _only_the_other_is_there(store)
+
+
+def test_forgetting_changes_nothing_that_is_seen_of_a_gallery_without_the_clip(ledger: Ledger, tmp_path: Path):
+    """Only a writer meets another index, and where there is no gallery, none is begun."""
+    store = LocalStore(tmp_path / "store")
+    task = store_row(ledger, store, make_row("other"), now=NOW)
+    assert not remove_clips(store.pages(NAME), NAME, [f"{task.folder}0"], "secret")
+    assert not files_of(store.pages(NAME))
+    write(ledger, store)
+    before, version = files_of(store.pages(NAME)), store.pages(NAME).read("data/index.js")
+    assert not remove_clips(store.pages(NAME), NAME, [f"{task.folder}0"], "secret")
+    after = files_of(store.pages(NAME))
+    assert {path for path in before | after if before.get(path) != after.get(path)} == {"data/index.js"}
+    assert store.pages(NAME).read("data/index.js") != version
+    _only_the_other_is_there(store)
+
+
+def _only_the_other_is_there(store: ClipStore) -> None:
+    assert rows(store) == ["other"]
+    assert b"the secret" not in b"".join(files_of(store.pages(NAME)).values())
+    assert len(pictures(store)) == 1
 
 
 def test_killed_at_any_step_forgetting_goes_on_when_it_is_run_again(

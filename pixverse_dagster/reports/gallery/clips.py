@@ -68,8 +68,7 @@ class ClipChunks:
             return None
         if changes.forgotten:
             # Also what another writer put that knew the clip still, and that was killed.
-            self._files.look()
-            self._files.at_once = True
+            self._files.forget()
         if changes.new:
             tail = Chunk()
             if parts.chunks and parts.chunks[-1].count < self._size:

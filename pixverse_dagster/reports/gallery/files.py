@@ -43,6 +43,11 @@ class GalleryFiles:
             self._found = dict(self.pages.list())
             self.known = {path for path in self._found if is_path(path)}
 
+    def forget(self) -> None:
+        """Look at all that is there, and delete at once what is out of use: a clip was forgotten."""
+        self.look()
+        self.at_once = True
+
     def put(self, file: DataFile) -> str:
         """Put a data file; its name."""
         if file.path not in self.known:
@@ -68,13 +73,17 @@ class GalleryFiles:
         """Whether the page is there; where nothing was listed, the index says so, which is written after it."""
         return self._found is None or load_app().files.keys() <= self._found.keys()
 
+    def put_scripts(self) -> bool:
+        """Put what the page loads, its script and style; whether any of it was missing."""
+        missing = {path: data for path, data in load_app().files.items() if path not in self.known and path != PAGE}
+        for path, data in missing.items():
+            self._write(path, data)
+        return bool(missing)
+
     def put_app(self) -> None:
         """Put the page; its script and style first."""
         app = load_app()
-        missing = {path: data for path, data in app.files.items() if path not in self.known and path != PAGE}
-        for path, data in missing.items():
-            self._write(path, data)
-        if missing or not self.has_page():
+        if self.put_scripts() or not self.has_page():
             there = self.pages.read(PAGE)
             if there is None or there.data != app.files[PAGE]:
                 self._write(PAGE, app.files[PAGE])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from pixverse_dagster.core.errors import PixverseError
@@ -26,16 +26,25 @@ _MADE_ANEW = WriterState(version=0, position=0, mark="", worlds={})
 """Of an index from which no writer goes on: the next one reads every clip again."""
 
 
-def remove_clips(pages: PageFiles, pipeline: str, folders: Collection[str], row: str) -> bool:
+def remove_clips(
+    pages: PageFiles,
+    pipeline: str,
+    folders: Collection[str],
+    row: str,
+    *,
+    is_younger: Callable[[WriterState], bool] | None = None,
+) -> bool:
     """Take the clips of these folders, and the row while it has none, out of a pipeline's gallery.
 
     All files go that the gallery does not ask for without them. Returns whether any did; nothing is written where there
-    is no gallery, or nothing of them in it. Repeatable. Raises the store's own errors, and PixverseError where other
-    writers kept interfering: run it again then.
+    is no gallery, and nothing that a reader sees where it has nothing of them. A writer that is at work, and has read
+    of these clips before, begins again. For that the index is written anew also where it has nothing of them, unless
+    `is_younger` says that its writer read the ledger after they were forgotten. Repeatable. Raises the store's own
+    errors, and PixverseError where other writers kept interfering: run it again then.
     """
     changed = False
     for _ in range(_TRIES):
-        done = _Removal(pages, pipeline, frozenset(folders), encode_row(row)).run()
+        done = _Removal(pages, pipeline, frozenset(folders), encode_row(row), is_younger).run()
         if done is not None:
             return changed or done
         changed = True
@@ -50,6 +59,7 @@ class _Removal:
     pipeline: str
     folders: frozenset[str]
     row: str
+    is_younger: Callable[[WriterState], bool] | None = None
     thumbs: set[str] = field(default_factory=set[str])
     """The pictures of the clips that stay."""
     gone: set[str] = field(default_factory=set[str])
@@ -63,13 +73,17 @@ class _Removal:
         found = read_index(self.pages)
         index = self._without(found.index, there) if found.index else _empty(self.pipeline)
         doomed = there - index.paths() - self.thumbs - {PAGE, INDEX_PATH}
-        if found.index and not doomed and index.dump()["revision"] == found.index.revision:
-            return False
         # A writer that has put some of these files meets another index at its end, before they go and afterwards: it
-        # begins again.
+        # begins again. So must one that knows the clips and has put nothing yet. Behind an index that is younger than
+        # the forgetting there is none: whoever read that index read the ledger later.
+        is_same = found.index is not None and index.dump()["revision"] == found.index.revision and not doomed
+        if is_same and self.is_younger and self.is_younger(index.writer):
+            return False
         first = _swept(index)
         if not self.pages.write_if(INDEX_PATH, first.encode(), found.version):
             return None
+        if is_same:
+            return False
         delete_all(self.pages, doomed)
         again = read_index(self.pages)
         if again.index is None or again.index.dump() != first.dump():

@@ -14,6 +14,7 @@ from pixverse_dagster.core.errors import PixverseError
 from pixverse_dagster.core.redaction import redact_url
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.reports.gallery.app import PAGE, load_app
+from pixverse_dagster.reports.gallery.changes import find_changes
 from pixverse_dagster.reports.gallery.chunks import CARDS_IN_CHUNK, Chunk, name_file
 from pixverse_dagster.reports.gallery.clips import ClipChunks, ClipParts
 from pixverse_dagster.reports.gallery.files import GalleryFiles
@@ -83,8 +84,13 @@ def write_gallery(  # noqa: PLR0913 - what it reads, where it writes, and how
     pages = store.pages(pipeline) if pages is None else pages
     sources = Sources(ledger, store, pipeline)
     left: list[str] = []
+    began = ledger.overview.position()
     for _ in range(_TRIES):
         writing = _Writing(sources, GalleryFiles(store, pages), options or GalleryOptions(), int(clock()), left)
+        if left and find_changes(ledger, pipeline, began).forgotten:
+            # An earlier attempt may have put files of that clip, after another writer had noticed that it is gone.
+            writing.files.forget()
+            full = True
         if (done := writing.run(read_index(pages), full=full)) is not None:
             return done
         left += writing.files.written
@@ -116,6 +122,9 @@ class _Writing:
         self.files.known = found.index.paths() if found.index else set()
         if before is None or full:
             self.files.look()
+        if found.index is None:
+            # Before the ledger is read: whoever forgets a clip then sees that a gallery is begun, and puts an index.
+            self.files.put_scripts()
         chunks = ClipChunks(self._sources, self.files, self._options.cards_in_chunk)
         # Rows are read first: one that gets its clip in between is then among the clips.
         entries = self._sources.open_entries()
@@ -128,7 +137,7 @@ class _Writing:
             if of_row not in parts.shown:
                 opened.add(card, details)
         index = self._index(found.index, parts, opened)
-        if before and self._is_same(before, index):
+        if before and not self.files.at_once and self._is_same(before, index):
             return self._result(before, len(opened.cards))
         self.files.put_app()
         if not self.files.commit(index, found.version):
