@@ -81,6 +81,7 @@ def test_a_child_process_has_the_package_under_test_and_the_tests():
         assert ran.stdout.strip() == pixverse_dagster.__file__
 
 
+@pytest.mark.cover
 def test_the_tests_of_an_sdist_test_the_installed_wheel(built: tuple[Path, Path], tmp_path: Path):
     """In the unpacked sdist, with the wheel installed, the tree's own package is not used, by children neither.
 

@@ -103,6 +103,7 @@ def materialized(home: Path) -> set[str]:
         return set(instance.get_materialized_partitions(CLIPS))
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_backfills_fail_exactly_the_failed_rows_and_pay_for_nothing_twice(
     tmp_path: Path, project: Callable[..., tuple[Path, dict[str, str], Simulator]]

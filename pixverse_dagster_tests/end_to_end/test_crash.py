@@ -104,6 +104,7 @@ def test_a_run_killed_at_any_point_is_run_on_with_one_charge_and_one_clip_for_ea
     assert figures.unknown, "no kill left an outcome that only a person can know: not killed where it matters"
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_a_second_attempt_that_is_killed_is_run_on_and_never_meets_the_files_of_the_first(
     site: Site, tell: Tell

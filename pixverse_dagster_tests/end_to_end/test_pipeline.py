@@ -161,6 +161,7 @@ def test_under_every_other_fault_at_once_each_row_is_stored_or_has_a_named_end(t
     assert "0 disagreements" in pixverse("verify", home=home).stdout
 
 
+@pytest.mark.cover
 def test_a_killed_submit_run_is_run_on_with_one_charge_per_row(tmp_path: Path, project: Any) -> None:
     """SIGKILL half-way through submitting: running on pays for no row twice and stores every clip."""
     rows = 20
@@ -181,6 +182,7 @@ def test_a_killed_submit_run_is_run_on_with_one_charge_per_row(tmp_path: Path, p
     assert "0 disagreements" in pixverse("verify", home=home, environment=environment).stdout
 
 
+@pytest.mark.cover
 def test_a_killed_collect_run_is_run_on_with_every_clip_stored(tmp_path: Path, project: Any) -> None:
     """SIGKILL half-way through collecting: running on completes what is half there, and charges nothing."""
     rows = 20
