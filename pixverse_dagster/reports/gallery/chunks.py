@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -116,18 +116,6 @@ def revision_of(index: dict[str, Any]) -> str:
     """The digest of everything that a reader of the gallery sees; nothing in it is a time at which it was written."""
     shown = {name: value for name, value in index.items() if name not in {"revision", "writer"}}
     return hashlib.sha256(_json(shown)).hexdigest()[:20]
-
-
-def split_groups(groups: Iterable[Sequence[Any]], size: int = CARDS_IN_CHUNK) -> Iterator[list[Any]]:
-    """Groups, each kept whole, in lists of at least `size` items but for the last."""
-    filled: list[Any] = []
-    for group in groups:
-        filled += group
-        if len(filled) >= size:
-            yield filled
-            filled = []
-    if filled:
-        yield filled
 
 
 def _json(document: Any) -> bytes:
