@@ -188,6 +188,18 @@ def s3_bucket(s3_server: S3Server) -> Iterator[tuple[S3Server, str]]:
 
 
 @pytest.fixture(scope="module")
+def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
+    """A client, and a bucket in which each test of a module has a prefix of its own: making buckets is slow."""
+    from pixverse_dagster_tests.harness.buckets import s3_client
+    from pixverse_dagster_tests.harness.servers import delete_bucket, new_bucket
+
+    client, bucket = s3_client(s3_server), new_bucket(s3_server)
+    yield client, bucket
+    client.close()
+    delete_bucket(s3_server, bucket)
+
+
+@pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     from pixverse_dagster_tests.harness.servers import running_simulator
 

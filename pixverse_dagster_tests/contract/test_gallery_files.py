@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,23 +19,12 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.pages import MemoryPages, PageFiles
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.buckets import s3_client
 from pixverse_dagster_tests.harness.putting import putting
-from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
 INDEX = "data/index.js"
 THUMB = "thumbs/0123456789abcdef0123.jpg"
 POSTER = "films/clips/kite/0123456789ab-t1/1.jpg"
 FIRST, SECOND = b"first" * 1000, b"second" * 2000
-
-
-@pytest.fixture(scope="module")
-def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
-    """A client, and a bucket in which each test has a prefix of its own."""
-    client, bucket = s3_client(s3_server), new_bucket(s3_server)
-    yield client, bucket
-    client.close()
-    delete_bucket(s3_server, bucket)
 
 
 @pytest.fixture(params=["local", "s3"])

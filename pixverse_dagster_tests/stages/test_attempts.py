@@ -27,25 +27,15 @@ from pixverse_dagster.stages.store import enter_store
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.buckets import s3_client
 from pixverse_dagster_tests.harness.factories import NAME, NOW, QUICK, Clock, make_row, moved, session_in
 from pixverse_dagster_tests.harness.finished import ROW, Clips, linked, serving, succeeded
 from pixverse_dagster_tests.harness.places import Place, killed_at
-from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 from pixverse_dagster_tests.harness.stored import collect_all, manifest_of, read
 
 GOLDEN = Path(__file__).parents[1] / "data" / "manifest.json"
 NOWHERE = "http://127.0.0.1:9"
 """Where no provider answers."""
 GONE = NOW + QUICK.result_lifetime_seconds + 60
-
-
-@pytest.fixture(scope="module")
-def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
-    client, bucket = s3_client(s3_server), new_bucket(s3_server)
-    yield client, bucket
-    client.close()
-    delete_bucket(s3_server, bucket)
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -26,22 +26,12 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.pages import PageFile, PageFiles
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.buckets import s3_client
 from pixverse_dagster_tests.harness.clips import store_row
 from pixverse_dagster_tests.harness.factories import NAME, NOW, make_row, make_rows, put_row
 from pixverse_dagster_tests.harness.galleries import cards_of, documents_of, files_of, index_of
 from pixverse_dagster_tests.harness.ledgers import ledger_in
-from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
 
 SMALL = GalleryOptions(cards_in_chunk=2)
-
-
-@pytest.fixture(scope="module")
-def shared_bucket(s3_server: S3Server) -> Iterator[tuple[Any, str]]:
-    client, bucket = s3_client(s3_server), new_bucket(s3_server)
-    yield client, bucket
-    client.close()
-    delete_bucket(s3_server, bucket)
 
 
 @pytest.fixture(params=["local", "s3"])
