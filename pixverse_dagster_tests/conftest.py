@@ -227,10 +227,16 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulat
             seed: int | None = None,
             faults: Mapping[str, float] | None = None,
             keys: Mapping[str, str] | None = None,
+            charge_factor: float | None = None,
         ) -> Simulator:
             root = tmp_path_factory.mktemp("simulator")
             started = running_simulator(
-                root, generation_seconds=generation_seconds, seed=seed, faults=faults, keys=keys
+                root,
+                generation_seconds=generation_seconds,
+                seed=seed,
+                faults=faults,
+                keys=keys,
+                charge_factor=charge_factor,
             )
             return running.enter_context(started)
 

@@ -28,8 +28,10 @@ def main() -> None:
     """Run the command line; an error a person can act on is one line, not a traceback."""
     try:
         if sys.argv[1:2] == ["read"]:
+            from pixverse_dagster.cli.output import open_console  # noqa: PLC0415 - as below
             from pixverse_dagster.cli.read import read  # noqa: PLC0415 - the others need Dagster, which takes seconds
 
+            open_console()
             read(sys.argv[2:], prog_name="pixverse-dagster read")
         else:
             __getattr__("cli")()

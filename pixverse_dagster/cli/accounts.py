@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
-from pixverse_dagster.cli.output import json_option, print_json, print_table
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.output import print_table
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
+from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.values import iso
 from pixverse_dagster.ledger.accounts import AccountKey
 from pixverse_dagster.ledger.ledger import Ledger
@@ -22,6 +24,19 @@ _MEANING = {
     Standing.UNPROVEN: "not shown to be of the present key's account: asked about, and nothing else",
     Standing.FOREIGN: "not the present account: left as they are",
 }
+
+
+class AccountDocument(Document):
+    """A key of an account: `key` is the beginning of its digest, null where it is not known."""
+
+    account: str
+    world: World
+    key: str | None
+    present: bool
+    first_seen_at: str | None
+    confirmed_at: str | None
+    open_tasks: int
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -39,19 +54,19 @@ class _Line:
         """What holds for its tasks; empty for the present key, and for those of the same account."""
         return _MEANING[self.standing] if self.open_tasks or self.standing is Standing.UNPROVEN else ""
 
-    def export(self) -> dict[str, Any]:
+    def export(self) -> AccountDocument:
         """The line for machines."""
         known = self.known
-        return {
-            "account": self.holder.account,
-            "world": self.holder.world,
-            "key": self.holder.key[:_SHOWN] or None,
-            "present": self.present,
-            "first_seen_at": iso(known.first_seen_at) if known else None,
-            "confirmed_at": iso(known.confirmed_at) if known and known.confirmed_at else None,
-            "open_tasks": self.open_tasks,
-            "standing": str(self.standing),
-        }
+        return AccountDocument(
+            account=self.holder.account,
+            world=self.holder.world,
+            key=self.holder.key[:_SHOWN] or None,
+            present=self.present,
+            first_seen_at=iso(known.first_seen_at) if known else None,
+            confirmed_at=iso(known.confirmed_at) if known and known.confirmed_at else None,
+            open_tasks=self.open_tasks,
+            standing=self.standing,
+        )
 
 
 @click.group()
@@ -61,7 +76,7 @@ def accounts() -> None:
 
 @accounts.command("list")
 @project_options
-@json_option
+@json_option(list[AccountDocument])
 def list_accounts(choice: ProjectChoice, *, as_json: bool) -> None:
     """Every account of the ledger: its keys, since when, open tasks under each, and what is not shown to be its own."""
     with choice.open_all() as projects:

@@ -3,8 +3,9 @@
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,24 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pixverse_dagster.cli.homes import prepare_home
-from pixverse_dagster.cli.output import print_json, print_table
+from pixverse_dagster.cli.demo_report import DemoDocument, report
+from pixverse_dagster.cli.documents import json_option
+from pixverse_dagster.cli.homes import MEMORY_FILE, earlier_deadline_seconds, earlier_port, make_home, prepare_home
+from pixverse_dagster.cli.interrupts import Interrupts
 from pixverse_dagster.cli.plan import describe_plan
 from pixverse_dagster.cli.project import OWN_MODULE, Project, ProjectChoice
 from pixverse_dagster.cli.simulator import need_demo_extra, running_simulator, simulator_arguments, simulator_options
 from pixverse_dagster.core.commands import CommandLine
-from pixverse_dagster.core.layout import gallery_prefix, task_folder
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.core.task import Task
+from pixverse_dagster.orchestration.play import Player, failures
 from pixverse_dagster.policy.plan import SUBMITTED
 from pixverse_dagster.policy.timing import Pace
-from pixverse_dagster.reports.gallery.app import PAGE
 from pixverse_dagster.stages.plan import plan_with_store
-from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.storage.reading import read_manifest
 
 _TICK_SECONDS = 1.0
+_LOOKS = ("poll", "continue")
+"""The sensors that are on by default."""
 
 
 @click.command()
@@ -57,7 +58,7 @@ _TICK_SECONDS = 1.0
     help="How long to wait for the clips.",
 )
 @simulator_options
-@click.option("--json", "as_json", is_flag=True, help="Print the final table as JSON.")
+@json_option(DemoDocument, "Print the final table as JSON.")
 def demo(  # noqa: PLR0913 - one parameter for each option
     *,
     rows: int | None,
@@ -76,24 +77,51 @@ def demo(  # noqa: PLR0913 - one parameter for each option
     1 if a row has no clip.
     """
     need_demo_extra()
+    folder = make_home(home)
+    arguments = [*simulator_arguments(generation_seconds, faults, seed), "--memory", str(folder / MEMORY_FILE)]
     with ExitStack() as stack:
-        address = stack.enter_context(running_simulator(0, simulator_arguments(generation_seconds, faults, seed)))
-        prepare_home(home, _settings(address, prompts, model, rows, generation_seconds))
-        project = stack.enter_context(ProjectChoice(home, OWN_MODULE).open())
+        interrupts = stack.enter_context(Interrupts())
+        address = stack.enter_context(running_simulator(earlier_port(folder), arguments))
+        prepare_home(folder, _settings(folder, address, prompts, model, rows, generation_seconds))
+        project = stack.enter_context(ProjectChoice(folder, OWN_MODULE).open())
         show = Console(stderr=True)
-        show.print(f"Simulator at {address}, Dagster home at {home.resolve()}")
-        run = DemoRun(project, show)
-        run.read()
-        run.submit()
-        run.wait(deadline_seconds)
-        run.write_gallery()
-        charged = httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
-        failed = _report(run, charged, as_json=as_json)
+        show.print(f"Simulator at {address}, Dagster home at {folder}")
+        run = DemoRun(project, show, interrupts)
+        earlier = {task["task_id"] for task in _charged(address)}
+        try:
+            run.read()
+            run.submit()
+            run.wait(deadline_seconds)
+            run.write_gallery()
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            click.echo(_describe_stop(run, _again(prompts, model, rows)), err=True)
+            sys.exit(130)
+        charged = [task for task in _charged(address) if task["task_id"] not in earlier]
+        failed = report(project, charged, run.runs, as_json=as_json)
     sys.exit(1 if failed else 0)
 
 
+def _charged(address: str) -> list[dict[str, Any]]:
+    return httpx.get(f"{address}/_simulator/tasks", timeout=30).json()
+
+
+def _again(prompts: Path | None, model: str | None, rows: int | None) -> list[str]:
+    """The options that say which rows the demo is about."""
+    given = {"--rows": rows, "--prompts": prompts.resolve() if prompts else None, "--model": model}
+    return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+
+
+def _describe_stop(run: "DemoRun", options: list[str]) -> str:
+    """How many rows are under way, and how to go on, in one line."""
+    counts = run.project.ledger.tasks.counts(run.project.name)
+    open_rows = sum(counts.get(state, 0) for state in (*UNDER_WAY, TaskState.UNKNOWN))
+    commands = run.project.commands
+    again = CommandLine(home=commands.home, program=commands.program).render("demo", *options)
+    return f"Stopped: {open_rows} rows are under way, and the simulator remembers them. To go on: {again}"
+
+
 def _settings(
-    address: str, prompts: Path | None, model: str | None, rows: int | None, generation_seconds: float
+    home: Path, address: str, prompts: Path | None, model: str | None, rows: int | None, generation_seconds: float
 ) -> dict[str, str]:
     pace = Pace(
         first_poll_seconds=max(generation_seconds / 2, 0.2),
@@ -105,7 +133,7 @@ def _settings(
         collect_retry_seconds=2,
         missing_seconds=120,
         partial_seconds=20,
-        task_deadline_seconds=max(30, generation_seconds * 20),
+        task_deadline_seconds=max(30, generation_seconds * 20, earlier_deadline_seconds(home)),
         result_lifetime_seconds=120,
     )
     return {
@@ -121,16 +149,18 @@ def _settings(
 class DemoRun:
     """Does what Dagster's daemon does: launches the runs, and ticks the poll sensor until all is settled."""
 
-    def __init__(self, project: Project, show: Console) -> None:
-        self._definitions = project.definitions
+    def __init__(self, project: Project, show: Console, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
+        keys = project.spec.resource_keys
+        resources = {key: getattr(project.resources, key) for key in keys}
+        self._player = Player(project.definitions, project.instance, resources)
         self.project = project
         self._show = show
         self.runs = 0
 
     def read(self) -> None:
         """Materialise `prompts`."""
-        job = self._definitions.resolve_implicit_global_asset_job_def()
-        self._run(job, {}, asset_selection=[dg.AssetKey([self.project.name, "prompts"])])
+        self._run("prompt table", lambda: self._player.read(self.project.name))
         problems = self.project.ledger.rows.problems(self.project.name)
         for problem in problems[:20]:
             self._show.print(redact_text(f"not generated: {problem}"), style="yellow", markup=False)
@@ -147,7 +177,7 @@ class DemoRun:
         if not keys:
             self._show.print("Nothing to submit: nothing is charged.")
             return
-        self._run(self._definitions.resolve_job_def(f"{name}_submit"), {f"{name}_submit_rows": keys})
+        self._run(f"{name}_submit: {len(keys)} rows", lambda: self._player.submit(name, keys))
 
     def wait(self, deadline_seconds: float) -> None:
         """Tick the poll sensor and run the jobs that it asks for, until every task has ended."""
@@ -164,8 +194,9 @@ class DemoRun:
         with Progress(*columns, console=self._show) as progress:
             bar = progress.add_task("clips stored", total=total)
             while time.monotonic() < deadline:
-                for job, rows in self._tick():
-                    self._run(self._definitions.resolve_job_def(job), {f"{job}_rows": rows})
+                for request in [one for kind in _LOOKS for one in self._player.tick(f"{name}_{kind}")]:
+                    words = f"{request.job_name}: {request.tags.get('pixverse/rows', '')} rows"
+                    self._run(words, partial(self._player.run, request))
                 counts = ledger.tasks.counts(name)
                 progress.update(bar, completed=min(counts.get(TaskState.STORED, 0), total))
                 if not self._under_way(counts):
@@ -174,110 +205,20 @@ class DemoRun:
 
     def write_gallery(self) -> None:
         """Write the page of the clips, in a run of its own."""
-        self._run(self._definitions.resolve_job_def(f"{self.project.name}_gallery"), {})
-
-    @property
-    def gallery(self) -> str:
-        """The page's path; empty if it could not be written."""
-        store, name = self.project.store, self.project.name
-        return store.uri(f"{gallery_prefix(name)}{PAGE}") if store.pages(name).read(PAGE) else ""
+        request = dg.RunRequest(job_name=f"{self.project.name}_gallery")
+        self._run("the page of the clips", lambda: self._player.run(request))
 
     def _under_way(self, counts: Mapping[TaskState, int]) -> bool:
         unknown = self.project.ledger.tasks.find(self.project.name, [TaskState.UNKNOWN])
         return any(counts.get(state) for state in UNDER_WAY) or any(task.resolves_itself for task in unknown)
 
-    def _tick(self) -> list[tuple[str, list[str]]]:
-        sensor = self._definitions.resolve_sensor_def(f"{self.project.name}_poll")
-        resources = {key: getattr(self.project.resources, key) for key in self.project.spec.resource_keys}
-        context = dg.build_sensor_context(
-            instance=self.project.instance, resources=resources, definitions=self._definitions
-        )
-        found = sensor.evaluate_tick(context)
-        for event in found.asset_events or ():
-            self.project.instance.report_runless_asset_event(event)
-        asked = [(str(one.job_name), one.run_config["ops"]) for one in found.run_requests or []]
-        return [(job, ops[f"{job}_rows"]["config"]["rows"]) for job, ops in asked]
-
-    def _run(self, job: dg.JobDefinition, rows: dict[str, list[str]], **options: Any) -> None:
-        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        if rows:
-            config["ops"] = {op: {"config": {"rows": keys}} for op, keys in rows.items()}
-        what = ", ".join(f"{len(keys)} rows" for keys in rows.values()) or "prompt table"
-        with self._show.status(f"{job.name}: {what}"):
-            result = job.execute_in_process(
-                run_config=config, instance=self.project.instance, raise_on_error=False, **options
-            )
+    def _run(self, what: str, run: Callable[[], dg.ExecuteInProcessResult]) -> None:
+        with self._show.status(what):
+            result = run()
         self.runs += 1
-        for event in result.filter_events(lambda e: e.is_step_failure) if not result.success else ():
-            data = event.step_failure_data
-            text = (data.user_failure_data and data.user_failure_data.description) or str(data.error)
+        self._interrupts.check()
+        # In a step, a signal is Dagster's, and ends the step.
+        if any("ExecutionInterrupted" in text for text in failures(result)):
+            raise KeyboardInterrupt
+        for text in failures(result):
             self._show.print(redact_text(text), style="yellow", markup=False)
-
-
-def _report(run: DemoRun, charged: list[dict[str, Any]], *, as_json: bool) -> int:
-    project = run.project
-    store = project.store
-    tasks = project.ledger.tasks.current(project.name)
-    rows = project.ledger.rows.find(project.name)
-    records = [_clip_record(store, tasks.get(row)) | {"row": row, "model": rows[row].request.MODEL} for row in rows]
-    stored = sum(record["state"] == TaskState.STORED for record in records)
-    usd = sum(task["charged_usd"] for task in charged)
-    if as_json:
-        print_json(
-            {
-                "clips": records,
-                "charged_tasks": len(charged),
-                "charged_usd": round(usd, 3),
-                "dagster_runs": run.runs,
-                "gallery": run.gallery,
-            }
-        )
-    else:
-        columns = ["row", "model", "state", "seconds", "size", "where"]
-        print_table(
-            f"{project.name}: {stored} of {len(records)} rows stored",
-            columns,
-            [
-                [_short(str((record | {"size": _size(record["bytes"])})[name])) for name in columns]
-                for record in records
-            ],
-        )
-        money = (
-            f"the simulator charged {len(charged)} tasks, {usd:.2f} make-believe USD"
-            if charged
-            else "nothing was charged"
-        )
-        click.echo(f"{run.runs} Dagster runs; {money}.")
-        commands = project.commands
-        only_home = CommandLine(home=commands.home, program=commands.program)
-        if run.gallery:
-            click.echo(f"Look at the clips:      {run.gallery}  (opens by a double click)")
-        click.echo(f"Look at it in Dagster:  {only_home.render('dev')}")
-        click.echo(f"Check it:               {commands.render('verify')}")
-    return len(records) - stored
-
-
-def _size(size_bytes: Any) -> str:
-    return "" if size_bytes is None else f"{size_bytes / 1000:,.0f} kB"
-
-
-def _short(text: str) -> str:
-    """A path below this folder without the folder."""
-    return text.removeprefix(f"{Path.cwd()}/")
-
-
-def _clip_record(store: ClipStore, task: Task | None) -> dict[str, Any]:
-    empty = {"seconds": "", "bytes": None, "where": ""}
-    if task is None:
-        return {"state": "not submitted", **empty}
-    if task.state is not TaskState.STORED:
-        return {"state": str(task.state), **empty, "where": f"{task.kind or ''} {task.reason or task.note}".strip()}
-    manifest = read_manifest(store, task_folder(task).manifest)
-    first = manifest.outputs[0]
-    more = f" (+{len(manifest.outputs) - 1})" if len(manifest.outputs) > 1 else ""
-    return {
-        "state": str(task.state),
-        "seconds": first.duration_seconds,
-        "bytes": sum(output.size_bytes for output in manifest.outputs),
-        "where": store.uri(first.key) + more,
-    }

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import click
 
-from pixverse_dagster.cli.export import export
-from pixverse_dagster.cli.output import dollars, print_json, print_table
+from pixverse_dagster.cli.documents import print_json
+from pixverse_dagster.cli.export import TaskDocument, export
+from pixverse_dagster.cli.output import dollars, print_table
 from pixverse_dagster.cli.project import Project, ProjectChoice
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
@@ -19,6 +19,13 @@ from pixverse_dagster.policy.advice import describe_stall
 _OPEN = (*UNDER_WAY, TaskState.UNKNOWN)
 
 
+class LedgerTaskDocument(TaskDocument):
+    """A task of any pipeline of the ledger; whether the project has the pipeline, and what the task holds."""
+
+    in_project: bool
+    holds: str
+
+
 @dataclass(frozen=True)
 class _Line:
     """A task; whether the project has its pipeline; what it holds."""
@@ -27,8 +34,9 @@ class _Line:
     in_project: bool
     holds: str
 
-    def as_json(self) -> dict[str, Any]:
-        return export(self.task) | {"in_project": self.in_project, "holds": self.holds}
+    def as_json(self) -> LedgerTaskDocument:
+        task = export(self.task).model_dump(mode="json")
+        return LedgerTaskDocument(**task, in_project=self.in_project, holds=self.holds)
 
     def as_record(self) -> list[str]:
         task, where = self.task, "" if self.in_project else " (not in this project)"

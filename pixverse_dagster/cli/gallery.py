@@ -6,12 +6,24 @@ from urllib.parse import quote
 
 import click
 
-from pixverse_dagster.cli.links import Asked, describe_links, links_document, read_time, write_links
-from pixverse_dagster.cli.output import json_option, print_json
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.links import Asked, LinksDocument, describe_links, links_document, read_time, write_links
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.layout import pipeline_prefix
 from pixverse_dagster.reports.gallery.writer import GalleryOptions, WrittenGallery, write_gallery
 from pixverse_dagster.storage.local_pages import LocalPages
+
+
+class GalleryDocument(Document):
+    """Where the page is, what it shows, and what was written."""
+
+    uri: str
+    revision: str
+    clips: int
+    rows_without_clip: int
+    unchanged: bool
+    files_written: int
+    bytes_written: int
 
 
 @click.command()
@@ -30,7 +42,7 @@ from pixverse_dagster.storage.local_pages import LocalPages
 @click.option("--dagster-url", metavar="URL", help="Where Dagster's pages are: clips then link to their runs.")
 @click.option("--full", is_flag=True, help="Read every clip again, and put what is missing in the gallery.")
 @project_options
-@json_option
+@json_option(GalleryDocument | LinksDocument)
 def gallery(
     choice: ProjectChoice,
     *,
@@ -76,16 +88,16 @@ def _way_back(project: Project, out: Path) -> str:
     return "/".join(quote(part, safe="") for part in Path(way).parts) + "/"
 
 
-def _document(done: WrittenGallery) -> dict[str, object]:
-    return {
-        "uri": done.uri,
-        "revision": done.revision,
-        "clips": done.clips,
-        "rows_without_clip": done.rows_without_clip,
-        "unchanged": done.unchanged,
-        "files_written": len(done.written),
-        "bytes_written": done.bytes_written,
-    }
+def _document(done: WrittenGallery) -> GalleryDocument:
+    return GalleryDocument(
+        uri=done.uri,
+        revision=done.revision,
+        clips=done.clips,
+        rows_without_clip=done.rows_without_clip,
+        unchanged=done.unchanged,
+        files_written=len(done.written),
+        bytes_written=done.bytes_written,
+    )
 
 
 def _describe(done: WrittenGallery) -> str:

@@ -5,28 +5,44 @@ from typing import Any
 import click
 
 from pixverse_dagster.cli.accounts import accounts
+from pixverse_dagster.cli.check import check
 from pixverse_dagster.cli.clips import clips
+from pixverse_dagster.cli.costs import costs
 from pixverse_dagster.cli.demo import demo
 from pixverse_dagster.cli.dev import dev
 from pixverse_dagster.cli.gallery import gallery
+from pixverse_dagster.cli.home import home
 from pixverse_dagster.cli.ledger import ledger
+from pixverse_dagster.cli.output import open_console
 from pixverse_dagster.cli.pause import pause, resume
 from pixverse_dagster.cli.plan import plan
 from pixverse_dagster.cli.read import read
 from pixverse_dagster.cli.simulator import simulator
 from pixverse_dagster.cli.tasks import tasks
 from pixverse_dagster.cli.verify import verify
-from pixverse_dagster.core.errors import redacted_errors
+from pixverse_dagster.core.errors import PixverseError, redacted_errors
 from pixverse_dagster.core.redaction import redact_text
 
 
+class _Unusable(click.ClickException):
+    """An error that a person can act on, as one line: nothing was checked, so it is no failed check."""
+
+    exit_code = 2
+
+
 class _Commands(click.Group):
-    """Commands whose errors are redacted, whoever calls them."""
+    """Commands that print on any console, and whose errors are redacted lines, whoever calls them."""
+
+    def main(self, *given: Any, **options: Any) -> Any:
+        open_console()
+        return super().main(*given, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         with redacted_errors():
             try:
                 return super().invoke(ctx)
+            except PixverseError as error:
+                raise _Unusable(redact_text(str(error))) from error
             except click.ClickException as error:
                 error.message = redact_text(error.message)  # pyright: ignore[reportAttributeAccessIssue]
                 raise
@@ -41,5 +57,22 @@ def cli() -> None:
     """
 
 
-for command in (demo, dev, simulator, read, plan, tasks, accounts, pause, resume, verify, gallery, ledger, clips):
+for command in (
+    demo,
+    dev,
+    simulator,
+    home,
+    check,
+    read,
+    plan,
+    tasks,
+    costs,
+    accounts,
+    pause,
+    resume,
+    verify,
+    gallery,
+    ledger,
+    clips,
+):
     cli.add_command(command)

@@ -3,15 +3,18 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.output import dollars, print_table
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.cli.rename import rename_ledger
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.backup import backup, dump_command, is_file
+from pixverse_dagster.ledger.ledgers import Fate
 from pixverse_dagster.orchestration.events.found import report_found
 from pixverse_dagster.orchestration.events.tasks import judge_outcomes
 from pixverse_dagster.policy.advice import describe_trouble
@@ -50,13 +53,42 @@ def backup_ledger(choice: ProjectChoice, file: Path) -> None:
     sys.exit(2)
 
 
+class RebuiltRow(Document):
+    """What the rebuilding did, or would do, with a clip of the store or a row of the table."""
+
+    row: str
+    take: int | None
+    attempt: int | None
+    outcome: Outcome
+    cost_usd: float | None
+    note: str
+
+
+class OtherLedger(Document):
+    """The ledger that kept the store before, and what became of it."""
+
+    id: str
+    fate: Fate
+    pipelines: list[str]
+
+
+class RebuildDocument(Document):
+    """What was made again, or would be: `totals` has a number for each outcome that there is."""
+
+    dry_run: bool
+    ledger: str
+    other: OtherLedger | None
+    rows: list[RebuiltRow]
+    totals: dict[Outcome | Literal["cost_usd", "reported", "invalid_rows"], int | float]
+
+
 @ledger.command("rebuild")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
 @click.option("--ledger", "ledger_id", metavar="ID", default="", help="Which ledger is meant, where there are several.")
 @click.option("--beside", is_flag=True, help="The other ledger is in use elsewhere, and not lost.")
 @click.option("--nothing-pending", is_flag=True, help="You looked: the lost ledger has nothing pending at a provider.")
 @project_options
-@json_option
+@json_option(RebuildDocument)
 def rebuild_ledger(
     choice: ProjectChoice, *, dry_run: bool, ledger_id: str, beside: bool, nothing_pending: bool, as_json: bool
 ) -> None:
@@ -86,29 +118,31 @@ def rebuild_ledger(
     sys.exit(1 if done.counts[Outcome.SKIPPED] else 0)
 
 
-def _document(project: Project, done: Rebuilding, reported: int, *, dry_run: bool) -> dict[str, object]:
-    return {
-        "dry_run": dry_run,
-        "ledger": project.ledger.id,
-        "other": {"id": done.other.id, "fate": done.other.fate, "pipelines": done.other.others} if done.other else None,
-        "rows": [
-            {
-                "row": line.row,
-                "take": line.task.take if line.task else None,
-                "attempt": line.task.attempt if line.task else None,
-                "outcome": str(line.outcome),
-                "cost_usd": line.cost_usd,
-                "note": line.note,
-            }
-            for line in done.lines
-        ],
-        "totals": {
-            **{str(outcome): count for outcome, count in sorted(done.counts.items())},
+def _document(project: Project, done: Rebuilding, reported: int, *, dry_run: bool) -> RebuildDocument:
+    other = done.other
+    rows = [
+        RebuiltRow(
+            row=line.row,
+            take=line.task.take if line.task else None,
+            attempt=line.task.attempt if line.task else None,
+            outcome=line.outcome,
+            cost_usd=line.cost_usd,
+            note=line.note,
+        )
+        for line in done.lines
+    ]
+    return RebuildDocument(
+        dry_run=dry_run,
+        ledger=project.ledger.id,
+        other=OtherLedger(id=other.id, fate=other.fate, pipelines=list(other.others)) if other else None,
+        rows=rows,
+        totals={
+            **dict(sorted(done.counts.items())),
             "cost_usd": _cost_usd(done.lines),
             "reported": reported,
             "invalid_rows": len({problem.place for problem in done.problems}),
         },
-    }
+    )
 
 
 def _print(project: Project, done: Rebuilding, reported: int, *, dry_run: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from pixverse_dagster.cli.documents import Document
 from pixverse_dagster.cli.project import Project
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.layout import clips_prefix
@@ -36,6 +37,17 @@ def read_time(context: click.Context, option: click.Parameter, value: str | None
     if found is None:
         raise click.BadParameter(f"{value!r} is no time: write 7d, 12h, 30m or 90s", context, option)
     return Asked(found.group(), int(found.group(1)) * _UNITS[found.group(2)])
+
+
+class LinksDocument(Document):
+    """Where the page with signed links is, what it shows, and until when."""
+
+    uri: str
+    clips: int
+    rows_without_clip: int
+    bytes_written: int
+    links_until: str
+    links_seconds: int
 
 
 @dataclass(frozen=True)
@@ -80,16 +92,16 @@ def write_links(
     return WrittenLinks(path, len(made.page), made.clips, made.rows_without_clip, signer)
 
 
-def links_document(done: WrittenLinks) -> dict[str, object]:
+def links_document(done: WrittenLinks) -> LinksDocument:
     """What was written, for machines."""
-    return {
-        "uri": str(done.path),
-        "clips": done.clips,
-        "rows_without_clip": done.rows_without_clip,
-        "bytes_written": done.size_bytes,
-        "links_until": _until(done),
-        "links_seconds": done.signer.seconds,
-    }
+    return LinksDocument(
+        uri=str(done.path),
+        clips=done.clips,
+        rows_without_clip=done.rows_without_clip,
+        bytes_written=done.size_bytes,
+        links_until=_until(done),
+        links_seconds=done.signer.seconds,
+    )
 
 
 def describe_links(done: WrittenLinks, asked: Asked) -> str:

@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import click
 
-from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.output import dollars, print_table
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.core.manifest import Difference
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.policy.plan import Plan, Verdict
@@ -18,9 +20,29 @@ from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.tables import AssetTable
 
 
+class PlannedRow(Document):
+    """What a submission would do with a row; `cost_usd` is null where no price is known."""
+
+    row: str
+    model: str
+    verdict: Verdict
+    cost_usd: float | None
+    pixels: str
+    pixels_note: str
+    note: str
+    differences: list[Difference]
+
+
+class PlanDocument(Document):
+    """What a submission would do and cost."""
+
+    rows: list[PlannedRow]
+    totals: dict[Verdict | Literal["cost_usd", "unpriced_rows"], int | float | None]
+
+
 @click.command()
 @project_options
-@json_option
+@json_option(PlanDocument)
 def plan(choice: ProjectChoice, *, as_json: bool) -> None:
     """What a submission would do, per row and in sum, and what it would cost. Sends nothing.
 
@@ -42,20 +64,7 @@ def plan(choice: ProjectChoice, *, as_json: bool) -> None:
         stopped = session.ledger.pauses.applying(project.name, accounts).values()
         paused = [f"{one}: nothing is submitted until it is resumed." for one in dict.fromkeys(stopped)]
     if as_json:
-        lines = [
-            {
-                "row": p.row,
-                "model": p.model,
-                "verdict": str(p.verdict),
-                "cost_usd": p.cost_usd,
-                "pixels": str(p.size or ""),
-                "pixels_note": p.size.note if p.size else "",
-                "note": p.note,
-                "differences": [one.model_dump(mode="json") for one in p.differences],
-            }
-            for p in made.lines
-        ]
-        print_json({"rows": lines, "totals": _totals(made)})
+        print_json(_document(made))
     else:
         records = [[p.row, p.model, str(p.verdict), dollars(p.cost_usd), str(p.size or ""), p.note] for p in made.lines]
         print_table(f"Plan for {project.name}", ["row", "model", "verdict", "usd", "pixels", "note"], records)
@@ -90,6 +99,19 @@ def describe_plan(made: Plan) -> str:
     return f"{counts}. Submitting now would cost {made.cost_text}."
 
 
-def _totals(made: Plan) -> dict[str, Any]:
-    counts = {str(verdict): made.counts[verdict] for verdict in Verdict}
-    return {**counts, "cost_usd": made.known_cost_usd, "unpriced_rows": made.unpriced}
+def _document(made: Plan) -> PlanDocument:
+    rows = [
+        PlannedRow(
+            row=line.row,
+            model=line.model,
+            verdict=line.verdict,
+            cost_usd=line.cost_usd,
+            pixels=str(line.size or ""),
+            pixels_note=line.size.note if line.size else "",
+            note=line.note,
+            differences=list(line.differences),
+        )
+        for line in made.lines
+    ]
+    counts = {verdict: made.counts[verdict] for verdict in Verdict}
+    return PlanDocument(rows=rows, totals={**counts, "cost_usd": made.known_cost_usd, "unpriced_rows": made.unpriced})

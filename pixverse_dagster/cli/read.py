@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.output import dollars, print_table
 from pixverse_dagster.core.errors import redacted_errors
+from pixverse_dagster.core.manifest import Difference
 from pixverse_dagster.policy.differences import describe_differences, seen
 from pixverse_dagster.policy.prices import estimate_usd
 from pixverse_dagster.stages.drafts import ReadDrafts, read_drafts
@@ -18,6 +20,47 @@ from pixverse_dagster.tables.parse import Draft
 from pixverse_dagster.tables.rules import RESERVED, TableRules, parameter_names
 
 _SHOWN = 20
+
+
+class ReadRow(Document):
+    """A row that can be generated, as it would be asked for."""
+
+    id: str
+    line: int
+    take: int
+    labels: dict[str, str]
+    model: str
+    differences: list[Difference]
+    request: dict[str, Any]
+    cost_usd: float | None
+
+
+class ReadProblem(Document):
+    """What is wrong with a cell, a row or the table."""
+
+    line: int
+    row: str
+    column: str
+    message: str
+
+
+class ReadTotals(Document):
+    """How many rows can be generated, and how many cannot."""
+
+    rows: int
+    invalid_rows: int
+    models: dict[str, int]
+
+
+class ReadDocument(Document):
+    """What a table would be read as."""
+
+    rows: list[ReadRow]
+    problems: list[ReadProblem]
+    columns: dict[str, str]
+    facts: dict[str, str]
+    remarks: list[str]
+    totals: ReadTotals
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,7 +77,7 @@ _SHOWN = 20
               help="What becomes of what a row's model does not take.")  # fmt: skip
 @click.option("--rounding", type=click.Choice(["refuse", "nearest"]), default="refuse", show_default=True,
               help="What becomes of a duration or resolution that a model does not have.")  # fmt: skip
-@json_option
+@json_option(ReadDocument)
 def read(
     file: str,
     columns: Sequence[str],
@@ -134,27 +177,28 @@ def _cost(drafts: Sequence[Draft]) -> str:
     return f"Submitting all of them would cost {' plus '.join(parts)}.{more}"
 
 
-def _as_json(done: ReadDrafts) -> dict[str, Any]:
+def _as_json(done: ReadDrafts) -> ReadDocument:
     models = Counter(draft.request.MODEL for draft in done.drafts)
-    return {
-        "rows": [
-            {
-                "id": draft.id,
-                "line": draft.raw.line,
-                "take": draft.take,
-                "labels": dict(draft.labels),
-                "model": draft.request.MODEL,
-                "differences": [one.model_dump(mode="json") for one in seen(draft.differences)],
-                "request": draft.request.model_dump(mode="json", exclude_none=True),
-                "cost_usd": estimate_usd(draft.request),
-            }
-            for draft in done.drafts
+    rows = [
+        ReadRow(
+            id=draft.id,
+            line=draft.raw.line,
+            take=draft.take,
+            labels=dict(draft.labels),
+            model=draft.request.MODEL,
+            differences=list(seen(draft.differences)),
+            request=draft.request.model_dump(mode="json", exclude_none=True),
+            cost_usd=estimate_usd(draft.request),
+        )
+        for draft in done.drafts
+    ]
+    return ReadDocument(
+        rows=rows,
+        problems=[
+            ReadProblem(line=one.line, row=one.row, column=one.column, message=one.message) for one in done.problems
         ],
-        "problems": [
-            {"line": one.line, "row": one.row, "column": one.column, "message": one.message} for one in done.problems
-        ],
-        "columns": dict(_meanings(done)),
-        "facts": done.notes.facts,
-        "remarks": done.remarks,
-        "totals": {"rows": len(done.drafts), "invalid_rows": _bad_rows(done), "models": dict(models)},
-    }
+        columns=dict(_meanings(done)),
+        facts=dict(done.notes.facts),
+        remarks=list(done.remarks),
+        totals=ReadTotals(rows=len(done.drafts), invalid_rows=_bad_rows(done), models=dict(models)),
+    )

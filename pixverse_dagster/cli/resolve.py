@@ -1,49 +1,46 @@
-"""`tasks resolve`, `abandon` and `retry`: what only a person can decide. They send nothing to a provider that costs."""
+"""`tasks resolve`, `abandon` and `retry`: what only a person can decide, about one row or many."""
 
-import time
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import click
 
+from pixverse_dagster.cli import decide
+from pixverse_dagster.cli.decide import Answer
+from pixverse_dagster.cli.lines import Line, describe_money, read_lines
+from pixverse_dagster.cli.many import Decision, Target, carry_out, describe_price, yes_option
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
-from pixverse_dagster.core.lifecycle import (
-    MAY_BE_RELEASED,
-    MAY_STALL,
-    TRANSITIONS,
-    UNDER_WAY,
-    Event,
-    TaskState,
-)
-from pixverse_dagster.core.redaction import redact_text
-from pixverse_dagster.core.row import Row
-from pixverse_dagster.core.task import Move, MoveRefused, Task, task_cost
-from pixverse_dagster.core.values import iso
-from pixverse_dagster.orchestration.events.prompts import report_changes
-from pixverse_dagster.orchestration.events.tasks import ended_event, judge_outcomes
-from pixverse_dagster.policy.prices import estimate_usd
-from pixverse_dagster.stages.adopt import AdoptionRefused, AdoptionUnanswered, adopt
-from pixverse_dagster.stages.places import queued_row
-from pixverse_dagster.stages.reach import reach
+from pixverse_dagster.cli.selection import Selection, selection_options
+from pixverse_dagster.core.lifecycle import MAY_BE_RELEASED, MAY_STALL, Event, TaskState
+from pixverse_dagster.core.row_state import RowState
+from pixverse_dagster.core.task import Task, task_cost
+from pixverse_dagster.stages.plan import open_book
 from pixverse_dagster.stages.session import Session
 
 _MAX_ID_CHARACTERS = 255
-_GIVEN_UP = "given up by hand; perhaps paid"
+_HAS_CLIP = frozenset({TaskState.STORED, TaskState.FORGOTTEN})
 
 
 @click.command("resolve")
-@click.argument("row")
+@click.argument("row", required=False)
 @click.option("--adopt", "task_id", metavar="TASK_ID", help="The provider's console shows the task: this is its id.")
 @click.option("--unchecked", is_flag=True, help="With --adopt: also if the provider cannot be asked about the id.")
 @click.option("--not-accepted", is_flag=True, help="The console shows no such task: nothing was paid, try again.")
 @click.option("--abandon", is_flag=True, help="Leave it: never submitted again, counts as spent.")
+@selection_options
+@yes_option
 @project_options
-def resolve_task(
-    row: str,
+def resolve_tasks(  # noqa: PLR0913 - one for each option
+    row: str | None,
     choice: ProjectChoice,
     *,
     task_id: str | None,
     unchecked: bool,
     not_accepted: bool,
     abandon: bool,
+    selection: Selection,
+    yes: bool,
 ) -> None:
     """Resolve a task whose outcome is unknown, by what the provider's console shows.
 
@@ -51,202 +48,217 @@ def resolve_task(
     revives a task that was refused, lost, expired or abandoned: what was paid for is paid for. Without any, a task that
     is under way is asked about at once: a finished one for fresh links, whose hosts are asked as well, and it is
     collected soon. Exits with 2 if the row has no such task, with 1 if it was not resolved.
+
+    In the place of ROW, --state, --kind, --label, --provider and --since choose many: what it would do is shown, and
+    asked first.
     """
-    if task_id is None and not (not_accepted or abandon) and _ask_at_once(row, choice):
+    _check_choice(row, selection)
+    answers = (task_id is not None) + not_accepted + abandon
+    if row is None:
+        if task_id is not None or answers > 1:
+            raise click.UsageError("for many rows give --not-accepted or --abandon, or neither to ask about all")
+        decision = partial(_not_accepted, not_accepted=not_accepted) if answers else _ask_about
+        _decide(choice, selection, decision, yes=yes or not answers, again=("resolve", *_flags(not_accepted, abandon)))
         return
-    if (task_id is not None) + not_accepted + abandon != 1:
+    if answers == 0 and _ask_at_once(row, choice):
+        return
+    if answers != 1:
         raise click.UsageError("give exactly one of --adopt TASK_ID, --not-accepted and --abandon")
     if task_id is not None and not (task_id.strip() and task_id.isprintable() and len(task_id) <= _MAX_ID_CHARACTERS):
         raise click.UsageError("--adopt takes the task's id as the provider's console shows it")
     with choice.open_kept() as project, project.open() as session:
-        ledger, now = project.ledger, time.time()
-        if task_id is not None:
-            task, move = _adopt(project, session, row, task_id.strip(), unchecked=unchecked)
-        elif not_accepted:
-            task = _newest(project, row, Event.NOT_ACCEPTED)
-            reason = "a person found that it was not accepted."
-            move = ledger.set_not_accepted(task, reason, now, _by_hand(now, "not accepted"))
-        else:
-            task = _newest(project, row, Event.NOT_ACCEPTED)
-            move = ledger.abandon(task, _GIVEN_UP, _by_hand(now, "abandoned"))
-        _report(project, task, move)
+        answer = Answer((task_id or "").strip(), unchecked, not_accepted)
+        said = decide.resolve_row(project, session, row, answer)
+        decide.report_outcomes(project)
+    click.echo(said)
 
 
 @click.command("abandon")
-@click.argument("row")
+@click.argument("row", required=False)
+@selection_options
+@yes_option
 @project_options
-def abandon_task(row: str, choice: ProjectChoice) -> None:
+def abandon_tasks(row: str | None, choice: ProjectChoice, *, selection: Selection, yes: bool) -> None:
     """Withdraw what was asked for and not sent yet, or give up a task that is unknown or under way.
 
     A row that waits is not submitted: not by a sensor either, and a take or a further attempt that a person asked for
     is taken back. A task is not polled, collected or submitted again, and what it cost stays spent.
     Exits with 2 if there is neither.
+
+    In the place of ROW, --state, --kind, --label, --provider and --since choose many: what it would do is shown, and
+    asked first.
     """
+    _check_choice(row, selection)
+    if row is None:
+        _decide(choice, selection, _given_up, yes=yes, again=("abandon",))
+        return
     with choice.open_kept() as project, project.open() as session:
-        if any(entry.row == row for entry in project.ledger.queue.find(project.name)):
-            _withdraw(project, session, row)
-            return
-        task = _newest(project, row, Event.ABANDON)
-        _report(project, task, project.ledger.abandon(task, _GIVEN_UP, _by_hand(time.time(), "abandoned")))
+        said = decide.abandon_row(project, session, row)
+        decide.report_outcomes(project)
+    click.echo(said)
 
 
 @click.command("retry")
-@click.argument("row")
+@click.argument("row", required=False)
 @click.option("--take", "another_take", is_flag=True, help="Ask for one more clip, beside the one that is stored.")
+@selection_options
+@yes_option
 @project_options
-def retry_task(row: str, choice: ProjectChoice, *, another_take: bool) -> None:
+def retry_tasks(row: str | None, choice: ProjectChoice, *, another_take: bool, selection: Selection, yes: bool) -> None:
     """Allow one more paid attempt at a row: of a request that failed or was abandoned, or of its next take.
 
     The row is queued: a sensor submits it, or any run that submits the row. The budget holds. A clip that is ready and
     could not be stored, or a task that cannot be read, is given up for it: what it cost stays spent.
     Exits with 2 if the row has nothing to retry.
+
+    In the place of ROW, --state, --kind, --label, --provider and --since choose many: what it costs is shown, and asked
+    first. Whatever was asked for already is left out.
     """
+    _check_choice(row, selection)
+    if row is None:
+        decision = partial(_tried_again, another_take=another_take)
+        _decide(choice, selection, decision, yes=yes, again=("retry", *(["--take"] if another_take else [])))
+        return
     with choice.open() as project, project.open() as session:
-        ledger, name, now = project.ledger, project.name, time.time()
-        asked = ledger.rows.find(name, [row]).get(row)
-        if asked is None:
-            raise click.UsageError(f"row {row!r} is not in the table of {name!r} as it was last read")
-        if another_take:
-            asked = ledger.rows.raise_take(name, row)
-            words = f"take {asked.take} was asked for by hand"
-            instance = project.instance
-            report_changes(session, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
-        else:
-            words = _release(project, row, now)
-        ledger.queue.add(name, [queued_row(session, asked, words)], now)
-        price = estimate_usd(asked.request, session.options.prices)
-    cost = "at a price that nobody publishes" if price is None else f"for about {price:.3f} USD"
-    who = f"The {name}_continue sensor submits it at its next tick, or a run of {name}_submit"
-    click.echo(f"row {row!r}: {words}, {cost}. {who}.")
+        said = decide.retry_row(project, session, row, another_take=another_take)
+        click.echo(f"{said} {decide.describe_turn(project)}")
 
 
-def _adopt(project: Project, session: Session, row: str, task_id: str, *, unchecked: bool) -> tuple[Task, Move]:
-    task = _newest(project, row, Event.ADOPT, task_id)
-    try:
-        move = adopt(session, task, task_id, _by_hand(session.clock(), f"adopted as {task_id}"), unchecked=unchecked)
-    except AdoptionUnanswered as error:
-        anyway = project.commands.tasks("resolve", row, "--adopt", task_id, "--unchecked")
-        raise click.ClickException(
-            f"row {row!r} does not adopt {task_id}: {redact_text(str(error))}. If its console shows this id for this "
-            f"row: {anyway}"
-        ) from None
-    except AdoptionRefused as error:
-        raise click.ClickException(f"row {row!r} does not adopt {task_id}: {redact_text(str(error))}") from None
-    return task, move
-
-
-def _release(project: Project, row: str, now: float) -> str:
-    ledger, name = project.ledger, project.name
-    task = ledger.tasks.current(name, [row]).get(row)
-    replaced = task is not None and _may_be_replaced(task)
-    if task is None or not (replaced or task.state in MAY_BE_RELEASED):
-        state = f"its task is {task.state}" if task else "it was never submitted"
+def _check_choice(row: str | None, selection: Selection) -> None:
+    if (row is None) == (not selection):
         raise click.UsageError(
-            f"row {row!r} has nothing to retry: {state}. For another clip from the same words: "
-            f"{project.commands.tasks('retry', row, '--take')}"
+            "give ROW, or choose rows by --state, --kind, --label, --provider or --since: one of the two"
         )
-    decision = _by_hand(now, "given up for another attempt" if replaced else "another attempt allowed")
-    move = ledger.replace(task, _GIVEN_UP, decision) if replaced else ledger.release(task, decision)
-    if isinstance(move, MoveRefused):
-        raise click.ClickException(f"row {row!r} is not retried: {_as_it_is(move)}")
-    attempts = [claim.attempt or 0 for claim in ledger.tasks.claims(task)]
-    words = f"attempt {max(attempts) + 1} was allowed by hand"
-    if replaced:
-        usd = task_cost(task).usd
-        cost = "at a price that nobody publishes" if usd is None else f"about {usd:.3f} USD"
-        words += f" in the place of task {task.task_id}, which is given up and stays spent ({cost})"
-    project.instance.report_runless_asset_event(ended_event(move.task, project.commands, words))
-    return words
 
 
-def _may_be_replaced(task: Task) -> bool:
-    """Whether a person may give the task up for another attempt: it does not come on. One that does is let go on."""
-    return task.stalled_at is not None or (task.state is TaskState.SUCCEEDED and task.collects > 0)
+def _flags(not_accepted: bool, abandon: bool) -> list[str]:  # noqa: FBT001 - two options of one command
+    return ["--not-accepted"] * not_accepted + ["--abandon"] * abandon
+
+
+Decide = Callable[[Project, Session, Sequence[Line]], Decision]
+
+
+def _decide(choice: ProjectChoice, selection: Selection, decision: Decide, *, yes: bool, again: Sequence[str]) -> None:
+    """Decide about all rows that the selection has."""
+    with choice.open_kept() as project, project.open() as session:
+        made = decision(project, session, read_lines(project, selection))
+        verb, *options = again
+        command = project.commands.render("tasks", verb, *options, *selection.as_options(), "--yes")
+        code = carry_out(made, command, yes=yes)
+        if code != 2 and made.targets:  # noqa: PLR2004 - nothing was done
+            decide.report_outcomes(project)
+        if verb == "retry" and made.targets and code == 0:
+            click.echo(decide.describe_turn(project))
+    sys.exit(code)
+
+
+def _tried_again(project: Project, session: Session, lines: Sequence[Line], *, another_take: bool) -> Decision:
+    """One more paid attempt, or take, of each row that may have one."""
+    name, ledger = project.name, project.ledger
+    rows, current = ledger.rows.find(name), ledger.tasks.current(name, worlds=session.worlds)
+    queued = {(entry.row, entry.digest) for entry in ledger.queue.find(name, session.worlds)}
+    book = open_book(session)
+    targets: list[Target] = []
+    left: list[str] = []
+    for task in _present(lines):
+        row, answer = rows.get(task.row), current.get(task.row)
+        if row is None or answer is None or answer.id != task.id:
+            left.append(f"row {task.row!r} ({task.state}): it left the table, or asks for something else now")
+        elif (row.id, row.digest) in queued or task.released:
+            left.append(f"row {task.row!r}: a further attempt was asked for already")
+        elif not (task.state in _HAS_CLIP if another_take else _may_be_tried_again(task)):
+            left.append(f"row {task.row!r}: {task.state}")
+        else:
+            act = partial(decide.retry_row, project, session, task.row, another_take=another_take, shown=task)
+            targets.append(Target(task.row, str(task.state), book.estimate_usd(row.request), describe_money(task), act))
+    what = "one more take" if another_take else "one more paid attempt"
+    price = describe_price([one.usd for one in targets])
+    question = f"Allow {what} of {_rows(len(targets))}, for {price}? What was paid before stays spent"
+    return Decision(f"{what.capitalize()} for {name}", question, targets, left)
+
+
+def _given_up(project: Project, session: Session, lines: Sequence[Line]) -> Decision:
+    """What waits is withdrawn, and what is under way or unknown is given up."""
+    targets: list[Target] = []
+    for line in lines:
+        if line.task is None and line.state == RowState.WAITING:
+            act = partial(decide.withdraw_shown, project, session, line.row)
+            targets.append(Target(line.row, line.state, 0.0, line.verdict, act))
+        elif line.task is not None and line.task.allows(Event.ABANDON):
+            act = partial(decide.abandon_task, project, line.task)
+            targets.append(Target(line.row, line.state, task_cost(line.task).usd, line.verdict, act))
+    waiting = [one for one in targets if one.state == RowState.WAITING]
+    spent = [one.usd for one in targets if one.state != RowState.WAITING]
+    question = ""
+    if waiting:
+        question += f"Withdraw {_rows(len(waiting))} of the queue, for which nothing was paid? "
+    if spent:
+        question += (
+            f"Give up {_tasks(len(spent))}, whose clips are not fetched then? What they cost stays spent: "
+            f"{describe_price(spent)}. "
+        )
+    return Decision(f"Given up for {project.name}", f"{question}Go on", targets, _others(lines, targets))
+
+
+def _not_accepted(project: Project, session: Session, lines: Sequence[Line], *, not_accepted: bool) -> Decision:
+    """Every unknown outcome is resolved in the same way."""
+    answer = Answer(not_accepted=not_accepted)
+    targets = [
+        Target(
+            task.row, str(task.state), task_cost(task).usd, describe_money(task),
+            partial(decide.resolve_row, project, session, task.row, answer, task),
+        )
+        for task in _present(lines) if task.allows(Event.NOT_ACCEPTED)
+    ]  # fmt: skip
+    price, count = describe_price([one.usd for one in targets]), _tasks(len(targets))
+    question = (
+        f"Were {count} not accepted, does the provider's console show none of them? If one is there, it is paid for, "
+        f"and its row is paid for again; at stake: {price}"
+        if not_accepted
+        else f"Give up {count} of unknown outcome? They are never submitted again, and count as spent: {price}"
+    )
+    return Decision(f"Resolved for {project.name}", question, targets, _others(lines, targets))
+
+
+def _ask_about(project: Project, session: Session, lines: Sequence[Line]) -> Decision:
+    """Every task that is under way is asked about at once, which is free."""
+    targets = [
+        Target(
+            task.row, str(task.state), task_cost(task).usd, describe_money(task),
+            partial(decide.ask_row, project, session, task.row),
+        )
+        for task in _present(lines) if task.state in MAY_STALL
+    ]  # fmt: skip
+    question = "Ask about them, which is free"
+    return Decision(f"Asked about for {project.name}", question, targets, _others(lines, targets))
 
 
 def _ask_at_once(row: str, choice: ProjectChoice) -> bool:
     """Ask about a task that is under way, and say what was said. False if the row has none."""
     with choice.open() as project, project.open() as session:
-        found = project.ledger.tasks.find(project.name, MAY_STALL, keys=[row])
-        if not found:
-            return False
-        task = max(found, key=lambda task: (task.state is TaskState.SUCCEEDED, task.claim))
-        after, said = reach(session, task)
-        click.echo(redact_text(f"row {row!r} (task {task.task_id}) is {after.state}. {'; '.join(said)}."))
-        if task.note:
-            click.echo(redact_text(f"Before that: {task.note}."))
-        if after.state is TaskState.SUCCEEDED:
-            click.echo(f"It is collected at the next tick of the {project.name}_poll sensor; nothing is paid for it.")
-        return True
+        said = decide.ask_row(project, session, row)
+    if said:
+        click.echo(said)
+    return bool(said)
 
 
-def _withdraw(project: Project, session: Session, row: str) -> None:
-    """Take back what was asked for: the row's place, a take that was asked for, a further attempt that was allowed."""
-    ledger, name, now = project.ledger, project.name, time.time()
-    before = ledger.rows.find(name, [row]).get(row)
-    after = ledger.rows.withdraw(name, row, now)
-    task = ledger.tasks.current(name, [row]).get(row)
-    if task is not None and task.state in UNDER_WAY:
-        raise click.ClickException(
-            f"row {row!r} is {task.state}: a run submitted it at this very moment, for {_price(session, after)}. "
-            f"To give that task up: {project.commands.tasks('abandon', row)}"
-        )
-    if task is not None and task.released:
-        ledger.withdraw(task, _by_hand(now, "the further attempt was withdrawn"))
-    take = ""
-    if before and after and after.take < before.take:
-        take = f" Take {before.take} is withdrawn; the row asks for take {after.take}."
-        instance = project.instance
-        report_changes(session, {row: ("take",)}, (), instance, instance.report_runless_asset_event)
-    click.echo(f"row {row!r} waits no longer.{take} Nothing was sent for it, and nothing was spent.")
+def _present(lines: Sequence[Line]) -> Iterator[Task]:
+    """The tasks that no later attempt followed."""
+    return (line.task for line in lines if line.task is not None and not line.followed)
 
 
-def _price(session: Session, row: Row | None) -> str:
-    price = estimate_usd(row.request, session.options.prices) if row else None
-    return "a price that nobody publishes" if price is None else f"about {price:.3f} USD"
+def _may_be_tried_again(task: Task) -> bool:
+    return task.state in MAY_BE_RELEASED or decide.may_be_replaced(task)
 
 
-def _by_hand(now: float, what: str) -> str:
-    return f"by hand, {iso(now)}: {what}"
+def _others(lines: Sequence[Line], targets: Sequence[Target]) -> list[str]:
+    there = {one.row for one in targets}
+    return [f"row {line.row!r}: {line.state}" for line in lines if line.row not in there]
 
 
-def _newest(project: Project, row: str, event: Event, task_id: str | None = None) -> Task:
-    """The task of the row that a decision is about, of those that the event may happen to.
-
-    The one with the id, else the newest; unknown ones come first.
-    """
-    states = TRANSITIONS[event].leaves
-    found = [task for task in project.ledger.tasks.find(project.name, states, keys=[row]) if task.allows(event)]
-    if not found:
-        words = " or ".join(sorted(states))
-        raise click.UsageError(
-            f"row {row!r} of {project.name!r} has no task that is {words}; see: {project.commands.tasks('show', row)}"
-        )
-    return max(found, key=lambda t: (t.task_id == task_id, t.state is TaskState.UNKNOWN, t.claimed_at, t.claim))
+def _rows(count: int) -> str:
+    return f"{count} {'row' if count == 1 else 'rows'}"
 
 
-def _as_it_is(move: MoveRefused) -> str:
-    task = move.current
-    if task.resolves_itself:
-        return (
-            f"it is {task.state}, and the provider is being asked: a replay may be under way. Nothing was changed; "
-            "wait until the check on unknown outcomes names the row"
-        )
-    return f"it is {task.state} now: somebody else settled it at the same moment. Nothing was changed"
-
-
-def _report(project: Project, before: Task, move: Move) -> None:
-    if isinstance(move, MoveRefused):
-        raise click.ClickException(f"row {before.row!r} was not resolved: {_as_it_is(move)}")
-    after = move.task
-    words = f"settled by hand: {before.state} → {after.state}"
-    project.instance.report_runless_asset_event(ended_event(after, project.commands, words))
-    judged = judge_outcomes(project.ledger, project.name, project.commands)
-    project.instance.report_runless_asset_event(judged)
-    following = {
-        TaskState.SUBMITTED: "It is polled and collected like any other; nothing is charged.",
-        TaskState.REFUSED: "The next submission of the row makes a new, paid attempt.",
-    }
-    if project.gone and after.state is TaskState.SUBMITTED:
-        following[after.state] = f"Nothing is charged. It is polled and collected once a project has {project.gone!r}."
-    click.echo(f"row {after.row!r}: {before.state} → {after.state}. {following.get(after.state, 'It stays as it is.')}")
+def _tasks(count: int) -> str:
+    return f"{count} {'task' if count == 1 else 'tasks'}"

@@ -1,11 +1,11 @@
 """`clips retake`: another take of every row whose clip was rejected in the gallery."""
 
 import sys
-from typing import Any
 
 import click
 
-from pixverse_dagster.cli.output import dollars, json_option, print_json, print_table
+from pixverse_dagster.cli.documents import Document, json_option, print_json
+from pixverse_dagster.cli.output import dollars, print_table
 from pixverse_dagster.cli.plan import open_store, say_not_asked
 from pixverse_dagster.cli.project import Project, ProjectChoice, project_options
 from pixverse_dagster.core.mark import Choice
@@ -20,11 +20,47 @@ _REASON = "its clip was rejected, and another take was asked for by hand"
 _SHOWN = 20
 
 
+class RetakenRow(Document):
+    """A row that gets, or would get, another take."""
+
+    row: str
+    model: str
+    take: int
+    cost_usd: float | None
+    note: str
+
+
+class LeftOut(Document):
+    """A rejected row that gets none, and why."""
+
+    row: str
+    why: str
+
+
+class NotJoined(Document):
+    """A line of the marks that is of no clip."""
+
+    line: int
+    row: str
+    why: str
+
+
+class RetakeDocument(Document):
+    """What another take of every rejected row would cost, and the rows for which it was asked."""
+
+    rows: list[RetakenRow]
+    left_out: list[LeftOut]
+    not_joined: list[NotJoined]
+    cost_usd: float | None
+    unpriced_rows: int
+    asked: list[str]
+
+
 @click.command("retake")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @project_options
-@json_option
+@json_option(RetakeDocument)
 def retake_rejected(file: str | None, choice: ProjectChoice, *, yes: bool, as_json: bool) -> None:
     """Ask for one more take of every row whose clip is rejected. Says what it costs, and asks first.
 
@@ -102,17 +138,17 @@ def _describe(project: Project, session: Session, made: RetakePlan, asked: list[
     )
 
 
-def _document(reading: MarksReading, made: RetakePlan, asked: list[str]) -> dict[str, Any]:
+def _document(reading: MarksReading, made: RetakePlan, asked: list[str]) -> RetakeDocument:
     takes = {row.id: row.take + 1 for row in made.rows}
     lines = [line for line in made.plan.lines if line.row in takes]
-    return {
-        "rows": [
-            {"row": one.row, "model": one.model, "take": takes[one.row], "cost_usd": one.cost_usd, "note": one.note}
+    return RetakeDocument(
+        rows=[
+            RetakenRow(row=one.row, model=one.model, take=takes[one.row], cost_usd=one.cost_usd, note=one.note)
             for one in lines
         ],
-        "left_out": [{"row": row, "why": why} for row, why in made.left.items()],
-        "not_joined": [{"line": one.line, "row": one.row, "why": one.message} for one in reading.problems],
-        "cost_usd": made.plan.known_cost_usd,
-        "unpriced_rows": made.plan.unpriced,
-        "asked": asked,
-    }
+        left_out=[LeftOut(row=row, why=why) for row, why in made.left.items()],
+        not_joined=[NotJoined(line=one.line, row=one.row, why=one.message) for one in reading.problems],
+        cost_usd=made.plan.known_cost_usd,
+        unpriced_rows=made.plan.unpriced,
+        asked=asked,
+    )

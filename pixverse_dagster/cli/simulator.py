@@ -6,13 +6,20 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import click
 
 from pixverse_dagster.core.errors import PixverseError
 
 _READY = "simulator ready on "
+FAULTS = (
+    "submit.rate_limited", "submit.refused_503", "submit.server_error", "submit.lost_response", "poll.dropped",
+    "poll.server_error", "poll.unknown_status", "task.stuck", "task.moderated", "task.failed", "media.dropped",
+    "media.truncated", "media.corrupt", "media.slow", "media.expired",
+)  # fmt: skip
+"""The kinds of faults. The simulator shares no code with us, so it has its own list; a test compares the two."""
 STOP_SECONDS = 10
 SIMULATOR_NEEDS = ("starlette", "uvicorn")
 
@@ -27,12 +34,28 @@ def need_demo_extra(modules: Sequence[str] = SIMULATOR_NEEDS) -> None:
         raise PixverseError(f"{', '.join(absent)} not installed: pip install 'pixverse-dagster[demo]'")
 
 
+def _check_faults(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    for text in given:
+        kind, equals, rate = text.partition("=")
+        if kind.strip() not in FAULTS:
+            known = ", ".join(FAULTS)
+            raise click.BadParameter(f"there is no fault {kind!r}. Kinds of faults: {known}", context, option)
+        try:
+            within = 0 <= float(rate) <= 1
+        except ValueError:
+            within = False
+        if not (equals and within):
+            raise click.BadParameter(f"{text!r}: write KIND=RATE, with a rate from 0 to 1", context, option)
+    return given
+
+
 def simulator_options(command: Any) -> Any:
     """The options that shape a simulator."""
     for option in (
         click.option("--generation-seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
                      help="How long a clip takes, give or take 30 %."),
-        click.option("--fault", "faults", multiple=True, metavar="KIND=RATE", help="A fault and its rate; repeatable."),
+        click.option("--fault", "faults", multiple=True, metavar="KIND=RATE", callback=_check_faults,
+                     help=f"A fault and its rate, from 0 to 1; repeatable. Kinds: {', '.join(FAULTS)}."),
         click.option("--seed", type=int, default=0, show_default=True, help="What the faults are drawn from."),
     ):  # fmt: skip
         command = option(command)
@@ -47,17 +70,28 @@ def simulator_arguments(generation_seconds: float, faults: Sequence[str], seed: 
 
 @contextmanager
 def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
-    """A simulator in a process of its own, yielding its address; stopped at the end.
+    """A simulator in a process of its own, yielding its address; stopped at the end, and if this process is killed.
 
-    Raises PixverseError if it does not start.
+    Ctrl-C does not reach it: what is under way here is answered to the end. Raises PixverseError if it does not start.
     """
-    command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program, no shell
-    try:
+    command = [sys.executable, "-m", "pixverse_dagster.simulator", "--port", str(port), "--until-stdin-ends"]
+    with TemporaryFile("w+") as errors, _started([*command, *arguments], errors) as process:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith(_READY):
-            raise PixverseError(f"the simulator did not start on port {port}: is the port taken?")
+            process.wait(STOP_SECONDS)
+            errors.seek(0)
+            said = errors.read().strip().splitlines() or ["it said nothing"]
+            raise PixverseError(f"the simulator did not start on port {port}: {said[-1].rpartition('error: ')[2]}")
         yield line.removeprefix(_READY).strip()
+
+
+@contextmanager
+def _started(command: Sequence[str], errors: IO[str]) -> Generator[subprocess.Popen[str]]:
+    process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+    )
+    try:
+        yield process
     finally:
         process.terminate()
         try:
@@ -65,6 +99,8 @@ def running_simulator(port: int, arguments: Sequence[str]) -> Generator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
 
 
 @click.command()

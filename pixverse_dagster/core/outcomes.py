@@ -17,6 +17,14 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class AccountFacts:
+    """The provider takes the account's key. `balance` is what is left there, in `unit`; None where it does not tell."""
+
+    balance: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Missing:
     """The provider does not know the task. This is normal just after a submit; later, the task may be lost."""
 

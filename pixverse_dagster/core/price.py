@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol
 
@@ -22,6 +23,16 @@ class Priced(Protocol):
     def outputs_asked(self) -> int:
         """How many clips the task will make."""
         ...
+
+
+def terms_text(terms: Mapping[str, str | int | bool | None]) -> str:
+    """What a price depends on, besides the model: the same text for the same terms."""
+    return json.dumps(dict(terms), sort_keys=True)
+
+
+def price_terms_text(request: Priced) -> str:
+    """What the price of one output of the request depends on, besides its model."""
+    return terms_text(request.price_terms())
 
 
 class Price(FrozenModel):
@@ -51,3 +62,8 @@ class Price(FrozenModel):
         """The request's price under this line, in US dollars, for all its outputs together."""
         seconds = request.price_terms()["duration_seconds"] if self.per == "second" else 1
         return round(self.usd * float(seconds or 1) * request.outputs_asked(), 6)
+
+    def shape_text(self) -> str:
+        """The one shape that the line is about, as `price_terms_text` has it of a request."""
+        names = ("resolution", "duration_seconds", "audio", "motion_mode")
+        return terms_text({name: getattr(self, name) for name in names})

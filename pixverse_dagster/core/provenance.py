@@ -104,7 +104,8 @@ def restore_tasks(
     The stored one comes last. Earlier claims of the request are among them if they had ended without a clip; what was
     open when the manifest was written is left out, because nothing is known of how it went on.
     """
-    stored = next(one for one in manifest.attempts if one.client_reference == manifest.client_reference)
+    own = (one for one in manifest.attempts if one.client_reference == manifest.client_reference)
+    stored = next(own, None) or _own_attempt(manifest)
     ended = [one for one in manifest.attempts if one is not stored and one.state in _ENDED]
     tasks = [_restored(manifest, one, request, images, found) for one in ended]
     clip = replace(
@@ -125,6 +126,21 @@ def restore_tasks(
         stored_at=from_iso(manifest.stored_at),
     )
     return [*tasks, clip]
+
+
+def _own_attempt(manifest: ClipManifest) -> Attempt:
+    """The attempt of the clip itself, where the list of attempts leaves it out: the rest of the manifest tells it."""
+    return Attempt(
+        claim=manifest.claim,
+        attempt=manifest.attempt,
+        state=TaskState.SUCCEEDED,
+        task_id=manifest.task_id,
+        client_reference=manifest.client_reference,
+        claimed_at=manifest.submitted_at,
+        submitted_at=manifest.submitted_at,
+        finished_at=manifest.finished_at,
+        cost=manifest.cost,
+    )
 
 
 def _restored(

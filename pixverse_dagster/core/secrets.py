@@ -157,7 +157,8 @@ def _remember_part(part: str) -> None:
         part,
         quote(part),
         (once := quote(part, safe="")),
-        quote(once),
+        (twice := quote(once)),
+        quote(twice),  # in a link it is escaped once; and who repeats the link may escape it as often as a key
         quote_plus(part),
         json.dumps(part)[1:-1],
         html.escape(part),

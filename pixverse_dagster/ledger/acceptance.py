@@ -15,7 +15,7 @@ from pixverse_dagster.core.task import Acceptance, Applied, KeptApart, Move, Mov
 from pixverse_dagster.ledger.codec import changed, task_values
 from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.moves import lock_task, write_move
-from pixverse_dagster.ledger.queries import find_claims, find_task_id
+from pixverse_dagster.ledger.queries import find_claims_of, find_task_id
 from pixverse_dagster.ledger.schema import tasks, waiting
 from pixverse_dagster.ledger.spending import count_spent
 
@@ -27,12 +27,12 @@ def record_acceptance(
 
     IntegrityError if another transaction gave the same number or id at the same moment: to be made again.
     """
-    claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
+    claims = find_claims_of(connection, task, lock=True)
     before = next((one for one in claims if one.id == task.id), None)
     if before is not None and before.task_id == accepted.task_id:
         return Applied(before)
     owner = find_task_id(connection, task.account, accepted.task_id)
-    if owner is not None and (before is None or _request(owner) == _request(task)):
+    if owner is not None and (before is None or _request(owner) == _request(before)):
         known = f"task {accepted.task_id} is recorded as claim {owner.claim} of row {owner.row!r}"
         return KeptApart(owner, owner.reason or known)
     if before is None:
@@ -51,7 +51,7 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
 
     A further attempt that waits in the queue is taken off: this one is paid for.
     """
-    claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
+    claims = find_claims_of(connection, task, lock=True)
     before = next(one for one in claims if one.id == task.id)
     owner = find_task_id(connection, task.account, task_id)
     if not before.allows(Event.ADOPT) or (owner is not None and owner.id != task.id):
@@ -66,7 +66,8 @@ def adopt_task(connection: sa.Connection, task: Task, task_id: str, now: float, 
         "released": False,
         "decision": decision,
     }
-    same = (waiting.c.pipeline == task.pipeline, waiting.c.row == task.row, waiting.c.digest == task.digest)
+    pipeline, row, digest = _request(before)
+    same = (waiting.c.pipeline == pipeline, waiting.c.row == row, waiting.c.digest == digest)
     connection.execute(sa.delete(waiting).where(*same))
     return Applied(write_move(connection, before, Event.ADOPT, values | _attempt(before, claims, task_id)))
 

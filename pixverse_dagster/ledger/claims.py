@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,11 +23,12 @@ from pixverse_dagster.ledger.engine import one_at_a_time
 from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.pauses import check_pauses
 from pixverse_dagster.ledger.policies import find_retries
+from pixverse_dagster.ledger.prices import find_seen
 from pixverse_dagster.ledger.queries import find_claims
 from pixverse_dagster.ledger.schema import pauses, rows, tasks, waiting, withdrawals
 from pixverse_dagster.ledger.spending import count_spent, sum_account, sum_spent
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget, Spent, fits
-from pixverse_dagster.policy.prices import missing_line
+from pixverse_dagster.policy.prices import correct_usd, missing_line, reserve_usd
 from pixverse_dagster.policy.retry import NO_RETRIES, RetryPolicy, may_attempt
 
 
@@ -53,10 +54,11 @@ _INSERT = sa.insert(tasks)
 class ClaimTerms:
     """Who claims a request, when, on which account, and under which limits.
 
-    `key` is the fingerprint of the API key that the submit is sent with. With a budget, `estimate_usd` is reserved by
-    the claim; with `max_open_tasks`, a slot of the account is. `body` makes the submit as it will be sent, for a
-    replay, out of the client reference; None where no replay is possible. With `asked`, the run asked for the row by
-    `SubmitQueue.ask`, so that a withdrawal that is there came after that, and nothing is claimed.
+    `key` is the fingerprint of the API key that the submit is sent with. `estimate_usd` is the price book's figure:
+    what was charged before corrects it, and with a budget the higher of the two is reserved by the claim. With
+    `max_open_tasks`, a slot of the account is. `body` makes the submit as it will be sent, for a replay, out of the
+    client reference; None where no replay is possible. With `asked`, the run asked for the row by `SubmitQueue.ask`, so
+    that a withdrawal that is there came after that, and nothing is claimed.
     """
 
     run_id: str
@@ -80,7 +82,8 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
     Raises RowChanged, Paused, OverBudget or NoSlot, and then claims nothing. A racing claim of the same number ends in
     IntegrityError.
     """
-    if terms.budget.limits or terms.account_budget.limits or terms.max_open_tasks is not None:
+    limited = terms.budget.limits or terms.account_budget.limits
+    if limited or terms.max_open_tasks is not None:
         one_at_a_time(connection)
     seen = connection.execute(_LOOK, {"of_pipeline": pipeline, "of_row": row.id}).one()
     _check_digest(seen.digest, row.digest)
@@ -93,6 +96,10 @@ def claim(connection: sa.Connection, ledger_id: str, pipeline: str, row: Row, te
         _check_withdrawals(connection, pipeline, row)
     if seen.pauses:
         check_pauses(connection, pipeline, terms.account)
+    # Read here, so that what another process has just seen counts, also for rows that were planned before.
+    find_price = reserve_usd if limited else correct_usd
+    usd = find_price(terms.estimate_usd, row.request, find_seen(connection, terms.account, row.request), terms.now)
+    terms = replace(terms, estimate_usd=usd)
     _check_budgets(connection, pipeline, row, terms)
     if terms.max_open_tasks is not None:
         _check_slot(connection, pipeline, row, terms, terms.max_open_tasks)
@@ -168,7 +175,8 @@ def _check_slot(connection: sa.Connection, pipeline: str, row: Row, terms: Claim
         return
     words = f"{taken} of {max_open_tasks} slots at {row.request.provider()} are taken"
     held = find_neglected(connection, [terms.account], pipeline, terms.now)
-    raise NoSlot(f"{words}: {', '.join(map(str, held))}. `tasks list --all` names them" if held else words)
+    words += f": {', '.join(map(str, held))}. `tasks list --all` names them" if held else ""
+    raise NoSlot(f"{words}. Nothing was sent, and nothing was spent; the row keeps its place")
 
 
 def _new_task(ledger_id: str, pipeline: str, row: Row, number: int, terms: ClaimTerms) -> Task:

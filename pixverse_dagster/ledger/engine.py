@@ -49,6 +49,7 @@ def open_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(
             parsed, **_QUIET, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10, max_overflow=60
         )
+    event.listen(engine, "handle_error", _hide_values)
     try:
         _migrate(engine)
     except BaseException:
@@ -56,6 +57,13 @@ def open_engine(url: str) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _hide_values(context: sa.engine.ExceptionContext) -> None:
+    """Keep the first line of a database's words: below it PostgreSQL quotes the row that it refuses."""
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None:
+            error.args = tuple(arg.partition("\n")[0] if isinstance(arg, str) else arg for arg in error.args)
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

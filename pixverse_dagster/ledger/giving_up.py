@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pixverse_dagster.core.lifecycle import Event
 from pixverse_dagster.core.task import Move, MoveRefused, Task
 from pixverse_dagster.ledger.moves import lock_task, make_move
-from pixverse_dagster.ledger.queries import find_claims
+from pixverse_dagster.ledger.queries import find_claims_of
 
 
 def give_up(connection: sa.Connection, task: Task, reason: str, decision: str) -> Move:
@@ -27,7 +27,7 @@ def give_up(connection: sa.Connection, task: Task, reason: str, decision: str) -
 
 def give_up_for_another(connection: sa.Connection, task: Task, reason: str, decision: str) -> Move:
     """The same, and one more paid attempt is allowed. Where there is a newer one, refused, and nothing is given up."""
-    claims = find_claims(connection, task.pipeline, task.row, task.digest, lock=True)
+    claims = find_claims_of(connection, task, lock=True)
     if [claim for claim in claims if claim.world == task.world][-1].id != task.id:
         return MoveRefused(lock_task(connection, task), Event.RELEASE)
     move = give_up(connection, task, reason, decision)

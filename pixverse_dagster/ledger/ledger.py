@@ -17,10 +17,13 @@ from pixverse_dagster.core.outcomes import Accepted, Failed, Succeeded
 from pixverse_dagster.core.row import Row
 from pixverse_dagster.core.task import Acceptance, Move, Place, Task
 from pixverse_dagster.ledger.acceptance import adopt_task, record_acceptance
+from pixverse_dagster.ledger.account_facts import AccountFactsLog
 from pixverse_dagster.ledger.accounts import Accounts
 from pixverse_dagster.ledger.check_results import CheckResults
 from pixverse_dagster.ledger.claims import ClaimTerms, check_current, claim
 from pixverse_dagster.ledger.collecting import Collecting
+from pixverse_dagster.ledger.consistency import Consistency
+from pixverse_dagster.ledger.costs import Costs
 from pixverse_dagster.ledger.engine import open_engine, reading
 from pixverse_dagster.ledger.files import Files
 from pixverse_dagster.ledger.forgetting import forget_words
@@ -34,6 +37,7 @@ from pixverse_dagster.ledger.overview import Overview
 from pixverse_dagster.ledger.pauses import Pauses, check_pauses
 from pixverse_dagster.ledger.policies import Policies
 from pixverse_dagster.ledger.polling import Polling
+from pixverse_dagster.ledger.prices import Prices
 from pixverse_dagster.ledger.queries import TaskQueries
 from pixverse_dagster.ledger.queue import SubmitQueue, keep_place
 from pixverse_dagster.ledger.renaming import Renamings
@@ -41,6 +45,8 @@ from pixverse_dagster.ledger.restoring import find_clip, restore_task, take_in
 from pixverse_dagster.ledger.rows import Rows
 from pixverse_dagster.ledger.spending import sum_account, sum_spent
 from pixverse_dagster.ledger.staged import StagedImages
+from pixverse_dagster.ledger.succeeding import succeed
+from pixverse_dagster.ledger.totals import Totals
 from pixverse_dagster.ledger.worlds import PipelineWorlds
 from pixverse_dagster.policy.budget import Spent
 
@@ -67,6 +73,8 @@ class Ledger:
         self.policies = Policies(engine)
         self.history = History(engine)
         self.overview = Overview(engine)
+        self.costs = Costs(engine)
+        self.totals = Totals(engine)
         self.checks = CheckResults(engine)
         self.files = Files(engine)
         self.marks = Marks(engine)
@@ -77,6 +85,9 @@ class Ledger:
         self.salt = self.ledgers.salt
         self.worlds = PipelineWorlds(engine)
         self.staged = StagedImages(engine)
+        self.prices = Prices(engine)
+        self.facts = AccountFactsLog(engine)
+        self.consistency = Consistency(engine)
 
     def claim(self, pipeline: str, row: Row, terms: ClaimTerms) -> tuple[Task, bool]:
         """Claim the row's request for one paid submit. Returns the task and whether this call claimed it.
@@ -175,22 +186,12 @@ class Ledger:
         return self._apply(task, Event.KEEP_POLLING, **values)
 
     def succeed(self, task: Task, fact: Succeeded, now: float) -> Move:
-        """The provider has the clips. Also renews the URLs of a task that had succeeded, and revives a failed one."""
-        return self._apply(
-            task,
-            Event.SUCCEED,
-            urls=fact.urls,
-            seeds=fact.seeds,
-            note=fact.note,
-            kind=None,
-            reason=None,
-            cost_usd=task.cost_usd if fact.cost_usd is None else fact.cost_usd,
-            finished_at=task.finished_at or now,
-            next_poll_at=None,
-            # Renewed URLs leave the lease of whoever collects the task as it is.
-            next_collect_at=Unless(now),
-            polls=task.polls + 1,
-        )
+        """The provider has the clips. Also renews the URLs of a task that had succeeded, and revives a failed one.
+
+        What it charged corrects the estimates of what follows. Where that is more than was reserved, it also counts for
+        all that is under way at the account, before the task's own state says so.
+        """
+        return succeed(self._engine, task, fact, now)
 
     def fail(self, task: Task, fact: Failed, now: float) -> Move:
         """The task ended without a clip. Perhaps paid; `policy.retry` says whether another attempt may follow.

@@ -30,6 +30,8 @@ _CLAIMS = (
     .order_by(tasks.c.claim)
 )
 _LOCKED_CLAIMS = _CLAIMS.with_for_update()
+_NAMES = sa.select(tasks.c.pipeline, tasks.c.row, tasks.c.digest).where(tasks.c.id == sa.bindparam("of_id"))
+_MOST_RENAMINGS = 5
 _OWNER = sa.select(*TASK_COLUMNS).where(
     tasks.c.account == sa.bindparam("of_account"), tasks.c.task_id == sa.bindparam("of_task_id")
 )
@@ -145,7 +147,7 @@ class TaskQueries:
     def claims(self, task: Task) -> list[Task]:
         """Every claim of the same request in the task's world, the first one first: attempts, refusals, open ones."""
         with reading(self._engine) as connection:
-            found = find_claims(connection, task.pipeline, task.row, task.digest)
+            found = find_claims_of(connection, task)
         return [claim for claim in found if claim.world == task.world]
 
     def with_task_id(self, account: str, task_id: str) -> Task | None:
@@ -262,3 +264,18 @@ def find_claims(connection: sa.Connection, pipeline: str, row: str, digest: str,
     """Every claim of a request, the first one first. With `lock`, they are this transaction's until it ends."""
     same = {"of_pipeline": pipeline, "of_row": row, "of_digest": digest}
     return [read_task(record) for record in connection.execute(_LOCKED_CLAIMS if lock else _CLAIMS, same)]
+
+
+def find_claims_of(connection: sa.Connection, task: Task, *, lock: bool = False) -> list[Task]:
+    """Every claim of a task's request, as `find_claims`; this task is among them if the ledger has it.
+
+    Its row may have been renamed since the caller read it: the names that it has now count.
+    """
+    for _ in range(_MOST_RENAMINGS):
+        names = connection.execute(_NAMES, {"of_id": task.id}).first()
+        if names is None:
+            break
+        claims = find_claims(connection, *names, lock=lock)
+        if any(claim.id == task.id for claim in claims):
+            return claims
+    return find_claims(connection, task.pipeline, task.row, task.digest, lock=lock)

@@ -12,7 +12,7 @@ from pixverse_dagster.core.task import Applied, Move, MoveRefused, Task
 from pixverse_dagster.ledger.codec import task_values
 from pixverse_dagster.ledger.history import remember
 from pixverse_dagster.ledger.moves import lock_task, write_move
-from pixverse_dagster.ledger.queries import find_claims, find_task_id
+from pixverse_dagster.ledger.queries import find_claims, find_claims_of, find_task_id
 from pixverse_dagster.ledger.schema import tasks, waiting
 from pixverse_dagster.ledger.spending import count_spent
 
@@ -70,7 +70,7 @@ def find_clip(connection: sa.Connection, task: Task, found: Task) -> Move:
     owner = find_task_id(connection, before.account, found.task_id or "")
     if not before.allows(Event.FIND) or (owner is not None and owner.id != before.id):
         return MoveRefused(before, Event.FIND)
-    claims = find_claims(connection, task.pipeline, task.row, task.digest)
+    claims = find_claims_of(connection, before)
     numbered = _with_free_numbers(found, [one for one in claims if one.id != task.id])
     values = {
         "task_id": found.task_id,

@@ -179,6 +179,18 @@ class Rows:
         with reading(self._engine) as connection:
             return connection.execute(query.order_by(snapshots.c.created_at.desc()).limit(1)).scalar() or ""
 
+    def digests(self, pipeline: str) -> dict[str, str]:
+        """The digest of each current row's request, by row id."""
+        query = sa.select(rows.c.row, rows.c.digest).where(rows.c.pipeline == pipeline)
+        with reading(self._engine) as connection:
+            return {record.row: record.digest for record in connection.execute(query)}
+
+    def read_at(self, pipeline: str) -> float | None:
+        """When the table was last read, in seconds since the epoch; None if it never was."""
+        query = sa.select(sa.func.max(snapshots.c.created_at)).where(snapshots.c.pipeline == pipeline)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar()
+
     def problems(self, pipeline: str) -> list[Problem]:
         """The invalid rows of the table as it was last read (the first 1,000)."""
         query = sa.select(snapshots.c.problems).where(snapshots.c.pipeline == pipeline)

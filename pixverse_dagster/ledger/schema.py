@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "e1a97c3052d8"
+HEAD = "4f6d2b8e91c3"
 """The newest migration; `migrations/versions` holds the way there."""
 VERSION_TABLE = "pixverse_ledger_version"
 UNRELEASED = frozenset({"0001", "0002"})
@@ -282,6 +282,35 @@ spending = Table(
     Column("name", String(300), primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("usd_millionths", BigInteger, nullable=False),
+)
+
+
+# What one output of a model and shape costs at an account: `charged` is what the provider reported of a task, `listed`
+# what it answered when it was asked. `usd` is the latest figure, `highest_usd` the highest one.
+prices = Table(
+    "pixverse_prices",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("model", String(100), primary_key=True),
+    Column("terms", String(400), primary_key=True),  # what the price depends on, as JSON with sorted names
+    Column("source", String(16), primary_key=True),
+    Column("usd", Float, nullable=False),
+    Column("highest_usd", Float, nullable=False),
+    Column("highest_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+
+# What a provider said of an account when it was last asked: of its `balance`, its `prices` or its `key`.
+account_facts = Table(
+    "pixverse_account_facts",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("amount", Float),  # of the balance
+    Column("unit", String(16), nullable=False, server_default=""),  # of the balance: usd or credits
+    Column("key", String(64), nullable=False, server_default=""),  # the fingerprint of the key that it was asked with
+    Column("read_at", Float, nullable=False),
 )
 
 

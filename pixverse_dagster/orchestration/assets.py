@@ -7,6 +7,7 @@ import dagster as dg
 
 from pixverse_dagster.core.lifecycle import UNDER_WAY, TaskState
 from pixverse_dagster.core.redaction import redact_text
+from pixverse_dagster.orchestration.checks import check_specs, run_checks
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.marks import marks_metadata, report_marks
 from pixverse_dagster.orchestration.events.metadata import TABLE_VERSION
@@ -17,6 +18,8 @@ from pixverse_dagster.orchestration.events.prompts import (
     report_changes,
     report_worlds,
 )
+from pixverse_dagster.orchestration.events.red import report_without_clip
+from pixverse_dagster.orchestration.events.status import report_status
 from pixverse_dagster.orchestration.runs import generate_clips, submit_only
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.stages.marks import record_marks
@@ -56,6 +59,7 @@ def build_prompts_asset(spec: PipelineSpec) -> dg.AssetsDefinition:
             report_changes(session, change.changed, change.new, context.instance, context.log_event)
             marks = record_marks(session)
             report_marks(session, context.log_event)
+            report_status(session, context.log_event)
         if marks and marks.trouble:
             context.log.warning("the marks stay as they were: %s", marks.trouble)
         for problem in reading.problems[:ROWS_SHOWN]:
@@ -123,18 +127,23 @@ def build_clip_assets(spec: PipelineSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"{name}_generate",
         specs=[tasks_spec, clips_spec],
+        check_specs=check_specs(spec),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys=spec.run_resource_keys,
     )
     def generate(context: dg.AssetExecutionContext) -> Iterator[Any]:
         selected = context.selected_asset_keys
+        if not selected:
+            run_checks(spec, context)
+            return
         keys = list(context.partition_keys)
         with spec.open_run(context, keys) as session:
             if clips_spec.key in selected:
                 problems = generate_clips(spec, context, session, keys, adopted=tasks_spec.key in selected)
             else:
                 problems = submit_only(session, keys, context)
+            report_without_clip(context, session, list(problems), planned=selected)
         raise_failures("failed", list(problems.values()), len(keys))
         # A generator that yields nothing: the events above are per row, Dagster's own would repeat them for every row.
         yield from ()

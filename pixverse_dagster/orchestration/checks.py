@@ -11,6 +11,7 @@ import dagster as dg
 from pixverse_dagster.core.errors import StoreConflict, redacted_errors
 from pixverse_dagster.core.layout import task_folder
 from pixverse_dagster.core.task import Task
+from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.orchestration.events.clips import check_event, unchecked_event
 from pixverse_dagster.orchestration.events.metadata import CLIP_CHECK
 from pixverse_dagster.orchestration.events.tasks import UNKNOWN_CHECK, judge_outcomes
@@ -25,40 +26,28 @@ from pixverse_dagster.storage.reading import read_manifest
 _WORKERS = 4
 
 
-def build_unknown_check(spec: PipelineSpec) -> dg.AssetChecksDefinition:
-    """The check on `tasks` that fails while a person has to look at a paid submit. Runs and ticks report it."""
+def check_specs(spec: PipelineSpec) -> list[dg.AssetCheckSpec]:
+    """The checks on `tasks` and `clips`, which are the generating step's own.
 
-    @dg.asset_check(
-        asset=dg.AssetKey([spec.name, "tasks"]),
-        name=UNKNOWN_CHECK,
-        description="Every paid submit has a known outcome and comes on. Fails while somebody has to look at a "
-        "provider's console, or at what keeps a finished clip from being stored.",
-        required_resource_keys={spec.ledger_key},
-    )
-    def outcomes_known(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        resource: LedgerResource = getattr(context.resources, spec.ledger_key)
-        ledger = resource.get_ledger(context.instance)
-        commands = spec.commands(context.instance, context.run)
-        with redacted_errors():
-            judged = judge_outcomes(ledger, spec.name, commands)
-        return dg.AssetCheckResult(passed=judged.passed, description=judged.description, metadata=judged.metadata)
+    As steps of their own they would be skipped in every run that makes clips, with a line of noise each: such a run
+    reports what they say itself.
 
-    return outcomes_known
-
-
-def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
-    """The check on `clips`, with a result of its own for every row; none if the rules are not enabled.
-
-    The run that stores a clip evaluates it. Executed by itself, it reads the stored clips again, of a partition, of a
-    range, or of all rows, and compares them anew: with the manifest's digest, and with the rules as they are now.
+    That on `tasks` fails while a person has to look at a paid submit; runs and ticks report it. That on `clips` has a
+    result of its own for every row; it is left out if the rules are not enabled.
     """
     rules = spec.pipeline.options.checks
+    known = dg.AssetCheckSpec(
+        UNKNOWN_CHECK,
+        asset=dg.AssetKey([spec.name, "tasks"]),
+        description="Every paid submit has a known outcome and comes on. Fails while somebody has to look at a "
+        "provider's console, or at what keeps a finished clip from being stored.",
+    )
     if not rules.enabled:
-        return []
+        return [known]
     with warnings.catch_warnings():
         # A check with partitions is a preview in Dagster 1.13.
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        check_spec = dg.AssetCheckSpec(
+        playable = dg.AssetCheckSpec(
             CLIP_CHECK,
             asset=dg.AssetKey([spec.name, "clips"]),
             partitions_def=spec.partitions,
@@ -66,43 +55,46 @@ def build_clip_check(spec: PipelineSpec) -> list[dg.AssetChecksDefinition]:
             description="The stored clip is intact, decodes from first to last frame, is neither blank nor frozen, and "
             "its duration, size, sound and number are what the row asked for.",
         )
+    return [known, playable]
 
-    # `can_subset` makes its output optional: the step reports each row itself, which an output could not.
-    @dg.multi_asset_check(
-        name=f"{spec.name}_check_clips",
-        specs=[check_spec],
-        can_subset=True,
-        required_resource_keys={spec.ledger_key, spec.clips_key},
-    )
-    def check_clips(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
-        partitioned = context.has_partition_key or context.has_partition_key_range
-        resource: LedgerResource = getattr(context.resources, spec.ledger_key)
-        ledger = resource.get_ledger(context.instance)
-        with redacted_errors():
-            rows = list(context.partition_keys) if partitioned else list(ledger.rows.find(spec.name))
-            log: Any = context.op_execution_context
-            io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
-            store = io_manager.get_store()
-            tasks = ledger.tasks.newest_stored(spec.name, rows)
-            failed = not_made = 0
-            for row, checked in _check_rows(store, rows if partitioned else list(tasks), tasks, rules):
-                if checked.undecided:
-                    log.log_event(unchecked_event(spec.name, row, checked.not_made))
-                else:
-                    log.log_event(check_event(context.instance, spec.name, row, checked.findings, rules))
-                    if row in tasks:
-                        ledger.checks.record(tasks[row], checked.findings, time.time())
-                failed += bool(checked.failed)
-                not_made += checked.undecided
-            if not_made:
-                log.log.warning(
-                    "%d of %d checks could not be made; execute them again, which is free", not_made, len(rows)
-                )
-            if not partitioned and (not_made < len(tasks) or not tasks):
-                log.log_event(_overall(spec.name, failed, not_made, len(tasks)))
-        yield from ()
 
-    return [check_clips]
+def run_checks(spec: PipelineSpec, context: Any) -> None:
+    """Make the checks that a run selects without their assets. It opens no session: it cannot spend anything.
+
+    Clips are read again, of a partition, of a range, or of all rows, and compared anew: with the manifest's digest,
+    and with the rules as they are now.
+    """
+    chosen = {key.name for key in context.selected_asset_check_keys}
+    resource: LedgerResource = getattr(context.resources, spec.ledger_key)
+    ledger = resource.get_ledger(context.instance)
+    with redacted_errors():
+        if UNKNOWN_CHECK in chosen:
+            context.log_event(judge_outcomes(ledger, spec.name, spec.commands(context.instance, context.run)))
+        if CLIP_CHECK in chosen:
+            _check_clips(spec, context, ledger)
+
+
+def _check_clips(spec: PipelineSpec, context: Any, ledger: Ledger) -> None:
+    rules = spec.pipeline.options.checks
+    partitioned = context.has_partition_key or context.has_partition_key_range
+    rows = list(context.partition_keys) if partitioned else list(ledger.rows.find(spec.name))
+    io_manager: ClipIOManager = getattr(context.resources, spec.clips_key)
+    store = io_manager.get_store()
+    tasks = ledger.tasks.newest_stored(spec.name, rows)
+    failed = not_made = 0
+    for row, checked in _check_rows(store, rows if partitioned else list(tasks), tasks, rules):
+        if checked.undecided:
+            context.log_event(unchecked_event(spec.name, row, checked.not_made))
+        else:
+            context.log_event(check_event(context.instance, spec.name, row, checked.findings, rules))
+            if row in tasks:
+                ledger.checks.record(tasks[row], checked.findings, time.time())
+        failed += bool(checked.failed)
+        not_made += checked.undecided
+    if not_made:
+        context.log.warning("%d of %d checks could not be made; execute them again, which is free", not_made, len(rows))
+    if not partitioned and (not_made < len(tasks) or not tasks):
+        context.log_event(_overall(spec.name, failed, not_made, len(tasks)))
 
 
 def _check_rows(

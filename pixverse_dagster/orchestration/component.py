@@ -15,6 +15,7 @@ from pixverse_dagster.orchestration.factory import build_clips_definitions
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.io_managers.stores import build_io_manager
 from pixverse_dagster.orchestration.resources import RESOURCES, LedgerResource, ProviderResource, key_variable
+from pixverse_dagster.orchestration.scaffold import write_test
 from pixverse_dagster.orchestration.templates import env_variable, refuse_templates, resolve, templated_schema
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.storage import STORES, load_settings
@@ -111,7 +112,7 @@ class ClipsScaffolder(dg.Scaffolder[Any]):
     """Writes a folder that works at once against the simulator, with the sample table."""
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        """Write `prompts.csv` and `defs.yaml`, or `component.py`."""
+        """Write `prompts.csv` and `defs.yaml`, or `component.py`; and a test of it, beside the project's own."""
         (request.target_path / "prompts.csv").write_text(_SAMPLES.read_text())
         attributes: dict[str, Any] = {
             "name": "".join(letter if letter.isalnum() else "_" for letter in request.target_path.name),
@@ -121,6 +122,8 @@ class ClipsScaffolder(dg.Scaffolder[Any]):
             "options": {"labels": ["campaign", "language"]},
         }
         dg.scaffold_component(request, attributes)
+        if request.project_root:
+            write_test(request.project_root / "tests", attributes["name"])
         if request.scaffold_format == "yaml":
             file = request.target_path if request.append else request.target_path / "defs.yaml"
             # Where `dg list envs` and `dg check yaml --validate-requirements` look for what a project needs.

@@ -9,11 +9,10 @@ import dagster as dg
 
 from pixverse_dagster.core.errors import InvalidTable
 from pixverse_dagster.orchestration.assets import build_clip_assets, build_prompts_asset
-from pixverse_dagster.orchestration.checks import build_clip_check, build_unknown_check
 from pixverse_dagster.orchestration.commands import loaded_from
 from pixverse_dagster.orchestration.gallery import build_gallery_asset, build_gallery_job, build_gallery_sensor
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
-from pixverse_dagster.orchestration.jobs import build_collect_job, build_resolve_job, build_submit_job
+from pixverse_dagster.orchestration.jobs import build_collect_job, build_report_job, build_resolve_job, build_submit_job
 from pixverse_dagster.orchestration.resources import ProviderResource
 from pixverse_dagster.orchestration.sensors import (
     build_continue_sensor,
@@ -22,6 +21,7 @@ from pixverse_dagster.orchestration.sensors import (
     build_table_sensor,
 )
 from pixverse_dagster.orchestration.spec import PIPELINE_NAME, PipelineSpec
+from pixverse_dagster.orchestration.verification import build_verified_check, build_verify_schedule
 from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.session import Pipeline
 from pixverse_dagster.tables import AssetTable, FileTable, PromptTable, open_table
@@ -70,8 +70,9 @@ def build_clips_definitions(
     )
     sensors, schedules = _table_triggers(spec, table, options)
     submit_job, collect_job, resolve_job = build_submit_job(spec), build_collect_job(spec), build_resolve_job(spec)
+    report_job = build_report_job(spec)
     assets = [build_prompts_asset(spec), build_clip_assets(spec)]
-    jobs = [submit_job, collect_job, resolve_job]
+    jobs = [submit_job, collect_job, resolve_job, report_job]
     if options.gallery:
         gallery_job = build_gallery_job(spec)
         assets.append(build_gallery_asset(spec))
@@ -80,14 +81,14 @@ def build_clips_definitions(
     return dg.Definitions(
         assets=[asset.map_asset_specs(get_asset_spec) for asset in assets] if get_asset_spec else assets,
         jobs=jobs,
-        asset_checks=[build_unknown_check(spec), *build_clip_check(spec)],
+        asset_checks=build_verified_check(spec),
         sensors=[
-            build_poll_sensor(spec, collect_job, resolve_job),
+            build_poll_sensor(spec, collect_job, resolve_job, report_job),
             build_continue_sensor(spec, submit_job),
             build_submit_sensor(spec),
             *sensors,
         ],
-        schedules=schedules,
+        schedules=[*schedules, *build_verify_schedule(spec)],
         resources={
             spec.ledger_key: clips.ledger,
             spec.clips_key: clips,

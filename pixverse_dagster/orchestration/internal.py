@@ -15,6 +15,7 @@ _log = get_logger()
 
 INTERNAL: Mapping[str, str] = {
     "AssetCheckEvaluationTargetMaterializationData": "dagster._core.definitions.asset_checks.asset_check_evaluation",
+    "AssetMaterializationPlannedData": "dagster._core.events",
     "LoadableTargetOrigin": "dagster._core.types.loadable_target_origin",
     "PartitionKeyFilter": "dagster._core.event_api",
 }

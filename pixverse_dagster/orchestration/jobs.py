@@ -6,6 +6,7 @@ import dagster as dg
 
 from pixverse_dagster.orchestration.cancellation import RunWatch
 from pixverse_dagster.orchestration.events.failures import raise_failures
+from pixverse_dagster.orchestration.events.red import report_without_clip
 from pixverse_dagster.orchestration.io_managers.base import ClipBatch
 from pixverse_dagster.orchestration.runs import resolve_reported, submit_only
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -29,6 +30,7 @@ def build_submit_job(spec: PipelineSpec) -> dg.JobDefinition:
             if context.run.tags.get(_ASKED_BY) == f"{spec.name}_continue":
                 take_as_asked(session, keys)
             problems = submit_only(session, keys, context)
+            report_without_clip(context, session, list(problems))
         raise_failures("failed", list(problems.values()), len(keys))
 
     return _job_of(
@@ -56,6 +58,29 @@ def build_resolve_job(spec: PipelineSpec) -> dg.JobDefinition:
         f"{spec.name}_resolve",
         "Finds out about submits whose answer never came, and sends them again under their own id while "
         "the provider would know them. Costs what they would have cost, if they never arrived.",
+    )
+
+
+def build_report_job(spec: PipelineSpec) -> dg.JobDefinition:
+    """A job that shows rows as failed that came to an end without a clip: it fails, and says why of each.
+
+    Any number of rows in one run. It spends nothing and changes nothing but what Dagster shows.
+    """
+
+    @dg.op(name=f"{spec.name}_report_rows", config_schema=_ROWS_CONFIG, required_resource_keys=spec.resource_keys)
+    def report_op(context: dg.OpExecutionContext) -> None:
+        keys: list[str] = context.op_config["rows"]
+        with spec.open(context.resources, context.instance, context.run) as session:
+            problems = report_without_clip(context, session, keys)
+        if not problems:
+            context.log.info("none of these rows is without a clip for good: nothing to show")
+        raise_failures("have no clip and need a person", list(problems.values()), len(keys))
+
+    return _job_of(
+        report_op,
+        f"{spec.name}_report",
+        "Fails on purpose: so Dagster shows the rows as failed that have no clip and get none by themselves, "
+        "each with its reason. Costs nothing, and runs again for nothing that it has shown.",
     )
 
 

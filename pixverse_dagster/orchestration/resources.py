@@ -78,7 +78,8 @@ class ProviderResource(dg.ConfigurableResource, Limits):  # pyright: ignore[repo
     def get_resource_definition(self) -> Any:
         """What Dagster sets up: a variable that is not set, or a value that is wrong, stops this account alone."""
         if self._definition is None:
-            self._definition = read_itself(super().get_resource_definition(), type(self), self._set_up)
+            secrets = {"api_key", *(["base_url"] if "@" in (self.base_url or "") else [])}
+            self._definition = read_itself(super().get_resource_definition(), type(self), self._set_up, secrets)
         return self._definition
 
     @classmethod

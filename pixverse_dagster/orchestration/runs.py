@@ -11,6 +11,7 @@ from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import problem_events
 from pixverse_dagster.orchestration.events.log import TaskEvents
 from pixverse_dagster.orchestration.events.prompts import report_worlds
+from pixverse_dagster.orchestration.events.status import report_status
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_outcomes, task_event
 from pixverse_dagster.orchestration.io_managers.base import ClipIOManager
 from pixverse_dagster.orchestration.spec import PipelineSpec
@@ -73,6 +74,7 @@ def submit_only(session: Session, keys: Sequence[str], context: Any) -> dict[str
         why = redact_text(skipped[0])
         context.log.info("%d of %d rows have nothing to submit any more: %s", len(skipped), len(keys), why)
     report_unknown(session, context.log_event)
+    report_status(session, context.log_event)
     return problems
 
 
@@ -85,6 +87,7 @@ def resolve_reported(session: Session, keys: Sequence[str], report: Callable[[An
             elif task.state not in UNDER_WAY and not task.resolves_itself:
                 report(ended_event(task, session.commands))
     report_unknown(session, report)
+    report_status(session, report)
 
 
 def report_found(session: Session, tasks: Sequence[Task], context: Any) -> dict[str, str]:
@@ -128,4 +131,5 @@ def generate_clips(
     report_unknown(session, context.log_event)
     for event in problem_events(spec.name, "clips", generation.problems):
         context.log_event(event)
+    report_status(session, context.log_event)
     return generation.problems | withheld

@@ -15,6 +15,7 @@ from pixverse_dagster.orchestration.events.prompts import report_worlds
 from pixverse_dagster.orchestration.events.tasks import ended_event
 from pixverse_dagster.orchestration.offers import renew_offers
 from pixverse_dagster.orchestration.runs import report_unknown
+from pixverse_dagster.orchestration.seen import look_at_ends, look_at_status, read_cursor, write_cursor
 from pixverse_dagster.orchestration.spec import PipelineSpec
 from pixverse_dagster.policy.batching import choose_collect_batch, choose_submit_batch
 from pixverse_dagster.policy.plan import Verdict
@@ -45,12 +46,11 @@ class _SensorOfJobs(dg.SensorDefinition):
             return super().with_updated_jobs(new_jobs)
 
 
-def build_poll_sensor(
-    spec: PipelineSpec, collect_job: dg.JobDefinition, resolve_job: dg.JobDefinition
-) -> dg.SensorDefinition:
+def build_poll_sensor(spec: PipelineSpec, *jobs: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor that asks the providers about tasks that are due, and asks for a collect run when clips are ready.
 
     It also asks for a run that replays submits of unknown outcome, where that is possible: no tick pays for anything.
+    And it tells how the pipeline stands, and asks for a run that shows rows as failed that ended without a clip.
     """
 
     def poll(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -73,14 +73,19 @@ def build_poll_sensor(
             events += [ended_event(task, session.commands) for task in report.stalled]
             if report.stalled or report.recovered or any(task.state is TaskState.UNKNOWN for task in report.ended):
                 report_unknown(session, events.append)
+            failed, seen = look_at_ends(session, context.instance, read_cursor(context.cursor))
+            requests += [_request(f"{spec.name}_report", failed)] if failed else []
+            status, seen = look_at_status(session, seen)
+            events += [status] if status else []
+            cursor = write_cursor(seen)
         if not requests:
-            return dg.SensorResult(skip_reason=f"{report}; {words}", asset_events=events)
-        return dg.SensorResult(run_requests=requests, asset_events=events)
+            return dg.SensorResult(skip_reason=f"{report}; {words}", asset_events=events, cursor=cursor)
+        return dg.SensorResult(run_requests=requests, asset_events=events, cursor=cursor)
 
     return _SensorOfJobs(
         name=f"{spec.name}_poll",
         evaluation_fn=poll,
-        jobs=[collect_job, resolve_job],
+        jobs=jobs,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=spec.resource_keys,

@@ -1,38 +1,58 @@
 """Setting up a resource so that whatever is wrong with its values is its own trouble, and stops no other resource.
 
 Dagster reads the variables that a resource names before any code of ours runs, and where one is not set, the whole run
-or tick fails. Here the resource reads them itself. What Dagster shows of it stays as it was written.
+or tick fails. Here the resource reads them itself. What Dagster shows of it, and keeps with every run, stays as it was
+written, but for secrets that stand in the code.
 """
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError
 
+from pixverse_dagster.core.secrets import NO_SECRETS, remember_secret
+
 T = TypeVar("T")
 _ENV = "env"
+_written_out: dict[str, str] = {}
+"""Secrets that stand in the code, by what is shown in their place. Every process that runs loads the code."""
 
 
 def read_itself(
-    base: dg.ResourceDefinition, kind: type[T], set_up: Callable[[dict[str, Any]], T]
+    base: dg.ResourceDefinition, kind: type[T], set_up: Callable[[dict[str, Any]], T], secrets: Collection[str] = ()
 ) -> dg.ResourceDefinition:
     """The definition of a resource of this kind, whose values reach `set_up` as they were written.
 
-    A value that comes from a variable is `{"env": NAME}` there.
+    A value that comes from a variable is `{"env": NAME}` there. Of the fields `secrets`, what is written out is not
+    shown.
     """
     schema: Any = base.config_field
     fields: dict[str, Any] = dict(schema.config_type.fields)
-    written: dict[str, Any] = schema.default_value if schema.default_provided else {}
+    written: dict[str, Any] = dict(schema.default_value) if schema.default_provided else {}
+    written |= {name: _hide(written[name]) for name in secrets if name in written}
 
     def resource(context: dg.InitResourceContext) -> T:
-        return set_up(dict(context.resource_config))
+        given = context.resource_config.items()
+        return set_up({name: _written_out.get(value, value) if name in secrets and isinstance(value, str) else value
+                       for name, value in given})  # fmt: skip
 
     # What Dagster shows as the kind of a resource is where its function is from.
     resource.__name__, resource.__module__ = kind.__name__, kind.__module__
     shown = {name: _field(field, written, name) for name, field in fields.items()}
     return dg.ResourceDefinition(resource, config_schema=shown, description=base.description)
+
+
+def _hide(value: Any) -> Any:
+    """What is shown in the place of a secret that is written out; anything else as it is."""
+    if not isinstance(value, str) or not value.strip() or value.lower() in NO_SECRETS or value in _written_out:
+        return value
+    remember_secret(value)
+    shown = f"(written out, not shown: {hashlib.sha256(value.encode()).hexdigest()[:8]})"
+    _written_out[shown] = value
+    return shown
 
 
 def _field(field: dg.Field, written: Mapping[str, Any], name: str) -> dg.Field:

@@ -13,6 +13,7 @@ from pixverse_dagster.core.errors import NotSent
 from pixverse_dagster.orchestration.cancellation import RunWatch, reporting_run
 from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.resources import LedgerResource, ProviderResource
+from pixverse_dagster.stages.recorded import record_to
 from pixverse_dagster.stages.session import Pipeline, Session
 from pixverse_dagster.transport.download import Downloader
 
@@ -92,7 +93,7 @@ class PipelineSpec:
         }
         opened = ledger.get_ledger(instance)
         worlds = opened.worlds.find(self.name)
-        return Session(
+        session = Session(
             pipeline=self.pipeline,
             ledger=opened,
             clients={name: resource.get_client(worlds) for name, resource in clients.items()},
@@ -104,6 +105,9 @@ class PipelineSpec:
             # Looked up when it is used: a sensor has no store among its resources, and needs none.
             open_store=lambda: getattr(resources, self.clips_key).get_store(),
         )
+        if self.pipeline.options.record:
+            record_to(session, self.pipeline.options.record)
+        return session
 
     @contextmanager
     def open_run(self, context: Any, keys: Sequence[str]) -> Generator[Session]:

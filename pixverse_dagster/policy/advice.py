@@ -28,8 +28,8 @@ def describe_end(task: Task, commands: CommandLine) -> str:
             return f"{who} was not accepted: {task.reason} Fix the cause and run the row again"
         case TaskState.FAILED:
             return (
-                f"{who} failed at the provider ({task.kind}): {task.reason}. Task {task.task_id} may have been "
-                f"charged ({stake}). It is not submitted again by itself; to pay for another attempt: "
+                f"{who} failed at the provider ({task.kind}) and may have been charged ({stake}); it is not submitted "
+                f"again by itself. Task {task.task_id}: {task.reason}. To pay for another attempt: "
                 f"{commands.tasks('retry', task.row)}"
             )
         case TaskState.UNKNOWN:

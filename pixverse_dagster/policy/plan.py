@@ -17,7 +17,7 @@ from pixverse_dagster.core.row import Problem, Row, changed_columns
 from pixverse_dagster.core.task import Task, governing
 from pixverse_dagster.policy.budget import NO_LIMIT, NOTHING_SPENT, Budget, Spent, fits
 from pixverse_dagster.policy.differences import describe_differences, seen
-from pixverse_dagster.policy.prices import estimate_usd, missing_line
+from pixverse_dagster.policy.prices import PriceBook, missing_line
 from pixverse_dagster.policy.retry import NOT_RETRIED, Retries, may_attempt
 from pixverse_dagster.policy.sizes import ExpectedSize, expected_size
 
@@ -73,7 +73,8 @@ class PlanInputs:
     accounts have; providers without one are absent. `worlds` says in which world each provider is now: `spent` has what
     was spent in each, and what was made in the other does not count. `not_paid` is what the store says,
     by row id, of rows that would be paid for; `withheld` why no other row is either, empty if nothing is in the way.
-    A row that costs more than `max_usd_per_row`, or perhaps does, is not submitted.
+    A row that costs more than `max_usd_per_row`, or perhaps does, is not submitted. `book` has what was seen of prices:
+    it corrects the estimates, and a budget reserves the higher figure.
     """
 
     prices: Sequence[Price] = ()
@@ -86,6 +87,12 @@ class PlanInputs:
     not_paid: Mapping[str, NotPaid] = field(default_factory=dict[str, NotPaid])
     withheld: str = ""
     max_usd_per_row: float | None = None
+    book: PriceBook | None = None
+
+    @property
+    def priced(self) -> PriceBook:
+        """Where prices are known from."""
+        return self.book or PriceBook(self.prices)
 
 
 @dataclass(frozen=True)
@@ -171,12 +178,14 @@ def make_plan(rows: Iterable[Row], problems: Iterable[Problem], tasks: Iterable[
         if line.verdict in SUBMITTED and inputs.max_usd_per_row is not None:
             line = _within_limit(line, row, inputs.max_usd_per_row)
         if line.verdict in SUBMITTED and (inputs.budget.limits or provider in rooms):
-            line = _within_budget(line, row, min(room[world], rooms.get(provider, room[world])))
+            reserved = inputs.priced.reserve_usd(row.request)
+            line = _within_budget(line, row, min(room[world], rooms.get(provider, room[world])), reserved)
             if line.verdict is Verdict.OVER_BUDGET and row.id in inputs.waits:
                 line = replace(line, note=f"{line.note}; it keeps its place in the queue")
-            room[world] -= line.cost_usd or 0
+            taken = (reserved or 0) if line.verdict in SUBMITTED else 0
+            room[world] -= taken
             if provider in rooms:
-                rooms[provider] -= line.cost_usd or 0
+                rooms[provider] -= taken
         lines.append(_with_differences(replace(line, size=expected_size(row.request)), row))
     return Plan((*_mark_dearest(lines), *_invalid_lines(problems)))
 
@@ -217,7 +226,7 @@ def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInp
     """One row. `claims` are those of its present request, `newest` is the newest one of any of its requests."""
     model, answer = row.request.MODEL, governing(claims)
     if answer is None:
-        price = estimate_usd(row.request, inputs.prices)
+        price = inputs.priced.estimate_usd(row.request)
         if newest is None:
             return PlanLine(row.id, model, Verdict.NEW, price, inputs.waits.get(row.id, ""))
         changed = ", ".join(changed_columns(newest, row))
@@ -228,7 +237,7 @@ def _line(row: Row, claims: Sequence[Task], newest: Task | None, inputs: PlanInp
         # A refusal after a failure that nobody allowed to be followed leaves it a failure.
         verdict = Verdict.RETRY if again else _BY_STATE[_last_paid(claims).state]
     note = inputs.waits.get(row.id) or redact_text(answer.reason or "")
-    price = estimate_usd(row.request, inputs.prices) if verdict in SUBMITTED else 0.0
+    price = inputs.priced.estimate_usd(row.request) if verdict in SUBMITTED else 0.0
     return PlanLine(row.id, model, verdict, price, note, answer)
 
 
@@ -260,11 +269,11 @@ def _within_limit(line: PlanLine, row: Row, most_usd: float) -> PlanLine:
     return replace(line, verdict=Verdict.OVER_BUDGET, cost_usd=0.0, note=note)
 
 
-def _within_budget(line: PlanLine, row: Row, room_usd: float) -> PlanLine:
-    if line.cost_usd is None:
+def _within_budget(line: PlanLine, row: Row, room_usd: float, reserved: float | None) -> PlanLine:
+    if reserved is None:
         note = f"no known price, and a budget is set; add a line to the price book: {missing_line(row.request)}"
-    elif not fits(line.cost_usd, room_usd):
-        note = f"costs about {line.cost_usd:.3f} USD, and {room_usd:.3f} USD are left of the budget"
+    elif not fits(reserved, room_usd):
+        note = f"costs about {reserved:.3f} USD, and {room_usd:.3f} USD are left of the budget"
     else:
         return line
     return replace(line, verdict=Verdict.OVER_BUDGET, cost_usd=0.0, note=note)

@@ -124,6 +124,15 @@ def positive(value: Any) -> float | None:
     return number if 0 < number < _MAX_NUMBER else None
 
 
+def amount(value: Any) -> float | None:
+    """What is left at an account, also from text: 0 or more, and below a billion; None from anything else."""
+    try:
+        number = float(value) if not isinstance(value, bool) else -1.0
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if 0 <= number < _MAX_NUMBER else None
+
+
 def is_web_url(value: Any) -> bool:
     """Whether the value is an http(s) URL with a host, as a result must be."""
     if not isinstance(value, str):
@@ -186,6 +195,16 @@ def read_refusal(message: str, response: httpx.Response, about: About | None) ->
 def outcome_unknown(words: str) -> OutcomeUnknown:
     """The error for an answer that does not say whether the task was accepted; `words` say what came."""
     return OutcomeUnknown(f"It may have been charged, and is not sent again: {words}")
+
+
+def unread_account(who: str, response: httpx.Response) -> ReadFailed:
+    """The error for an answer that does not say whether the key is taken. Nothing was charged."""
+    return ReadFailed(f"Nothing was spent: {who} answered HTTP {response.status_code}: {excerpt(response)}")
+
+
+def refused_key(who: str, words: str) -> Unauthorized:
+    """The error for a key that a free call was refused with."""
+    return Unauthorized(f"{NOT_CHARGED} {who} does not take the API key: {words}.")
 
 
 def unread_poll(who: str, response: httpx.Response) -> ReadFailed:

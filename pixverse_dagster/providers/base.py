@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 
 import httpx
 
-from pixverse_dagster.core.errors import Unauthorized
-from pixverse_dagster.core.outcomes import Accepted, PollFact
+from pixverse_dagster.core.errors import ReadFailed, Unauthorized
+from pixverse_dagster.core.outcomes import Accepted, AccountFacts, PollFact
+from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.secrets import remember_secret, remember_url
 from pixverse_dagster.core.staging import Staged, StagedBytes
+from pixverse_dagster.providers.questions import OpenQuestion
 
 THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
@@ -50,6 +52,10 @@ class Provider(ABC):
     """Whether `stage` brings an image to the provider, so that a request may name it."""
     UPLOAD_MAX_SIDE: ClassVar[int | None] = None
     """The longest side, in pixels, that the provider keeps of an upload as it is; None if it keeps every size."""
+    TELLS_BALANCE: ClassVar[bool] = False
+    """Whether `read_account` reads what is left at the account."""
+    QUESTIONS: ClassVar[tuple[OpenQuestion, ...]] = ()
+    """What is only assumed about the provider, and what would settle it."""
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
         if not (api_key.isascii() and api_key.isprintable()):
@@ -111,6 +117,26 @@ class Provider(ABC):
         take the image or the key, and ReadFailed where an answer says nothing.
         """
         raise NotImplementedError(f"{self.NAME} takes no uploads ({image.name})")
+
+    def ask_account(self) -> httpx.Request | None:
+        """Build the free call that shows whether the key is taken, and what is left where that is told.
+
+        None if no such call is known.
+        """
+        return None
+
+    def read_account(self, response: httpx.Response) -> AccountFacts:
+        """Read the answer. Raises Unauthorized if the key is refused, and ReadFailed if the answer does not tell."""
+        raise ReadFailed(f"{self.NAME} was not asked (HTTP {response.status_code})")
+
+    def ask_prices(self) -> httpx.Request | None:
+        """Build the free call that asks for the account's prices; None if no such call is known."""
+        return None
+
+    def read_prices(self, response: httpx.Response) -> tuple[Price, ...]:
+        """The prices in the answer, each of one shape. What cannot be read is left out."""
+        del response
+        return ()
 
 
 def is_address(url: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
+from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from pixverse_dagster.core.errors import ReadFailed, Refused
 from pixverse_dagster.core.lifecycle import FailureKind
-from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.outcomes import Accepted, AccountFacts, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import CLIP, At, ImageRules, Request
 from pixverse_dagster.core.staging import Staged, StagedBytes
@@ -24,6 +25,7 @@ from pixverse_dagster.core.text import shorten
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
     About,
+    amount,
     error_of,
     excerpt,
     identifier,
@@ -38,13 +40,16 @@ from pixverse_dagster.providers.answers import (
     positive,
     read_json,
     read_refusal,
+    refused_key,
     says_task_is_absent,
     unknown_word,
+    unread_account,
     unread_poll,
     unread_upload,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.fields import ImageReference, Resolution, one_of
+from pixverse_dagster.providers.pixwith_questions import QUESTIONS
 
 _HEAD_BYTES = 4096
 _KEPT_SECONDS = 24 * 3600.0
@@ -101,6 +106,8 @@ class Pixwith(Provider):
     NAME = "pixwith"
     BASE_URL = "https://api.pixwith.ai"
     MODELS = (PixwithV5,)
+    TELLS_BALANCE = True
+    QUESTIONS = QUESTIONS
     TAKES_UPLOADS = True
 
     def submit(self, request: Request, content: bytes) -> httpx.Request:
@@ -166,6 +173,22 @@ class Pixwith(Provider):
             about = About.KEY if code == _AUTH else _about(_text(body))
             raise read_refusal(f"{NOT_CHARGED} Pixwith does not take the image: {text}.", response, about)
         raise unread_upload("Pixwith", response)
+
+    def ask_account(self) -> httpx.Request:
+        """One POST for the credits."""
+        return httpx.Request("POST", f"{self.base_url}/api/task/get_credits", headers=self._headers(), json={})
+
+    def read_account(self, response: httpx.Response) -> AccountFacts:
+        """`data.credits`. What a credit is worth is not published."""
+        body = mapping(read_json(response))
+        code, text = _code(body), _text(body)
+        said = code == _AUTH or (code == 0 and _about(text) is About.KEY)
+        if said or response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise refused_key("Pixwith", text or f"HTTP {response.status_code}")
+        if not response.is_success or code is None:
+            raise unread_account("Pixwith", response)
+        credits_left = amount(mapping(body.get("data")).get("credits"))
+        return AccountFacts(credits_left, "credits" if credits_left is not None else "")
 
     def _may_be_at(self, url: Any) -> bool:
         """Whether an image is sent to this address: nothing that came over TLS goes on without it."""

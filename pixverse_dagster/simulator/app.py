@@ -18,8 +18,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pixverse_dagster.simulator.apis import APIS
-from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, SAMPLES_DIR, Settings
+from pixverse_dagster.simulator.console import list_tasks
+from pixverse_dagster.simulator.faults import DOWNLOAD_KINDS, KEY, SAMPLES_DIR, Settings
 from pixverse_dagster.simulator.links import Links, Samples
+from pixverse_dagster.simulator.memory import Keeper
 from pixverse_dagster.simulator.responses import TRANSPORT, ClipAnswer, Dropped, Endpoint, base_url
 from pixverse_dagster.simulator.sickness import Sicknesses
 from pixverse_dagster.simulator.state import SimulatorState
@@ -32,6 +34,7 @@ _GRACE_SECONDS = 0.5  # for requests under way when a signal comes
 def create_app(settings: Settings) -> Starlette:
     """The simulator as an ASGI application. Faults that drop connections work only under `serve`."""
     state = SimulatorState(settings)
+    keeper = Keeper(state, settings.memory)
     sicknesses = Sicknesses(state, [api.NAME for api in APIS])
     folder = (settings.samples_dir or SAMPLES_DIR).resolve()
 
@@ -43,7 +46,9 @@ def create_app(settings: Settings) -> Starlette:
 
     def route(path: str, method: str, provider: str, endpoint: Endpoint) -> Route:
         async def counted(request: Request) -> Response:
-            return await sicknesses.answer(provider, "api", endpoint, request)
+            answer = await sicknesses.answer(provider, "api", endpoint, request)
+            keeper.keep()
+            return answer
 
         return Route(path, counted, methods=[method])
 
@@ -51,22 +56,30 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         yield
         state.templates.close()
+        keeper.close()
 
     apis = [api(state, links) for api in APIS]
     routes = [
         *(route(path, method, api.NAME, endpoint) for api in apis for path, method, endpoint in api.routes()),
-        Route("/media/{task_id}/{name}", _media(state, sicknesses)),
-        *_service_routes(state, sicknesses, samples),
+        Route("/media/{task_id}/{name}", _media(state, sicknesses, keeper)),
+        *_service_routes(state, sicknesses, samples, keeper),
         *_upload_routes(state),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
 def _service_routes(
-    state: SimulatorState, sicknesses: Sicknesses, samples: Callable[[Request], Samples]
+    state: SimulatorState,
+    sicknesses: Sicknesses,
+    samples: Callable[[Request], Samples],
+    keeper: Keeper,
 ) -> list[Route]:
     async def tasks(request: Request) -> Response:
+        keeper.keep(whole=True)
         return JSONResponse(state.audit(base_url(request)))
+
+    async def console(request: Request) -> Response:
+        return JSONResponse(list_tasks(state.tasks.values(), request.query_params.get("account", KEY)))
 
     async def requests(_request: Request) -> Response:
         return JSONResponse(state.requests)
@@ -76,6 +89,7 @@ def _service_routes(
 
     async def reset(_request: Request) -> Response:
         state.reset()
+        keeper.forget()
         sicknesses.end({})
         return JSONResponse({})
 
@@ -93,14 +107,27 @@ def _service_routes(
     return [
         Route("/samples/{name}", sample),
         Route("/_simulator/tasks", tasks),
+        Route("/_simulator/console", console),
         Route("/_simulator/requests", requests),
         Route("/_simulator/faults", faults),
+        Route("/_simulator/settings", _change(state), methods=["POST"]),
         Route("/_simulator/reset", reset, methods=["POST"]),
         Route("/_simulator/expire", expire, methods=["POST"]),
         Route("/_simulator/sick", sicknesses.asked, methods=["GET", "POST"]),
         Route("/_simulator/heal", sicknesses.asked, methods=["POST"]),
         Route("/_simulator/health", health),
     ]
+
+
+def _change(state: SimulatorState) -> Callable[[Request], Awaitable[Response]]:
+    async def change(request: Request) -> Response:
+        try:
+            state.change(await request.json())
+        except (ValueError, AttributeError) as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return JSONResponse({})
+
+    return change
 
 
 def _upload_routes(state: SimulatorState) -> list[Route]:
@@ -125,9 +152,9 @@ def _upload_routes(state: SimulatorState) -> list[Route]:
     ]
 
 
-def _media(state: SimulatorState, sicknesses: Sicknesses) -> Callable[[Request], Awaitable[Response]]:
+def _media(state: SimulatorState, sicknesses: Sicknesses, keeper: Keeper) -> Callable[[Request], Awaitable[Response]]:
     def answer(request: Request) -> Response:
-        task = state.tasks.get(request.path_params["task_id"].lower())
+        task = state.named(request.path_params["task_id"])
         if "authorization" in request.headers or "api-key" in request.headers:
             return _store_error(400, "InvalidRequest: only one auth mechanism is allowed")
         number, _, _extension = request.path_params["name"].partition(".")
@@ -135,11 +162,11 @@ def _media(state: SimulatorState, sicknesses: Sicknesses) -> Callable[[Request],
         if task is None or number not in numbers or not request.url.path.endswith(task.path(numbers[number])):
             return _store_error(404, "NoSuchKey")
         output = task.outputs[numbers[number] - 1]
-        expired = output.signatures.get(request.query_params.get("X-Sim-Signature", ""))
+        link = output.signatures.get(request.query_params.get("X-Sim-Signature", ""))
         clip = output.clip
-        if expired is None or clip is None:
+        if link is None or clip is None:
             return _store_error(403, "SignatureDoesNotMatch")
-        if expired or output.gone:
+        if link.has_ended or output.gone:
             return _store_error(410, "Request has expired")
         fault = None if request.method == "HEAD" else state.faults.first(DOWNLOAD_KINDS)
         if fault == "media.dropped":
@@ -147,6 +174,8 @@ def _media(state: SimulatorState, sicknesses: Sicknesses) -> Callable[[Request],
 
         def complete() -> None:
             output.downloads += 1
+            state.touched.add(task.order.name.lower())
+            keeper.keep()
 
         return ClipAnswer(clip, fault, complete)
 
@@ -155,7 +184,9 @@ def _media(state: SimulatorState, sicknesses: Sicknesses) -> Callable[[Request],
 
     async def counted(request: Request) -> Response:
         task = state.tasks.get(request.path_params["task_id"].lower())
-        return await sicknesses.answer(task.order.provider if task else "unknown", "media", endpoint, request)
+        answered = await sicknesses.answer(task.order.provider if task else "unknown", "media", endpoint, request)
+        keeper.keep()
+        return answered
 
     return counted
 
@@ -204,7 +235,7 @@ def serve(port: int, settings: Settings, *, host: str = "127.0.0.1") -> None:
     Prints one line, `simulator ready on http://HOST:PORT`, as soon as it accepts connections. Port 0 picks a free one.
 
     Raises:
-        SystemExit: the port is not available.
+        ValueError: the port is not available.
     """
     config = uvicorn.Config(
         create_app(settings),
@@ -217,4 +248,11 @@ def serve(port: int, settings: Settings, *, host: str = "127.0.0.1") -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
     )
+    with socket.socket() as probe:
+        # Asked before uvicorn does, which ends the process with a page of its log.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ValueError(f"port {port} cannot be used: {error.strerror}") from None
     _Server(config).run()

@@ -44,10 +44,12 @@ def _no_keys() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the simulator behaves: the time that a clip takes, and the rate of each fault, from 0 to 1.
+    """How the simulator behaves: how long a clip takes and a link to it lasts, and the rate of each fault, from 0 to 1.
 
     `keys` says of further API keys whose account each is of. Several keys of one account see the same tasks; a task of
-    another account is not known. `images` says of URLs in which file the image is: they are not fetched.
+    another account is not known. All prices are multiplied by `charge_factor`. `images` says of URLs in which file the
+    image is: they are not fetched.
+    `memory` is a file in which all is kept that a simulator that is started again has to know.
 
     Raises:
         ValueError: an unknown fault, a rate outside 0 to 1, a duration that is negative or not finite, a key that no
@@ -55,15 +57,21 @@ class Settings:
     """
 
     generation_seconds: float = 5.0
+    link_seconds: float = 3600.0
     faults: Mapping[str, float] = field(default_factory=_no_faults)
     seed: int = 0
     samples_dir: Path | None = None
     keys: Mapping[str, str] = field(default_factory=_no_keys)
     images: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    memory: Path | None = None
+    charge_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.generation_seconds) and self.generation_seconds >= 0):
-            raise ValueError(f"generation_seconds must be 0 or more, not {self.generation_seconds}")
+        for name, seconds in (("generation_seconds", self.generation_seconds), ("link_seconds", self.link_seconds)):
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise ValueError(f"{name} must be 0 or more, not {seconds}")
+        if not (math.isfinite(self.charge_factor) and self.charge_factor > 0):
+            raise ValueError(f"charge_factor must be above 0, not {self.charge_factor}")
         for kind, rate in self.faults.items():
             if kind not in KINDS:
                 raise ValueError(f"unknown fault {kind!r}; known are {', '.join(sorted(KINDS))}")
@@ -125,9 +133,17 @@ class Faults:
 
     def __init__(self, settings: Settings) -> None:
         self._rates = dict(settings.faults)
-        self._seed = settings.seed
+        self._seed = str(settings.seed)
         self._dice: dict[str, Random] = {}
         self.drawn: Counter[str] = Counter()
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """These rates from now on, and 0 for every other kind."""
+        self._rates = dict(rates)
+
+    def begin(self, starts: int) -> None:
+        """Draw what comes after so many earlier starts of the same simulator."""
+        self._seed += f":{starts}" if starts else ""
 
     def dice(self, name: str) -> Random:
         """The random generator of that name. The same seed and name give the same numbers."""

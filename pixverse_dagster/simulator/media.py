@@ -116,7 +116,8 @@ def render(shape: Shape, closing: Event) -> Template:
     webm = shape.container == "webm"
     with tempfile.TemporaryDirectory(prefix="pixverse-simulator-") as folder:
         path = Path(folder) / f"clip.{shape.container}"
-        options = {} if webm else {"movflags": "+faststart"}
+        # Without it a WebM file has a random number of its own, and no two renderings would be the same.
+        options = {"fflags": "+bitexact"} if webm else {"movflags": "+faststart"}
         output: Any  # PyAV's own types are partly unknown
         with av.open(path, "w", format=shape.container, options=options) as output:
             stream = output.add_stream("libvpx-vp9" if webm else "libx264", rate=FPS, options=_VP9 if webm else _H264)

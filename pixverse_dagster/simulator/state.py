@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex, token_urlsafe
 from typing import Any, Final, Literal
@@ -50,6 +51,18 @@ def _name(account: str, task_id: str) -> str:
     return task_id if account == KEY else f"{account}.{task_id}"
 
 
+@dataclass(frozen=True)
+class Link:
+    """A signed link to an output: when it ends, or whether it was drawn as expired from the start."""
+
+    ends: float
+    drawn_expired: bool
+
+    @property
+    def has_ended(self) -> bool:
+        return self.drawn_expired or time.monotonic() >= self.ends
+
+
 @dataclass
 class Output:
     """One result of a task. It is finished once the time `due` has passed and its template has been rendered."""
@@ -61,7 +74,7 @@ class Output:
     template: Future[Template] | None
     downloads: int = 0
     signature: str | None = None
-    signatures: dict[str, bool] = field(default_factory=dict[str, bool])  # every one issued, and whether it is expired
+    signatures: dict[str, Link] = field(default_factory=dict[str, Link])  # every one that was issued
     uuid: str = ""
     rendered: float | None = None
     """When its template was there; not before, if it was there already."""
@@ -75,6 +88,11 @@ class Output:
         if self.template is None:
             return "failed"
         return "succeeded" if self.template.done() else "processing"
+
+    def note_rendering(self) -> None:
+        """Note when the template is there, if that is not noted yet."""
+        if self.template and self.rendered is None:
+            self.template.add_done_callback(lambda _: setattr(self, "rendered", time.monotonic()))
 
     @property
     def clip(self) -> Clip | None:
@@ -126,16 +144,33 @@ class SimulatorState:
     """The accepted tasks, and how often each call was answered in which way."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = self._first = settings
         self.templates = Templates()
         self.reset()
 
     def reset(self) -> None:
         """Back to the state at the start: no tasks, uploads or counts, the same draws. Rendered templates are kept."""
+        self.settings = self._first
         self.faults = Faults(self.settings)
+        self.touched: set[str] = set()
+        """The tasks that may have changed since they were last kept."""
         self.tasks: dict[str, Task] = {}
         self.uploads = Uploads()
         self.requests: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def change(self, given: Mapping[str, Any]) -> None:
+        """Other settings from now on, until a reset. What was accepted ends as it was drawn.
+
+        Raises:
+            ValueError: there is no such setting that may change, or a value is not one.
+        """
+        if unknown := given.keys() - {"faults", "generation_seconds"}:
+            raise ValueError(f"{min(unknown)!r} is no setting that may change: faults, generation_seconds")
+        try:
+            self.settings = replace(self.settings, **given)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"faults are an object of rates, generation_seconds a number: {error}") from None
+        self.faults.set_rates(self.settings.faults)
 
     def submit_fault(self) -> tuple[str | None, bool]:
         """Which fault a valid submission meets, and whether it is accepted (and charged) all the same."""
@@ -146,11 +181,13 @@ class SimulatorState:
 
     def accept(self, order: Order) -> Task:
         """Charges the order and starts its outputs. How each one ends is drawn here, once."""
+        order = replace(order, price_usd=round(order.price_usd * self.settings.charge_factor, 6))
         whole = self.faults.first(TASK_KINDS)
         now = time.monotonic()
         outputs = [self._output(order, number, whole, now) for number in range(1, order.count + 1)]
         task = Task(order, outputs, born=now, accepted_at=datetime.now(UTC).isoformat())
         self.tasks[order.name.lower()] = task
+        self.touched.add(order.name.lower())
         return task
 
     def _output(self, order: Order, number: int, whole: str | None, now: float) -> Output:
@@ -169,25 +206,37 @@ class SimulatorState:
             template=self.templates.start(order.shape) if fate == "good" else None,
             uuid=f"{token_hex(4)}-{token_hex(2)}-4{token_hex(2)[1:]}-a{token_hex(2)[1:]}-{token_hex(6)}",
         )
-        if output.template:
-            output.template.add_done_callback(lambda _: setattr(output, "rendered", time.monotonic()))
+        output.note_rendering()
         return output
 
     def find(self, provider: str, account: str, task_id: str) -> Task | None:
         """The account's task of this id, in either letter case; None if there is none."""
-        task = self.tasks.get(_name(account, task_id).lower())
+        task = self.named(_name(account, task_id))
         return task if task and task.order.provider == provider else None
+
+    def named(self, name: str) -> Task | None:
+        """The task of this name, in either letter case, to be read or changed; None if there is none."""
+        task = self.tasks.get(name.lower())
+        if task:
+            self.touched.add(name.lower())
+        return task
+
+    def accept_keys(self, keys: Mapping[str, str]) -> None:
+        """Accept these keys too; whose they are is as the settings have it, where these say otherwise."""
+        self.settings = replace(self.settings, keys={**keys, **self.settings.keys})
 
     def signed_url(self, base: str, task: Task, number: int) -> str:
         """The presigned URL of a finished output.
 
-        Every poll gives the same URL, unless it was drawn as expired: then the next poll gives another one.
+        Every poll gives the same URL until that has ended, by time or because it was drawn as expired.
         """
         output = task.outputs[number - 1]
-        if output.signature is None or output.signatures[output.signature]:
+        lasts = self.settings.link_seconds
+        if output.signature is None or output.signatures[output.signature].has_ended:
             output.signature = token_urlsafe(24)
-            output.signatures[output.signature] = self.faults.strikes("media.expired")
-        return f"{base}{task.path(number)}?X-Sim-Expires=3600&X-Sim-Signature={output.signature}"
+            link = Link(time.monotonic() + lasts, self.faults.strikes("media.expired"))
+            output.signatures[output.signature] = link
+        return f"{base}{task.path(number)}?X-Sim-Expires={lasts:g}&X-Sim-Signature={output.signature}"
 
     def expire(self, task_id: str, number: int | None = None) -> int:
         """Keep output `number` of the task no longer, or none of its outputs; how many that are."""
@@ -195,6 +244,7 @@ class SimulatorState:
         doomed = [output for task in tasks for n, output in enumerate(task.outputs, 1) if number in {None, n}]
         for output in doomed:
             output.gone = True
+        self.touched.update(task.order.name.lower() for task in tasks)
         return len(doomed)
 
     def count(self, provider: str, call: str, outcome: str) -> None:

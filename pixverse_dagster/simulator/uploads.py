@@ -8,7 +8,7 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -33,6 +33,14 @@ class Upload:
     account: str
     content_type: str
     data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class KeptUpload:
+    """An upload or a form, as a file keeps it: the bytes of the image, and the rest as JSON has it."""
+
+    about: dict[str, Any]
+    data: bytes | None = field(repr=False)
 
 
 @dataclass
@@ -61,6 +69,28 @@ class Uploads:
         self._secret = token_bytes(32)
         self._forms: dict[str, _Form] = {}
         self._images: dict[str, Upload] = {}
+        self._touched: set[str] = set()
+        """The forms and images that may have changed since they were last asked for; a form by its key."""
+
+    def changed(self, offset: float) -> Iterator[tuple[str, KeptUpload]]:
+        """What may have changed since this was last asked for; times are later by this offset."""
+        for name in sorted(self._touched):
+            form, image = self._forms.get(name), self._images.get(name)
+            upload = form.upload if form else image
+            if upload:
+                about: dict[str, Any] = {"account": upload.account, "content_type": upload.content_type}
+                about |= {"fields": form.fields, "until": form.until + offset} if form else {}
+                yield name, KeptUpload(about, upload.data)
+        self._touched.clear()
+
+    def load(self, kept: Iterable[tuple[str, KeptUpload]], offset: float) -> None:
+        """Take in what was kept."""
+        for name, one in kept:
+            upload = Upload(one.about["account"], one.about["content_type"], one.data)
+            if "fields" in one.about:
+                self._forms[name] = _Form(one.about["fields"], one.about["until"] - offset, upload)
+            if "fields" not in one.about or one.data is not None:
+                self._images[name if "fields" not in one.about else f"/{name}"] = upload
 
     def sign_form(self, account: str, name: str, content_type: str) -> tuple[dict[str, str], str]:
         """The fields of a form for one image, in the order in which S3 gives them, and the path of the image."""
@@ -85,6 +115,7 @@ class Uploads:
             "policy": encoded,
             "x-amz-signature": hmac.new(self._secret, encoded.encode(), hashlib.sha256).hexdigest(),
         }
+        self._touched.add(key)
         self._forms[key] = _Form(fields, time.monotonic() + FORM_SECONDS, Upload(account, content_type))
         return fields, f"/{key}"
 
@@ -123,11 +154,13 @@ class Uploads:
         if len(data) > MAX_FORM_BYTES:
             raise FormRefusedError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
         form.upload.data = data
+        self._touched.add(fields["key"])
         self._images[f"/{fields['key']}"] = form.upload
 
     def add(self, account: str, data: bytes) -> str:
         """Keep an image that came inside a call, and give its UUID."""
         uuid = str(uuid4())
+        self._touched.add(uuid)
         self._images[uuid] = Upload(account, "", data)
         return uuid
 
@@ -153,12 +186,14 @@ class Uploads:
         """No form that was signed so far may be sent any more; how many that are."""
         for form in self._forms.values():
             form.until = -1.0
+        self._touched.update(self._forms)
         return len(self._forms)
 
     def forget_images(self) -> int:
         """Keep none of the images that were uploaded so far; how many that are."""
         for image in self._images.values():
             image.data = None
+        self._touched.update(name.removeprefix("/") for name in self._images)
         return len(self._images)
 
     def audit(self) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ class GenerateRun:
         self._session = session
         self._store = store
         self._submit = submit
+        # By id: a row may be renamed while its task is waited for.
         self._tasks: dict[str, Task] = {}
         self._waits: dict[str, str] = {}
         self._workers = Workers(1)
@@ -84,7 +85,7 @@ class GenerateRun:
                     self._waits[submission.row] = submission.waits
                 # An open submit is waited for like any other task; a run that only submits would report it.
                 elif task and (task.resolves_itself or not submission.problem):
-                    self._tasks[task.row] = task
+                    self._tasks[task.id] = task
                 else:
                     self.problems[submission.row] = submission.problem
                 yield from self._look()
@@ -99,11 +100,11 @@ class GenerateRun:
         """One look, unless the last was just now: store what is here, report what has ended, ask about what is due."""
         if time.monotonic() < self._next_look:
             return
-        found = self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()])
+        found = self._session.ledger.tasks.by_id(self._tasks)
         yield from self._store_what_is_here([task for task in found if task.state in HAS_RESULT])
         for task in found:
             if (trouble := describe_end(task, self._session.commands)) and not task.resolves_itself:
-                del self._tasks[task.row]
+                del self._tasks[task.id]
                 if may_attempt(self._session.ledger.tasks.claims(task), find_retries(self._session)):
                     self._waits[task.row] = trouble
                 else:
@@ -125,20 +126,20 @@ class GenerateRun:
                 self._replays = self._workers.submit(lambda: list(resolve_rows(self._session, rows)))
 
     def _store_what_is_here(self, here: Sequence[Task]) -> Iterator[Collected]:
-        due = [task for task in here if self._not_before.get(task.row, 0) <= time.monotonic()]
+        due = [task for task in here if self._not_before.get(task.id, 0) <= time.monotonic()]
         for collected in collect_tasks(self._session, self._store, due):
             task = collected.task
             if collected.manifest is None and task.state is TaskState.SUCCEEDED:
                 wait = self._session.options.pace.collect_wait(task.collects)
-                self._not_before[task.row] = time.monotonic() + wait
+                self._not_before[task.id] = time.monotonic() + wait
                 continue
-            self._tasks.pop(task.row, None)
+            self._tasks.pop(task.id, None)
             if collected.manifest is None:
                 self.problems[task.row] = collected.problem
             yield collected
 
     def _report_rest(self, deadline_seconds: float) -> None:
-        for task in self._session.ledger.tasks.by_id([task.id for task in self._tasks.values()]):
+        for task in self._session.ledger.tasks.by_id(self._tasks):
             tells = task.note and (task.state is TaskState.SUCCEEDED or task.note == ASIDE_NOTE)
             what = task.note if tells else "is still being generated"
             self.problems[task.row] = (

@@ -132,5 +132,19 @@ class PipelineOptions(FrozenModel):
     checks: CheckRules = Field(
         default_factory=CheckRules, description="What every stored clip must be like, and whether a failure blocks."
     )
+    verify: bool = Field(
+        default=False,
+        description="An asset check on `clips`, `verified`: ledger, store, manifests and Dagster are compared, as the "
+        "command `verify` does it. It blocks nothing.",
+    )
+    verify_deep: bool = Field(default=False, description="That check reads every byte and decodes every clip.")
+    verify_cron: str | None = Field(
+        default=None, description="A schedule on which that check is made, as cron; it is there then without `verify`."
+    )
     pace: Pace = Field(default_factory=Pace, description="How often to ask, and when waiting becomes an end.")
+    record: str | None = Field(
+        default=None,
+        description="A folder that keeps every request to a provider and its answer, with permissions cut: for a first "
+        "live run, see `check --live`.",
+    )
     download: DownloadRules = Field(default_factory=DownloadRules, description="Limits for what is fetched from URLs.")

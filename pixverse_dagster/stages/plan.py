@@ -9,9 +9,17 @@ from pixverse_dagster.core.manifest import World
 from pixverse_dagster.core.row import Problem, Row
 from pixverse_dagster.policy.budget import NO_LIMIT, Spent
 from pixverse_dagster.policy.plan import SUBMITTED, Plan, PlanInputs, make_plan
+from pixverse_dagster.policy.prices import PriceBook
 from pixverse_dagster.stages.ask import StoreView, ask_store, not_paid
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
+
+
+def open_book(session: Session) -> PriceBook:
+    """Where prices are known from: the pipeline's price book, and what was seen at the session's accounts."""
+    accounts = {provider: client.account for provider, client in session.clients.items()}
+    seen = session.ledger.prices.find(list(accounts.values()))
+    return PriceBook(session.options.prices, seen, accounts, session.clock())
 
 
 def plan_rows(session: Session, rows: Iterable[Row], problems: Iterable[Problem] = ()) -> Plan:
@@ -42,7 +50,7 @@ def plan_with_store(
     }
     retries = ledger.policies.find_retries(name, options.retry)
     inputs = PlanInputs(options.prices, options.budget, spent, retries, waits, rooms, worlds)
-    inputs = replace(inputs, max_usd_per_row=options.max_usd_per_row)
+    inputs = replace(inputs, max_usd_per_row=options.max_usd_per_row, book=open_book(session))
     view = StoreView()
     if store is not None:
         unlimited = replace(inputs, budget=NO_LIMIT, account_room_usd={})

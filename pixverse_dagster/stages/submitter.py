@@ -27,6 +27,7 @@ from pixverse_dagster.core.task import AccountHold, HoldCause, Place, Task
 from pixverse_dagster.media.reading import ImageUnread
 from pixverse_dagster.policy.advice import describe_end, describe_refusal
 from pixverse_dagster.policy.plan import SUBMITTED, PlanLine
+from pixverse_dagster.stages.balance import look_first
 from pixverse_dagster.stages.places import BUDGET_SECONDS, Places
 from pixverse_dagster.stages.resolve import ask_again_at, record_acceptance, resolve_unknown
 from pixverse_dagster.stages.sending import NotNow, Sending
@@ -79,6 +80,8 @@ class AccountSubmitter:
         self._thumbnails = Thumbnails(session)
         self._lock = threading.RLock()
         self._ahead = threading.Lock()
+        self._looking = threading.Lock()
+        self._looked = False
 
     def start(self, rows: Sequence[tuple[Row, PlanLine]]) -> None:
         """Begin to submit these rows."""
@@ -139,6 +142,8 @@ class AccountSubmitter:
             return Submission(row.id, known, problem=not_sent(row.id, why))
         try:
             self._check_open()
+            self._look_first(client)
+            self._check_open()
             sending = Sending(self._session, client, row, lambda: self._begin(row))
         except (NotNow, *_OF_ACCOUNT) as error:
             return self._not_accepted(row, known, None, error)
@@ -150,6 +155,13 @@ class AccountSubmitter:
             return Submission(row.id, known, problem=f"row {row.id!r}: {error}")
         with self._turn():
             return self._send(client, row, known, sending)
+
+    def _look_first(self, client: ProviderClient) -> None:
+        """Try the key before anything is claimed with it; those that come meanwhile wait for what is found."""
+        with self._looking:
+            if not self._looked:
+                look_first(self._session, client)
+                self._looked = True
 
     @contextmanager
     def _turn(self) -> Generator[None]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Self
@@ -23,6 +23,7 @@ from pixverse_dagster.storage.base import FromVariable, StoreSettings
 from pixverse_dagster.storage.incoming import INCOMING, incoming_folder, locked, sweep
 from pixverse_dagster.storage.local_pages import LocalPages
 from pixverse_dagster.storage.naming import NOT_TO_BE_HAD, WAYS, Way, rename_locked
+from pixverse_dagster.storage.syncing import sync
 
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 """Some network file systems flush files, and know no flushing of a folder."""
@@ -60,17 +61,18 @@ class LocalSettings(StoreSettings):
 class LocalStore:
     """A store in a directory.
 
-    A file is flushed to disk and then gets its final name in one step that fails if the name exists: by the first of
-    `ways` that the file system has. So a file under its final name is always complete.
+    A file is flushed to disk, by `sync`, and then gets its final name in one step that fails if the name exists: by the
+    first of `ways` that the file system has. So a file under its final name is always complete.
     """
 
     INCOMING = INCOMING
     _NEAR = "~incoming"
     """The same beside a clip, where its folder is a mount of its own. No row has a folder of this name."""
 
-    def __init__(self, root: str | Path, ways: Sequence[Way] = WAYS) -> None:
+    def __init__(self, root: str | Path, ways: Sequence[Way] = WAYS, sync: Callable[[Path], object] = sync) -> None:
         self._root = Path(root).expanduser().resolve()
         self._ways = ways
+        self._sync = sync
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
@@ -79,16 +81,16 @@ class LocalStore:
         """As `ClipStore.put_new`. Safe against a crash at any moment: the final name is given last."""
         del sha256, content_type
         target = self._path(key)
-        _make_folder(target.parent)
+        self._make_folder(target.parent)
         path = self._incoming(path)
         try:
-            _sync(path)
+            self._sync(path)
             self._name(path, target)
         except FileExistsError:
             return False
         finally:
             _discard(path)
-        _sync_folder(target.parent)
+        self._sync_folder(target.parent)
         return True
 
     def _name(self, path: Path, target: Path) -> None:
@@ -107,7 +109,7 @@ class LocalStore:
             copy = near / uuid.uuid4().hex
             try:
                 shutil.copyfile(path, copy)
-                _sync(copy)
+                self._sync(copy)
                 self._name_here(copy, target)
             finally:
                 _discard(copy)
@@ -146,7 +148,7 @@ class LocalStore:
         target = self._path(key)
         path = self._incoming(path)
         try:
-            _sync(path)
+            self._sync(path)
             with locked(self._root):
                 if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() != was:
                     return False
@@ -157,7 +159,7 @@ class LocalStore:
             raise self._unsafe(error) from error
         finally:
             _discard(path)
-        _sync_folder(target.parent)
+        self._sync_folder(target.parent)
         return True
 
     def delete(self, key: str) -> bool:
@@ -165,7 +167,7 @@ class LocalStore:
         path = self._path(key)
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
-            _sync_folder(path.parent)
+            self._sync_folder(path.parent)
         return False
 
     def open(self, key: str) -> BinaryIO:
@@ -213,6 +215,22 @@ class LocalStore:
             return not (Path(folder) / other).exists()
         return True
 
+    def _make_folder(self, folder: Path) -> None:
+        """Create a folder and its parents, and flush their entries to disk so that they survive a power failure."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        self._sync_folder(folder.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        """Flush the entries of a folder to disk, where its file system has that."""
+        try:
+            self._sync(folder)
+        except OSError as error:
+            if error.errno not in _NOT_SYNCED:
+                raise
+
     def _incoming(self, path: Path) -> Path:
         """The file itself, if it is on this file system, else a copy that is."""
         if path.is_relative_to(self._root):
@@ -238,30 +256,3 @@ def _raise_unless_gone(error: OSError) -> None:
     """A folder that cannot be listed is not an empty one."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, and flush their entries to disk so that they survive a power failure."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to disk, where its file system has that."""
-    try:
-        _sync(folder)
-    except OSError as error:
-        if error.errno not in _NOT_SYNCED:
-            raise
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

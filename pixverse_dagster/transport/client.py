@@ -11,7 +11,8 @@ import httpx
 
 from pixverse_dagster.core.errors import NoAnswer, PixverseError, Unauthorized
 from pixverse_dagster.core.manifest import World
-from pixverse_dagster.core.outcomes import Accepted, PollFact
+from pixverse_dagster.core.outcomes import Accepted, AccountFacts, PollFact
+from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.staging import Staged, StagedBytes
 from pixverse_dagster.policy.budget import NO_LIMIT, Budget
@@ -106,11 +107,11 @@ class ProviderClient:
                     raise
 
     def _stage_once(self, image: StagedBytes) -> Staged:
-        steps = self.provider.stage(image)
+        steps, own_host = self.provider.stage(image), httpx.URL(self.provider.base_url).host
         try:
             request = next(steps)
             while True:
-                request = steps.send(self.sender.upload(request))
+                request = steps.send(self.sender.upload(request, own_host))
         except StopIteration as end:
             return cast("Staged", end.value)
 
@@ -122,6 +123,21 @@ class ProviderClient:
         if self.unusable:
             raise NoAnswer(self.unusable)
         return self.provider.read_poll(self.sender.poll(self.provider.poll(tasks), deadline), tasks)
+
+    def read_account(self, deadline: float = math.inf) -> AccountFacts | None:
+        """Whether the provider takes the key, and what is left at the account; None where no free call tells.
+
+        Free, sent once, ends at the deadline, of `time.monotonic()`. Raises Unauthorized, ReadFailed or NotSent.
+        """
+        if self.unusable:
+            raise Unauthorized(self.unusable)
+        request = self.provider.ask_account()
+        return self.provider.read_account(self.sender.poll(request, deadline)) if request else None
+
+    def read_prices(self, deadline: float = math.inf) -> tuple[Price, ...]:
+        """What the provider lists as its prices, as far as a free call tells. Raises ReadFailed or NotSent."""
+        request = None if self.unusable else self.provider.ask_prices()
+        return self.provider.read_prices(self.sender.poll(request, deadline)) if request else ()
 
     def close(self) -> None:
         """Close the account's connections."""

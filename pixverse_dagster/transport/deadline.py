@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -36,6 +36,10 @@ _FAULTS = (
     httpcore.UnsupportedProtocol,
 )
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+_called: ContextVar[tuple[str, str]] = ContextVar("called", default=("", ""))
+"""An address, and the name that it was found for, which its certificate has to have."""
+Resolve = Callable[[str, int], Sequence[str]]
+"""Gives the addresses of a host and port that may be connected to. What it raises ends the exchange."""
 
 
 @cache
@@ -47,20 +51,28 @@ def tls_context() -> ssl.SSLContext:
 class DeadlineTransport(httpx.BaseTransport):
     """Sends requests over connections that keep the request's deadline. Thread-safe.
 
-    Uses the proxies that the environment names, as httpx does. Raises httpx.DecodingError for an answer whose
-    compression could expand a small piece to any size, and httpx's other errors as usual.
+    Uses the proxies that the environment names, as httpx does. With `resolve`, a connection goes to an address that it
+    gave, and a proxy is given such an address in place of the name; with `proxy_resolves`, which raises for what no
+    proxy may be asked for, it is given the name.
+
+    Raises httpx.DecodingError for an answer whose compression could expand a small piece to any size, what `resolve`
+    raises, and httpx's other errors as usual.
     """
 
-    def __init__(self, limits: httpx.Limits) -> None:
+    def __init__(
+        self, limits: httpx.Limits, resolve: Resolve | None = None, proxy_resolves: Resolve | None = None
+    ) -> None:
         options: dict[str, Any] = {
             "ssl_context": tls_context(),
             "max_connections": limits.max_connections,
             "max_keepalive_connections": limits.max_keepalive_connections,
             "keepalive_expiry": limits.keepalive_expiry,
-            "network_backend": _Backend(),
         }
-        self._options = options
-        self._direct = httpcore.ConnectionPool(**options)
+        # An address may have several names, and a connection was made for one of them.
+        kept = {"max_keepalive_connections": 0} if resolve and not proxy_resolves else {}
+        self._options = options | kept | {"network_backend": _Backend()}
+        self._resolve, self._proxy_resolves = resolve, proxy_resolves
+        self._direct = httpcore.ConnectionPool(**options, network_backend=_Backend(resolve))
         self._proxies = {
             scheme: url
             for scheme, url in urllib.request.getproxies().items()
@@ -72,13 +84,15 @@ class DeadlineTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and read the headers of its answer. The body is read as the caller iterates over it."""
         url, deadline = request.url, request.extensions.get(DEADLINE, math.inf)
-        core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        pool = self._pool(url)
+        host = url.raw_host if pool is self._direct else self._host_for_proxy(pool, url)
+        core_url = httpcore.URL(scheme=url.raw_scheme, host=host, port=url.port, target=url.raw_path)
         content = cast("Iterable[bytes]", request.stream)
         core_request = httpcore.Request(
             request.method, core_url, headers=request.headers.raw, content=content, extensions=request.extensions
         )
-        with _until(deadline):
-            answer = self._pool(url).handle_request(core_request)
+        with _until(deadline), _calling(host.decode("ascii").strip("[]"), url.raw_host.decode("ascii")):
+            answer = pool.handle_request(core_request)
         stream, extensions = _Body(answer, deadline), dict[str, Any](cast("Any", answer).extensions)
         response = httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
         if _may_unpack_to_any_size(response.headers):
@@ -90,6 +104,17 @@ class DeadlineTransport(httpx.BaseTransport):
         """Close every connection."""
         for pool in (self._direct, *self._proxied.values()):
             pool.close()
+
+    def _host_for_proxy(self, pool: httpcore.ConnectionPool, url: httpx.URL) -> bytes:
+        """The host that a proxy is asked for. It would resolve a name by itself, so it is given an address."""
+        host, port = url.raw_host.decode("ascii"), url.port or 443
+        if self._resolve and self._proxy_resolves:
+            self._proxy_resolves(host, port)
+        elif self._resolve:
+            # The proxy's network may have no IPv6.
+            host = min(self._resolve(host, port), key=lambda address: ":" in address)
+        needs_brackets = ":" in host and not isinstance(pool, httpcore.SOCKSProxy)
+        return (f"[{host}]" if needs_brackets else host).encode("ascii")
 
     def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
         """The connections that a URL takes. A proxy is opened when it is first needed."""
@@ -121,9 +146,27 @@ class _Body(httpx.SyncByteStream):
 
 
 class _Backend(httpcore.SyncBackend):
+    """Connects to the addresses that `resolve` gives for a host, one after another; without it, to the host."""
+
+    def __init__(self, resolve: Resolve | None = None) -> None:
+        self._resolve = resolve
+
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any) -> _Stream:
+        *others, last = self._resolve(host, port) if self._resolve else (host,)
+        for address in others:
+            try:
+                return self._connect(address, port, timeout, *rest, **more)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return self._connect(last, port, timeout, *rest, **more)
+
+    def _connect(self, address: str, port: int, timeout: float | None, *rest: Any, **more: Any) -> _Stream:
         left = _time_left(timeout, httpcore.ConnectTimeout)
-        return _Stream(super().connect_tcp(host, port, left, *rest, **more))
+        stream = _Stream(super().connect_tcp(address, port, left, *rest, **more))
+        if self._resolve and not _is_same(peer := str(stream.get_extra_info("server_addr")[0]), address):
+            stream.close()
+            raise httpcore.ConnectError(f"the connection to {address} leads to {peer}; nothing was sent")
+        return stream
 
 
 class _Stream(httpcore.NetworkStream):
@@ -147,10 +190,18 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> _Stream:
         left = _time_left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+        address, name = _called.get()
+        return _Stream(
+            self._inner.start_tls(ssl_context, name if server_hostname == address else server_hostname, left)
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+def _is_same(address: str, other: str) -> bool:
+    first, second = (ipaddress.ip_address(text.partition("%")[0]) for text in (address, other))
+    return first == second
 
 
 def _time_left(timeout: float | None, error: type[Exception]) -> float | None:
@@ -172,6 +223,16 @@ def _until(deadline: float) -> Generator[None]:
         raise getattr(httpx, type(error).__name__)(str(error)) from error
     finally:
         _deadline.reset(token)
+
+
+@contextmanager
+def _calling(address: str, name: str) -> Generator[None]:
+    """Check certificates of this address, in the block, by the name that it was found for."""
+    token = _called.set((address, name))
+    try:
+        yield
+    finally:
+        _called.reset(token)
 
 
 def is_direct(url: httpx.URL) -> bool:

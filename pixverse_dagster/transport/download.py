@@ -6,13 +6,10 @@ Size, time and redirects are limited, and private addresses are refused, so that
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import itertools
 import re
-import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -26,9 +23,11 @@ from pixverse_dagster.core.redaction import redact_text, show_url
 from pixverse_dagster.core.secrets import remember_url
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import Digest, FrozenModel
-from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
+from pixverse_dagster.transport.addresses import NoAddress, PrivateAddress, check_spelled, public_addresses
+from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport, Resolve, is_direct
 from pixverse_dagster.transport.logs import get_logger
 from pixverse_dagster.transport.marks import only_if_changed
+from pixverse_dagster.transport.recording import Recorder
 
 get_logger()  # before the first download, whose link the HTTP library may log
 _GONE = {404, 410}
@@ -45,7 +44,6 @@ _ENCODED = re.compile(r'[\s"<>\\^`{|}]')
 _HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?")
 _CHUNK_BYTES = 256 * 1024
 _SILENT = (httpx.TimeoutException, httpx.ConnectError)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadRules(FrozenModel):
@@ -54,6 +52,11 @@ class DownloadRules(FrozenModel):
     allow_private_network: bool = Field(
         default=False,
         description="Allow loopback, private and link-local addresses: for the simulator, never in production.",
+    )
+    proxy_resolves_names: bool = Field(
+        default=False,
+        description="A proxy that the environment names is given names, not the addresses that were checked: for one "
+        "that lets only named hosts through. It has to keep private addresses out by itself.",
     )
     max_bytes: int = Field(default=2 * 1024**3, gt=0)
     max_redirects: int = Field(default=3, ge=0)
@@ -91,21 +94,30 @@ class _Asked:
 
 
 class Downloader:
-    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs contain their own."""
+    """Streams URLs to files. Thread-safe. Sends no credentials: result URLs contain their own.
 
-    def __init__(self, rules: DownloadRules, wait: Callable[[float], object] | None = None) -> None:
+    `resolve` finds the addresses that may be connected to, unless the rules allow all.
+    """
+
+    def __init__(
+        self,
+        rules: DownloadRules,
+        wait: Callable[[float], object] | None = None,
+        resolve: Resolve = public_addresses,
+    ) -> None:
         self.rules = rules
+        self.recorder: Recorder | None = None
+        """Keeps which file came from where, if there is one."""
         self._closed = threading.Event()
         self._wait = wait or self._closed.wait
         self._client = httpx.Client(
             timeout=httpx.Timeout(rules.timeout_seconds, connect=10),
             headers={"Accept-Encoding": "identity"},
             # Who downloads from how many hosts at a time is the callers' to bound: a host that hangs takes no other's.
-            transport=DeadlineTransport(httpx.Limits(max_keepalive_connections=rules.max_concurrency)),
+            transport=_transport(rules, resolve),
             # No cookie is stored, so that no host receives one that it or another host has set.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
-        self._proxied = bool(urllib.request.getproxies())
 
     def close(self) -> None:
         """Close the connections. Nobody waits for another attempt any longer."""
@@ -153,21 +165,36 @@ class Downloader:
         try:
             for _ in range(self.rules.max_redirects + 1):
                 remember_url(url)
-                self._check_address(url)
+                _check_scheme(url)
                 timed = {DEADLINE: deadline}
                 with self._client.stream("GET", url, headers=asked.headers, extensions=timed) as response:
-                    self._check_peer(response)
                     if response.next_request is not None:
                         url = str(response.next_request.url)
                         continue
                     if asked.headers and response.status_code == _NOT_MODIFIED:
                         raise NotChanged(f"{_shown(url)} has not changed")
                     asked.told(response.headers)
-                    return _save(response, asked.target, asked.max_bytes)
+                    saved = _save(response, asked.target, asked.max_bytes)
+                    if self.recorder:
+                        self.recorder.keep_file(url, saved.size_bytes, saved.sha256)
+                    return saved
             failed = f"{_shown(url)} redirects more than {self.rules.max_redirects} times"
         except (httpx.InvalidURL, UnicodeError) as error:
             failed = f"{_shown(url)} is not a URL ({shorten(redact_text(str(error)), 300)})"
             kind = NotFetched
+        except PrivateAddress as error:
+            failed = (
+                f"{_shown(url)} leads to the private address {error.address} and is not fetched; "
+                "set allow_private_network only for a server of your own"
+            )
+            kind = NotFetched
+        except NoAddress:
+            failed = f"the host of {_shown(url)} has no address{self._remedy(url)}"
+            kind = NoAnswer
+        except httpx.ProxyError as error:
+            failed = (
+                f"the proxy did not fetch {_shown(url)} ({shorten(redact_text(str(error)), 300)}){self._remedy(url)}"
+            )
         except httpx.HTTPError as error:
             text = f"{type(error).__name__}: {shorten(redact_text(str(error)), 300)}"
             failed = f"{_shown(url)} could not be read to its end ({text})"
@@ -175,34 +202,24 @@ class Downloader:
         # Raised here, so that it has nothing of the library's error about it, which holds the request.
         raise kind(failed)
 
-    def _check_address(self, url: str) -> None:
-        parsed = httpx.URL(url)
-        if parsed.scheme not in {"http", "https"} or not _HOST.fullmatch(parsed.host):
-            raise NotFetched(f"{_shown(url)} is not an http(s) URL and is not fetched")
-        if self.rules.allow_private_network:
-            return
-        try:
-            found = socket.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise NoAnswer(f"the host of {_shown(url)} has no address") from None
-        for *_, address in found:
-            self._refuse_private(str(address[0]), url)
+    def _remedy(self, url: str) -> str:
+        """What helps where a proxy is in between that wants names, or that alone can resolve them."""
+        if self.rules.allow_private_network or self.rules.proxy_resolves_names or is_direct(httpx.URL(url)):
+            return ""
+        return "; if the proxy has to be given names and not addresses, set proxy_resolves_names"
 
-    def _check_peer(self, response: httpx.Response) -> None:
-        # The name may have resolved differently for the connection, so the address of the connection is checked too.
-        stream = response.extensions.get("network_stream")
-        peer = stream.get_extra_info("server_addr") if stream is not None else None
-        if peer and not self._proxied and not self.rules.allow_private_network:
-            self._refuse_private(str(peer[0]), str(response.request.url))
 
-    def _refuse_private(self, address: str, url: str) -> None:
-        ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-        final = _translated(ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-        if not final.is_global or final.is_multicast:
-            raise NotFetched(
-                f"{_shown(url)} leads to the private address {address} and is not fetched; "
-                "set allow_private_network only for a server of your own"
-            )
+def _transport(rules: DownloadRules, resolve: Resolve) -> DeadlineTransport:
+    limits = httpx.Limits(max_keepalive_connections=rules.max_concurrency)
+    if rules.allow_private_network:
+        return DeadlineTransport(limits)
+    return DeadlineTransport(limits, resolve, check_spelled if rules.proxy_resolves_names else None)
+
+
+def _check_scheme(url: str) -> None:
+    parsed = httpx.URL(url)
+    if parsed.scheme not in {"http", "https"} or not _HOST.fullmatch(parsed.host):
+        raise NotFetched(f"{_shown(url)} is not an http(s) URL and is not fetched")
 
 
 def _ignore(_: Mapping[str, str]) -> None:
@@ -211,12 +228,6 @@ def _ignore(_: Mapping[str, str]) -> None:
 
 def _shown(url: str) -> str:
     return shorten(show_url(url), 300)
-
-
-def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address to which a gateway would translate this one (mapped, 6to4, NAT64), else the address itself."""
-    nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else None
-    return ip.ipv4_mapped or ip.sixtofour or nat64 or ip
 
 
 def read_refusal(response: httpx.Response, where: str) -> ReadFailed:

@@ -17,8 +17,10 @@ from pixverse_dagster.core.errors import NoAnswer, NotSent, OutcomeUnknown, Pixv
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.core.values import FrozenModel
+from pixverse_dagster.transport.addresses import NoAddress, PrivateAddress, check_spelled, public_addresses
 from pixverse_dagster.transport.deadline import DEADLINE, DeadlineTransport
 from pixverse_dagster.transport.logs import get_logger
+from pixverse_dagster.transport.recording import Recorder
 
 _STOPPED = "stopped before the request was sent. Nothing was spent"
 get_logger()  # before the first call, which the HTTP library may log with its URL
@@ -86,6 +88,8 @@ class HttpSender:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.recorder: Recorder | None = None
+        """Keeps every exchange, if there is one."""
         # Apart from each other: a submit that hangs holds up no poll, and no poll a submit.
         self._submit_slots = threading.BoundedSemaphore(limits.max_concurrency)
         self._poll_slots = threading.BoundedSemaphore(limits.max_concurrency)
@@ -104,6 +108,10 @@ class HttpSender:
         )
         # What is free must not hold up what is paid for, nor the other way round.
         self._uploads = httpx.Client(timeout=timeout, transport=DeadlineTransport(httpx.Limits()))
+        # Where the provider wants to have an image: on its word, nothing goes into the network that we are in.
+        self._public_uploads = httpx.Client(
+            timeout=timeout, transport=DeadlineTransport(httpx.Limits(), public_addresses, check_spelled)
+        )
         timeout = httpx.Timeout(limits.poll_timeout_seconds, connect=limits.connect_timeout_seconds)
         self._polls = httpx.Client(
             timeout=timeout, transport=DeadlineTransport(httpx.Limits(max_connections=limits.max_concurrency))
@@ -123,7 +131,7 @@ class HttpSender:
             self._close()
 
     def _close(self) -> None:
-        for client in (self._submits, self._polls, self._uploads):
+        for client in (self._submits, self._polls, self._uploads, self._public_uploads):
             client.close()
 
     @contextmanager
@@ -183,11 +191,14 @@ class HttpSender:
         finally:
             self._poll_slots.release()
 
-    def upload(self, request: httpx.Request) -> httpx.Response:
-        """Send a step of an upload, once. Free. Raises NotSent or ReadFailed."""
+    def upload(self, request: httpx.Request, own_host: str) -> httpx.Response:
+        """Send a step of an upload, once: to the provider's own host, or to one at a public address that it names.
+
+        Free. Raises NotSent or ReadFailed.
+        """
         if self._stopped.is_set():
             raise NotSent(_STOPPED)
-        return self._roundtrip(Call.UPLOAD, request)
+        return self._roundtrip(Call.UPLOAD, request, is_own=request.url.host == own_host)
 
     def wait_to_upload_again(self, error: PixverseError, attempt: int) -> bool:
         """Wait as long as the error of this attempt at an upload calls for; False if it is not tried again."""
@@ -210,22 +221,32 @@ class HttpSender:
             self._held_until = max(self._held_until, time.monotonic() + wait)
             self._next_submit = max(self._next_submit, self._held_until)
 
-    def _roundtrip(self, call: Call, request: httpx.Request, until: float = math.inf) -> httpx.Response:
+    def _roundtrip(
+        self, call: Call, request: httpx.Request, until: float = math.inf, *, is_own: bool = True
+    ) -> httpx.Response:
+        uploads = self._uploads if is_own else self._public_uploads
         client, limit = {
             Call.SUBMIT: (self._submits, self.limits.submit_timeout_seconds),
             Call.POLL: (self._polls, self.limits.poll_timeout_seconds),
-            Call.UPLOAD: (self._uploads, self.limits.submit_timeout_seconds + _upload_seconds(request)),
+            Call.UPLOAD: (uploads, self.limits.submit_timeout_seconds + _upload_seconds(request)),
         }[call]
         deadline = min(time.monotonic() + limit + self.limits.connect_timeout_seconds, until)
         request.extensions = {"timeout": client.timeout.as_dict(), DEADLINE: deadline}
         try:
             with self._under_way():
-                return _read_bounded(client.send(request, stream=True))
+                return self._recorded(call, request, client.send(request, stream=True))
         except _NOT_SENT as error:
             failed: PixverseError = NotSent(
                 f"Nothing spent, for the {call.value} never left: {request.url.host} could not be reached "
                 f"({_describe(error)})"
             )
+        except PrivateAddress as error:
+            failed = NotSent(
+                f"Nothing spent, for the {call.value} never left: {request.url.host}, which the provider names, leads "
+                f"to the private address {error.address}"
+            )
+        except NoAddress as error:
+            failed = NotSent(f"Nothing spent, for the {call.value} never left: {error}")
         except (httpx.HTTPError, httpx.StreamError, ReadFailed) as error:
             words = _describe(error)
             silent = isinstance(error, httpx.TimeoutException)
@@ -238,8 +259,16 @@ class HttpSender:
                     f"It may have been charged, and is not sent again: the submit to {request.url.host} left and no "
                     f"answer came ({words})"
                 )
+        if self.recorder:
+            self.recorder.keep(call.value, request, None, problem=str(failed))
         # Raised here, so that it has nothing of the library's error about it, which holds the request and its key.
         raise failed
+
+    def _recorded(self, call: Call, request: httpx.Request, raw: httpx.Response) -> httpx.Response:
+        answer = _read_bounded(raw)
+        if self.recorder:
+            self.recorder.keep(call.value, request, answer, raw.headers)
+        return answer
 
 
 def _upload_seconds(request: httpx.Request) -> float:

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from pixverse_dagster.core.lifecycle import OCCUPIES_SLOT, FailureKind, TaskState
 from pixverse_dagster.ledger.claims import ClaimTerms
@@ -14,8 +12,10 @@ from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.schema import tasks
 from pixverse_dagster.policy.retry import RetryPolicy
+from pixverse_dagster.reports.status import read_status
 from pixverse_dagster_tests.harness.factories import NAME, make_row, put_row
 from pixverse_dagster_tests.harness.ledgers import ledger_in
+from pixverse_dagster_tests.harness.steps import Steps
 
 NOW = 1_800_000_000.0
 ACCOUNT = "runware/simulator"
@@ -40,27 +40,6 @@ ASKED_BY_A_TICK: dict[str, Callable[[Ledger], object]] = {
 }
 
 
-class Steps:
-    """Counts what SQLite's machine does for an engine, in portions of ten steps."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self.count = 0
-        event.listen(engine, "checkout", self._watch)
-
-    def of(self, work: Callable[[], object]) -> int:
-        """How many portions this takes."""
-        self.count = 0
-        work()
-        return self.count
-
-    def _watch(self, connection: Any, *_: object) -> None:
-        connection.set_progress_handler(self._step, 10)
-
-    def _step(self) -> int:
-        self.count += 1
-        return 0
-
-
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
     engine = open_engine(ledger_in(tmp_path))
@@ -76,6 +55,18 @@ def test_a_page_of_new_rows_costs_what_is_on_it(engine: sa.Engine) -> None:
         ledger.rows.record(NAME, [make_row(f"r{n}", prompt=f"kite {n}") for n in range(count)], [], "run", NOW)
         taken += [steps.of(lambda at=at: ledger.rows.page_unsubmitted(NAME, at, 20)) for at in (-1, count - 21)]
     assert max(taken) <= min(taken) + 20, taken
+
+
+def test_how_a_pipeline_stands_takes_steps_in_proportion_to_its_rows(engine: sa.Engine) -> None:
+    """Four times the rows take about four times the steps: a join by scanning would take sixteen times as many."""
+    ledger, steps, taken = Ledger(engine), Steps(engine), list[int]()
+    for count in (50, 200):
+        rows = [make_row(f"r{n}", campaign="spring") for n in range(count)]
+        ledger.rows.record(NAME, rows, [], "run", NOW)
+        for row in rows:
+            ledger.claim(NAME, row, ClaimTerms("run", NOW, 60, 0.1, account=ACCOUNT, world="live"))
+        taken.append(steps.of(lambda: read_status(ledger, NAME, NOW, blocking=True)))
+    assert taken[1] <= 6 * taken[0], taken
 
 
 def test_what_has_ended_costs_no_tick_anything(engine: sa.Engine) -> None:

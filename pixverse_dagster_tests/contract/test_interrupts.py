@@ -56,7 +56,13 @@ def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("how", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 0), (signal.SIGKILL, 1)]
+    ("how", "workers"),
+    [
+        (signal.SIGINT, 0),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.cover),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.cover),
+        (signal.SIGKILL, 1),
+    ],
 )
 def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, how: signal.Signals, workers: int) -> None:
     """Servers, simulators, daemons with what they started, forked commands: they end with the run or its worker."""

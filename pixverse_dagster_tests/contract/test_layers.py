@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -31,22 +32,24 @@ MAY_IMPORT: Mapping[str, str] = {
     "stages": "core policy providers storage transport ledger media tables",
     "recovery": "core policy providers storage transport ledger stages reports",
     "orchestration": "core policy providers storage transport ledger tables stages reports",
+    "testing": "core policy stages storage orchestration",
     "definitions": "core policy tables transport stages orchestration",
     "cli": "core policy tables ledger storage stages reports recovery orchestration definitions",
 }
 ONLY_IN: Mapping[str, str] = {  # whoever wants to replace a library knows where it is
-    "dagster": "orchestration definitions cli",
+    "dagster": "orchestration definitions testing cli",
     "dagster_aws": "orchestration definitions",
     "dagster_shared": "orchestration",
     "sqlalchemy": "ledger tables",
     "alembic": "ledger",
-    "httpx": "transport providers cli",
+    "httpx": "transport providers testing cli",
     "httpcore": "transport",
     "av": "media simulator",
     "boto3": "tables storage",
     "botocore": "tables",
     "click": "cli",
     "fsspec": "tables storage",
+    "pytest": "testing.plugin",
     "rich": "cli",
     "starlette": "simulator",
     "uvicorn": "simulator",
@@ -83,6 +86,10 @@ def is_in(module: str, homes: str) -> bool:
 
 
 MODULES = [module for module in SOURCES if folder(module)]
+TESTS = Path(__file__).parents[1]
+JUDGES = sorted([*(TESTS / "harness/judge").glob("*.py"), *(TESTS / "harness").glob("*/judge.py")])
+"""What says in the end whether the promises of the product held."""
+JUDGED_WITH = {"sqlalchemy"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -137,6 +144,28 @@ def test_no_folder_imports_anothers_private_names(module: str):
         (base, name) for base, name in imports(module) if base.startswith("pixverse_dagster") and name[:1] == "_"
     }
     assert private == set()
+
+
+@pytest.mark.parametrize("path", JUDGES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_judge_draws_nothing_from_the_product_or_the_simulator(path: Path):
+    """It imports itself and what reads a database: what they misread is not misread in the same way here."""
+    judges = {".".join(one.relative_to(TESTS.parent).with_suffix("").parts) for one in JUDGES}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            assert name in judges or name.partition(".")[0] in {*sys.stdlib_module_names, *JUDGED_WITH} - {"importlib"}
+        assert not isinstance(node, ast.ImportFrom) or node.level == 0
+        assert not isinstance(node, ast.Name) or node.id != "__import__"
+
+
+def test_there_are_judges_and_the_simulator_names_no_other_part_of_the_package():
+    """Not in a text either, by which it could import it."""
+    assert {path.parent.name for path in JUDGES} >= {"judge", "crash", "soak"}
+    others = {name for name in MAY_IMPORT if name != "simulator"}
+    for module in (module for module in MODULES if folder(module) == "simulator"):
+        named = set(re.findall(r"pixverse_dagster\.(\w+)", SOURCES[module].read_text()))
+        assert named & others == set(), module
 
 
 def test_the_table_is_about_what_is_there():

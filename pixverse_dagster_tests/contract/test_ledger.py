@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from pixverse_dagster.ledger.claims import ClaimTerms, client_reference
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
 from pixverse_dagster.ledger.pauses import Pause, Scope
+from pixverse_dagster.ledger.polling import Heard
 from pixverse_dagster.policy.budget import Budget, Spent
 from pixverse_dagster.policy.identity import Holder
 from pixverse_dagster.policy.prices import estimate_usd
@@ -419,6 +421,56 @@ def test_one_id_that_two_submits_got_needs_a_person_for_both(ledger: Ledger):
     assert ledger.accept(other, Accepted(first.task_id or ""), NOW, NOW).task.state is S.SUBMITTED
 
 
+@pytest.mark.parametrize("same", ["claim", "task_id", "attempt"])
+def test_the_database_itself_takes_no_second_one(ledger: Ledger, engine: sa.Engine, same: str):
+    """Of a claim, a task's id and an attempt: whoever looks first, and whatever a transaction cannot see."""
+    one, other = submitted(ledger, make_row("one")), submitted(ledger, make_row("other"))
+    alike = {"claim": one.claim, "task_id": one.task_id, "attempt": one.attempt}
+    request = {"pipeline": one.pipeline, "row": one.row, "digest": one.digest}
+    differs = {"claim": 7, "task_id": "t7", "attempt": 7} | {same: alike[same]}
+    change = sa.update(schema.tasks).where(schema.tasks.c.id == other.id)
+    with engine.begin() as connection:
+        connection.execute(change.values(**request, claim=8, task_id="t8", attempt=8))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(change.values(**request, **differs))
+
+
+def test_who_knows_another_manifest_describes_nothing(ledger: Ledger):
+    """Of two collectors that write a lost manifest again, one does, and the other sees which one counts."""
+    task = REACH[TaskState.STORED](ledger, make_row())
+    first = moved(ledger.describe(task, "a" * 64))
+    assert ledger.describe(task, "b" * 64) == MoveRefused(first, Event.DESCRIBE)
+    assert ledger.tasks.refresh(task).manifest_sha256 == "a" * 64
+
+
+def test_one_more_attempt_is_allowed_in_place_of_the_newest_alone(ledger: Ledger):
+    """Of an older one nothing changes: it is neither given up nor allows a payment."""
+    row = make_row()
+    old = moved(ledger.release(REACH[TaskState.FAILED](ledger, row), "by hand"))
+    new = ledger.accept(claimed(ledger, row), Accepted("newer"), NOW, NOW).task
+    late = moved(ledger.succeed(old, FINISHED, NOW + 9))
+    assert isinstance(ledger.replace(late, "why", "by hand"), MoveRefused)
+    assert ledger.tasks.refresh(late) == late
+    assert moved(ledger.replace(new, "why", "by hand")).released
+
+
+def test_the_id_of_another_task_is_not_adopted(ledger: Ledger):
+    """Nothing changes; that the database takes no second one is for two that adopt at the same moment."""
+    one, other = submitted(ledger, make_row("one")), REACH[TaskState.UNKNOWN](ledger, make_row("other"))
+    assert ledger.adopt(other, one.task_id or "", NOW, "by hand") == MoveRefused(other, Event.ADOPT)
+
+
+def test_an_error_of_the_database_quotes_nothing_that_was_written(ledger: Ledger):
+    """Result URLs are permissions, and prompts are private."""
+    put_row(ledger, make_row())
+    entry = QueuedRow("kite", "digest", None, RUN, SECRET, NOW)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(IntegrityError) as caught:
+        ledger.queue.add(NAME, [entry], NOW)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cr3t" not in told
+    assert "null" in told.lower()
+
+
 def test_the_same_acceptance_may_be_recorded_twice(ledger: Ledger):
     """The owner and a replay, or a try after a connection that broke at the commit: one task, one attempt."""
     task = claimed(ledger, make_row())
@@ -557,6 +609,14 @@ def test_a_pause_stops_claims_and_renewals_until_it_is_removed(ledger: Ledger, s
     assert moved(ledger.keep_polling(ledger.accept(task, Accepted("t"), NOW, NOW).task, "", NOW)).task_id == "t"
     assert ledger.pauses.remove(scope, name)
     assert ledger.claim(NAME, make_row("second"), terms)[1]
+
+
+def test_a_late_poll_gives_no_task_a_time_that_waits_for_a_person(ledger: Ledger):
+    """Nor one that has ended since it was asked about."""
+    for state in (TaskState.UNKNOWN, TaskState.STORED):
+        task = REACH[state](ledger, make_row(f"is {state}"))
+        ledger.polling.keep([Heard(task.id, "processing", NOW + 5)])
+        assert ledger.tasks.refresh(task) == task
 
 
 def test_withdrawing_takes_back_a_take_that_was_asked_for(ledger: Ledger):
@@ -1007,6 +1067,17 @@ def test_the_migrations_make_the_schema_that_the_code_uses(engine: sa.Engine):
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
         assert context.get_current_revision() == schema.HEAD
+
+
+def test_what_is_committed_to_a_file_is_on_the_disk(tmp_path: Path):
+    """On every connection: a power cut takes no claim back, and what is deleted leaves no bytes."""
+    engine = open_engine(sqlite_url(tmp_path / "ledger.db"))
+    with engine.connect() as one, engine.connect().execution_options(read_only=True) as other:
+        for connection in (one, other):
+            names = ("synchronous", "journal_mode", "secure_delete", "busy_timeout")
+            found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names}
+            assert found == {"synchronous": 2, "journal_mode": "wal", "secure_delete": 1, "busy_timeout": 60_000}
+    engine.dispose()
 
 
 def test_opening_a_ledger_twice_is_harmless(ledger: Ledger, database_url: str):

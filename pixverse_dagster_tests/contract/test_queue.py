@@ -87,6 +87,34 @@ def test_asking_keeps_places_and_leaves_out_what_needs_no_submit(ledger: Ledger)
     assert [entry.row for entry in ledger.queue.find(NAME)] == ["waits"]
 
 
+def test_a_row_that_has_its_task_waits_no_longer(ledger: Ledger):
+    """Its claim takes it off; a slower process that puts it there again brings no run to it."""
+    put_row(ledger, ROW)
+    ledger.queue.ask(NAME, [ENTRY], NOW + 60)
+    assert ledger.claim(NAME, ROW, TERMS)[1]
+    assert ledger.queue.count(NAME) == (0, "")
+    ledger.queue.add(NAME, [ENTRY], NOW)
+    assert ledger.queue.count(NAME) == (1, "asked for")
+    assert ledger.queue.find(NAME) == ledger.queue.due(NAME, NOW) == []
+
+
+def test_what_is_said_of_other_words_is_not_written_on_a_place(ledger: Ledger):
+    """A run that ends puts off the row as it had it; meanwhile the row changed, and was asked for anew."""
+    put_row(ledger, ROW)
+    ledger.queue.add(NAME, [ENTRY], NOW)
+    late = replace(ENTRY, digest=make_row(prompt="other words").digest, reason="refused")
+    ledger.queue.put_off(NAME, [Place(late, NOW + 600)])
+    assert ledger.queue.due(NAME, NOW) == [ENTRY]
+
+
+def test_a_place_for_other_words_is_nobodys_turn(ledger: Ledger):
+    """A slower process put it there after the row had changed: nobody asked to pay for the new words."""
+    put_row(ledger, ROW)
+    ledger.queue.add(NAME, [entry_of(ROW.id, make_row(prompt="other words").digest)], NOW)
+    assert ledger.queue.count(NAME) == (1, "asked for")
+    assert ledger.queue.find(NAME) == ledger.queue.due(NAME, NOW) == []
+
+
 def test_what_is_put_off_stays_and_what_is_gone_stays_gone(ledger: Ledger):
     """A run that ends says why its rows wait; those that were claimed or withdrawn meanwhile it does not bring back."""
     rows = [put_row(ledger, make_row(name)) for name in ("a", "b")]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pixverse_dagster.core.errors import Paused, PixverseError
 from pixverse_dagster.core.outcomes import Accepted, Succeeded
 from pixverse_dagster.core.row import Row, retake
-from pixverse_dagster.core.task import QueuedRow, Task
+from pixverse_dagster.core.task import Applied, QueuedRow, Task
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine
@@ -143,6 +143,15 @@ def test_a_table_that_was_read_under_the_new_name_counts_with_the_takes_of_the_o
         assert ledger.rows.takes(pipeline) == {row_id: 2}
 
 
+def test_a_new_row_of_an_old_name_is_sent_under_a_reference_of_its_own(ledger: Ledger):
+    """A provider that knows the reference would answer with the other row's task."""
+    first = stored(ledger, make_row("kite"))
+    ledger.names.make(Renaming(NAME, "dragon", "kite"), NOW)
+    second, mine = ledger.claim(NAME, put_row(ledger, make_row("kite")), TERMS)
+    assert mine
+    assert second.client_reference != first.client_reference
+
+
 def test_chains_and_swaps_and_names_that_are_used_again(ledger: Ledger):
     """A → b → c; then a new a; and two rows change names by way of a third one."""
     a, b = stored(ledger, make_row("a")), stored(ledger, make_row("b", prompt="another"))
@@ -206,3 +215,37 @@ def test_a_renaming_that_was_made_is_known(ledger: Ledger):
     assert not ledger.names.was_made(Renaming(NAME, "dragon"))
     stored(ledger, make_row("kite", prompt="a new one"))
     assert not ledger.names.was_made(ROW)
+
+
+def test_whoever_read_a_task_before_its_row_was_renamed_still_finds_all_its_claims(ledger: Ledger):
+    """A manifest lists every attempt, and a further one finds all folders that are taken."""
+    kite = put_row(ledger, make_row("kite"))
+    first = ledger.claim(NAME, kite, TERMS)[0]
+    ledger.refuse(first, "no")
+    before = ledger.claim(NAME, kite, TERMS)[0]
+    before = ledger.accept(before, Accepted("t-2"), NOW, NOW).task
+    ledger.names.make(ROW, NOW)
+    assert [(one.row, one.id) for one in ledger.tasks.claims(before)] == [("dragon", first.id), ("dragon", before.id)]
+
+
+def test_a_decision_about_a_task_whose_row_was_renamed_meanwhile_is_recorded_once(ledger: Ledger):
+    """An adoption, a late answer and another attempt in its place belong to the task, not to a row of the old name."""
+    kite = put_row(ledger, make_row("kite"))
+    before = ledger.claim(NAME, kite, TERMS)[0]
+    before = moved(ledger.mark_unknown(before, "no answer", None))
+    ledger.names.make(ROW, NOW + 10 * TERMS.lease_seconds)
+    late = ledger.accept(before, Accepted("t-1"), NOW, NOW)
+    assert isinstance(late, Applied)
+    assert (late.task.id, late.task.row, late.task.folder) == (
+        before.id,
+        "dragon",
+        f"films/clips/dragon/{kite.digest[:12]}-t1",
+    )
+    again = moved(ledger.abandon(late.task, "given up", "by hand"))
+    back = Renaming(NAME, "kite", "dragon")
+    ledger.names.make(back, NOW)
+    adopted = moved(ledger.adopt(again, "t-1", NOW, "by hand"))
+    assert (adopted.id, adopted.row) == (before.id, "kite")
+    ledger.names.make(ROW, NOW)
+    assert moved(ledger.replace(adopted, "given up", "by hand")).released
+    assert [(task.row, task.state) for task in ledger.tasks.find(NAME)] == [("dragon", "abandoned")]

@@ -879,6 +879,30 @@ def test_an_expired_url_stays_expired_and_a_later_poll_brings_another(faulty: St
     assert last == {200}
 
 
+def test_a_link_that_has_ended_by_time_is_followed_by_another_one(faulty: Start) -> None:
+    """410 for the old one, and the next poll brings a new one: here each has ended at once."""
+    sim = faulty(options=("--link-seconds", "0"))
+    url = sim.highway_url()
+    assert "X-Sim-Expires=0&" in url
+    assert sim.client.get(url).status_code == 410
+    (task,) = sim.audit()
+    assert sim.highway_result(task["task_id"]).json()["videos"][0]["video_url"] != url
+
+
+def test_a_console_shows_the_accounts_own_tasks_and_no_more_than_a_customer_sees(faulty: Start) -> None:
+    """Provider, time, the first words, id and status; not what was charged or made, and nothing of other accounts."""
+    sim = faulty(options=("--key", "other=stranger"))
+    for submit in SUBMIT.values():
+        submit(sim)
+    shown = sim.client.get("/_simulator/console").json()
+    assert [task["provider"] for task in shown] == [*reversed(SUBMIT)]
+    assert [task["task_id"] for task in shown] == [task["task_id"] for task in reversed(sim.audit())]
+    assert {key for task in shown for key in task} == {"provider", "submitted_at", "prompt", "task_id", "status"}
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", task["submitted_at"]) for task in shown)
+    assert all(task["prompt"] for task in shown)
+    assert sim.client.get("/_simulator/console?account=stranger").json() == []
+
+
 def test_a_result_can_be_let_expire_for_good(sim: Simulator) -> None:
     """As after its lifetime: the link that is known answers 410, and so does every later one."""
     url = sim.highway_url()

@@ -30,6 +30,7 @@ from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.marker import check_form, read_entry, read_marker
 from pixverse_dagster.storage.naming import WAYS, Way, link, rename_locked, rename_new
 from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster.storage.syncing import sync
 from pixverse_dagster_tests.harness.buckets import s3_client
 from pixverse_dagster_tests.harness.putting import Put, put_for_ever, putting
 from pixverse_dagster_tests.harness.servers import S3Server, delete_bucket, new_bucket
@@ -443,9 +444,11 @@ def test_a_folder_that_is_a_mount_of_its_own_keeps_clips_all_the_same(tmp_path: 
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path), None, str(target))
         link(path, target)
 
-    store = LocalStore(tmp_path / "store", (link_inside,))
+    flushed: list[str] = []
+    store = LocalStore(tmp_path / "store", (link_inside,), lambda path: flushed.append(path.parent.name))
     put = putting(store, tmp_path)
     assert (put(CLIP, FIRST), put(CLIP, SECOND)) == (True, False)
+    assert flushed.count("~incoming") == 2, "the copy is flushed before it has its name"
     assert read(store, CLIP) == FIRST
     folder = Path(store.uri(CLIP)).parent
     assert [path.name for path in folder.iterdir()] == ["1.mp4"]
@@ -460,6 +463,33 @@ def test_a_directory_that_could_overwrite_a_clip_takes_none(tmp_path: Path):
     with pytest.raises(PixverseError, match=r"Nothing was stored, and what was paid for stays .* another directory"):
         putting(store, tmp_path)(CLIP, FIRST)
     assert list(store.keys("films/")) == []
+
+
+def test_a_directory_that_cannot_be_listed_is_no_empty_one(tmp_path: Path):
+    """What is not there is not there; whatever else the system says is an error, here that a name is too long."""
+    store = LocalStore(tmp_path)
+    assert list(store.keys("films/clips/kite/")) == []
+    (tmp_path / "films" / "clips").mkdir(parents=True)
+    with pytest.raises(OSError, match="too long"):
+        list(store.keys(f"films/clips/{'x' * 300}/"))
+
+
+def test_without_a_lock_nothing_is_renamed_or_replaced(tmp_path: Path):
+    """Where files stand for locks that cannot be had, a clip is not stored, rather than over another one."""
+    for folder in (".incoming", ".incoming-2", ".incoming-3"):
+        for name in ("replace.lock", "replace.lock-2", "replace.lock-3"):
+            (tmp_path / folder / name).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        putting(LocalStore(tmp_path, LOCAL["locking"]), tmp_path)(CLIP, FIRST)
+    store = LocalStore(tmp_path)
+    assert list(store.keys("films/")) == []
+    assert putting(store, tmp_path)(LEDGER, FIRST)
+    path = tmp_path / "second"
+    path.write_bytes(SECOND)
+    digests = {"was": hashlib.sha256(FIRST).hexdigest(), "sha256": hashlib.sha256(SECOND).hexdigest()}
+    with pytest.raises(IsADirectoryError):
+        store.replace(LEDGER, path, **digests, content_type="application/json")
+    assert read(store, LEDGER) == FIRST
 
 
 def test_a_directory_is_asked_which_names_it_tells_apart(tmp_path: Path):
@@ -594,3 +624,61 @@ def test_what_a_killed_download_left_is_swept_after_a_day(tmp_path: Path):
         (folder / "1.part").write_bytes(b"half a clip")
     os.utime(old, (0, 0))
     assert [left.name for left in store.scratch().iterdir()] == ["pixverse-new"]
+
+
+# --- what outlives a power cut
+
+
+def test_to_flush_is_to_ask_the_system_for_it():
+    """What has no disk below it cannot be flushed, and only who asks the system is told so."""
+    with pytest.raises(OSError, match=r".") as refused:
+        sync(Path(os.devnull))
+    assert refused.value.errno in {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY}
+
+
+class Flushes:
+    """A store in a directory, with what it flushed, and whether a file stood under the clip's name then."""
+
+    def __init__(self, root: Path) -> None:
+        self.target = root / CLIP
+        self.seen: list[tuple[str, bool]] = []
+        self.store = LocalStore(root, sync=self._sync)
+
+    def _sync(self, path: Path) -> None:
+        sync(path)
+        what = str(path.relative_to(self.target.parents[4])) if path.is_dir() else "the file"
+        self.seen.append((what, self.target.exists()))
+
+
+def test_a_file_is_flushed_before_it_has_its_name_and_its_folder_after(tmp_path: Path):
+    """And every folder that was made for it before; a power cut between any two steps takes nothing that was said."""
+    root = tmp_path / "store"
+    root.mkdir()
+    flushes = Flushes(root)
+    put = putting(flushes.store, tmp_path)
+    assert put(CLIP, FIRST)
+    folders = [str(Path(CLIP).parents[n]) for n in range(len(Path(CLIP).parents))]
+    assert flushes.seen == [
+        *[(folder, False) for folder in reversed(folders[1:])],
+        ("the file", False),
+        (folders[0], True),
+    ]
+    flushes.seen.clear()
+    assert not put(CLIP, SECOND)
+    assert (folders[0], True) not in flushes.seen
+
+
+def test_what_is_replaced_or_deleted_is_flushed(tmp_path: Path):
+    """The new bytes before they have the name, the folder after; what a person had deleted does not come back."""
+    flushes = Flushes(tmp_path)
+    putting(flushes.store, tmp_path)(CLIP, FIRST)
+    flushes.seen.clear()
+    path = tmp_path / "second"
+    path.write_bytes(SECOND)
+    digests = {"was": hashlib.sha256(FIRST).hexdigest(), "sha256": hashlib.sha256(SECOND).hexdigest()}
+    assert flushes.store.replace(CLIP, path, **digests, content_type="video/mp4")
+    folder = str(Path(CLIP).parent)
+    assert flushes.seen == [("the file", True), (folder, True)]
+    flushes.seen.clear()
+    flushes.store.delete(CLIP)
+    assert flushes.seen == [(folder, False)]

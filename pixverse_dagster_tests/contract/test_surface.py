@@ -20,8 +20,10 @@ from click.testing import CliRunner
 import pixverse_dagster
 from pixverse_dagster import ClipManifest
 from pixverse_dagster.cli import cli
+from pixverse_dagster.cli.simulator import FAULTS
 from pixverse_dagster.core import errors
 from pixverse_dagster.core.errors import PixverseError, RateLimited
+from pixverse_dagster.simulator import KINDS
 
 PACKAGE = Path(pixverse_dagster.__file__).parent
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,7 @@ IMPORTS: list[tuple[str, tuple[str, ...]]] = [
     ("import pixverse_dagster", (*HEAVY, *FRAMES, "dagster", "httpx", "pydantic", "rich")),
     ("from pixverse_dagster import Clip, ClipManifest, NotReady", (*HEAVY, "dagster", "httpx")),
     ("import pixverse_dagster.providers", (*HEAVY, "dagster")),
+    ("import pixverse_dagster.testing.plugin", (*HEAVY, *FRAMES, "dagster", "httpx", "pydantic", "starlette")),
     ("from pixverse_dagster import build_clips_definitions, LocalClipIOManager", ("boto3", "av", "dagster_aws")),
     ("import pixverse_dagster.tables", (*HEAVY, *FRAMES, "dagster")),
     ("import pixverse_dagster.simulator", ("dagster", "boto3", "sqlalchemy")),
@@ -230,6 +233,14 @@ def test_commands_that_print_a_table_print_json_too():
         assert "--json" in CliRunner().invoke(cli, [*words, "--help"]).output, words
 
 
+def test_the_kinds_of_faults_are_those_of_the_simulator_and_stand_in_the_help():
+    """They are written twice, for the simulator shares no code with the product."""
+    assert set(FAULTS) == set(KINDS)
+    for name in ("demo", "dev", "simulator"):
+        helped = CliRunner().invoke(cli, [name, "--help"]).output
+        assert [kind for kind in KINDS if kind not in helped] == []
+
+
 BAD_USAGE: list[tuple[list[str], str]] = [
     (["sing"], "No such command 'sing'"),
     (["plan", "--colour"], "No such option"),
@@ -240,6 +251,13 @@ BAD_USAGE: list[tuple[list[str], str]] = [
     (["demo", "--prompts", "none.csv"], "does not exist"),
     (["demo", "--deadline-seconds", "0"], "is not in the range"),
     (["dev", "--port", "0"], "is not in the range"),
+    (["dev", "--port", "8765"], "must be two ports"),
+    (["demo", "--fault", "task.lost=1"], "there is no fault 'task.lost'. Kinds of faults: submit.rate_limited"),
+    (["demo", "--fault", "task.failed"], "write KIND=RATE"),
+    (["demo", "--fault", "task.failed=2"], "a rate from 0 to 1"),
+    (["home"], "Give --home DIR or set DAGSTER_HOME"),
+    (["demo", "--home", "/dev/null"], "/dev/null cannot be used"),
+    (["demo", "--home", __file__], "is a file"),
     (["plan"], "Give --home DIR or set DAGSTER_HOME"),
     (["verify"], "Give --home DIR or set DAGSTER_HOME"),
     (["tasks", "list"], "Give --home DIR or set DAGSTER_HOME"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pixverse_dagster.providers.pixwith import Pixwith
 from pixverse_dagster.providers.runware.protocol import Runware
 from pixverse_dagster.transport.client import ProviderClient
 from pixverse_dagster.transport.sender import HttpSender, Limits
+from pixverse_dagster_tests.harness import raw_http
 from pixverse_dagster_tests.harness.images import png
 from pixverse_dagster_tests.harness.servers import Simulator, running_simulator
 
@@ -330,6 +332,20 @@ def test_a_provider_that_is_sick_has_no_image_for_now(server: Simulator, provide
         server.heal(provider.NAME)
         account.close()
     assert server.tasks() == []
+
+
+@pytest.mark.parametrize("place", ["127.0.0.2", "[::ffff:127.0.0.1]", "0x7f000002", "10.0.0.1", "[fd00::1]"])
+def test_an_image_is_not_sent_into_the_private_network_on_a_providers_word(place: str):
+    """The form that it answers with may name any host: its own, or one that the internet at large has."""
+    form = {"upload_url": {"url": f"http://{place}:9/put", "fields": {"key": "k"}}, "image_url": "https://x.invalid/k"}
+    answer = json.dumps({"code": 1, "message": "ok", "data": form}).encode()
+    provider = raw_http.Server(raw_http.say(200, answer))
+    account = client(Pixwith, f"http://127.0.0.1:{provider.port}")
+    with pytest.raises(NotSent, match="leads to the private address"):
+        account.stage(staged())
+    account.close()
+    provider.close()
+    assert all(b"pre_url" in request for request in provider.requests)
 
 
 def test_highway_takes_no_uploads():

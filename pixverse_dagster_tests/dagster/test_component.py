@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run:DeprecationWarning"),
 ]
 
-README = Path(__file__).parents[2] / "README.md"
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 BERLIN = {"read_time_zone": "Europe/Berlin"}
 QUICK: dict[str, Any] = {"first_poll_seconds": 0.05, "max_poll_seconds": 0.1, "collect_after_seconds": 0}
 ROWS = [
@@ -139,10 +139,10 @@ def test_the_page_of_the_clips_and_their_marks_are_asked_for_in_the_yaml() -> No
 
 
 def test_conditions_owners_and_tags_may_be_given_in_the_yaml_by_dagsters_own_means() -> None:
-    """What the README shows: the prompts are read again every morning, and the team is named."""
+    """What the page of operating shows: the prompts are read again every morning, and the team is named."""
     attributes = {"name": "trailers", "prompts": {"path": "rows.csv"}, "simulator": "http://127.0.0.1:1"}
     attributes |= {"store": {"local": {"base_dir": "clips"}}}
-    (shown,) = re.findall(r"```yaml\n(post_processing:.*?)```", README.read_text(), re.DOTALL)
+    (shown,) = re.findall(r"```yaml\n(post_processing:.*?)```", OPERATING.read_text(), re.DOTALL)
     with sandbox(attributes, {"rows.csv": ROWS}, **yaml.safe_load(shown)) as definitions:
         specs: dict[str, Any] = {spec.key.path[-1]: spec for spec in definitions.resolve_all_asset_specs()}
     assert {tuple(spec.owners) for spec in specs.values()} == {("team:media",)}
@@ -464,7 +464,7 @@ def test_of_a_changed_row_the_task_is_out_of_date_then_the_clip_and_no_other_row
     ).records
     assert event.asset_materialization
     assert event.asset_materialization.description == (
-        "out of date: the row's prompt changed since this task was submitted"
+        "row 'r0' is out of date: its prompt changed since this task was submitted"
     )
     dagster.run("tasks", row="r0")
     assert dagster.of("r0") == ("FRESH", "STALE")

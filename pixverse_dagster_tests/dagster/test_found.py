@@ -102,6 +102,17 @@ def test_a_clip_that_fails_a_blocking_check_starts_nothing(
     assert [check.status.value for check in checks] == ["FAILED"]
 
 
+def test_a_clip_that_is_withheld_is_judged_as_often_as_it_is_told_of(
+    session: Session, instance: dg.DagsterInstance, report: Callable[..., int]
+):
+    """As with every `ledger rebuild`: a second result for the same partition is no error, and the ledger has it too."""
+    put_row(session.ledger, make_row("kite"))
+    clip = found(session, make_row("kite"), "a" * 64)
+    for _ in range(2):
+        assert report(clip, rules=CheckRules(blocking=True)) == 1
+    assert [one.detail for one in session.ledger.checks.failed(NAME)]
+
+
 def test_what_was_made_in_the_other_world_is_not_told_of(
     session: Session, instance: dg.DagsterInstance, report: Callable[..., int]
 ):

@@ -51,4 +51,7 @@ def test_a_tick_asks_for_a_run_that_replays_a_submit_of_unknown_outcome(server: 
         )
         (event,) = ran.asset_materializations_for_node(f"{NAME}_resolve_rows")
         (task,) = server.tasks()
-        assert (event.partition, event.description) == ("kite", f"submitted: {RUNWARE}, task {task['task_id']}")
+        assert (event.partition, event.description) == (
+            "kite",
+            f"row 'kite' is submitted: {RUNWARE}, task {task['task_id']}",
+        )

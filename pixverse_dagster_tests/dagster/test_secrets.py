@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,8 @@ from dagster_shared.serdes.serdes import serialize_value  # pyright: ignore[repo
 
 from pixverse_dagster import CheckRules, LocalClipIOManager, RunwareResource, build_clips_definitions
 from pixverse_dagster.cli import cli
-from pixverse_dagster.cli.output import print_json, print_table
+from pixverse_dagster.cli.documents import json_option, print_json
+from pixverse_dagster.cli.output import print_table
 from pixverse_dagster.core.commands import CommandLine
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.secrets import remember_secret
@@ -21,6 +23,7 @@ from pixverse_dagster.orchestration.events.failures import problem_events, raise
 from pixverse_dagster.orchestration.events.tasks import ended_event, judge_unknown
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.quality import Finding
+from pixverse_dagster.providers.base import TaskRef
 from pixverse_dagster_tests.harness.factories import NAME, make_task
 
 KEY = "sk-dagster/Canary+0123456789"
@@ -107,8 +110,38 @@ def test_an_error_of_a_command_is_printed_without_secrets(tmp_path: Path):
 def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]):
     """As a table, also where a cell is broken into lines, or as JSON."""
     print_table("Tasks", ["row", "reason"], [["kite", SAID + " and so on" * 40]])
-    print_json([{"row": "kite", "reason": SAID, KEY: 1, "url": "https://media.pixverse.ai/x/canary.mp4"}])
-    out = capsys.readouterr().out
+
+    @click.command()
+    @json_option(list[dict[str, Any]])
+    def command(*, as_json: bool) -> None:
+        assert as_json
+        print_json([{"row": "kite", "reason": SAID, KEY: 1, "url": "https://media.pixverse.ai/x/canary.mp4"}])
+
+    out = capsys.readouterr().out + CliRunner().invoke(command, ["--json"], catch_exceptions=False).output
+    assert '"row": "kite"' in out
     assert KEY not in out
     assert KEY[:12] not in out
     assert "x/canary" not in out
+
+
+def test_a_key_that_is_written_out_is_in_nothing_that_dagster_keeps_of_the_code(tmp_path: Path, instance: Any):
+    """Dagster keeps every resource's values with each run, and shows them: those of the code's own secrets are not."""
+    written = "sk-written-out/0123456789+="
+    definitions = build_clips_definitions(
+        NAME,
+        BrokenTable(),
+        providers=[RunwareResource(api_key=written, base_url="http://me:pa55w0rd-here@127.0.0.1:9")],
+        clips=LocalClipIOManager(base_dir=str(tmp_path), ledger=LedgerResource()),
+    )
+    job = definitions.resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=instance, raise_on_error=False, asset_selection=[dg.AssetKey([NAME, "prompts"])])
+    shown = serialize_value(job.get_job_snapshot()).replace("\\", "")
+    assert "written out, not shown" in shown
+    assert written not in shown
+    assert "pa55w0rd-here" not in shown
+    (resource,) = (one for one in (definitions.resources or {}).values() if isinstance(one, RunwareResource))
+    with dg.build_resources({"it": resource}, instance=instance) as built:
+        client = built.it.get_client()
+        (request,) = [client.provider.poll([TaskRef("t1", 1)])]
+        client.close()
+    assert written in str(request.headers.multi_items())

@@ -40,6 +40,7 @@ def asked_for_several(home: Path) -> bool:
         return bool(instance.get_backfills())
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_rows_become_clips_and_thumbnails_by_themselves(tmp_path: Path, simulator: StartSimulator) -> None:
     """Conditions upstream and downstream, sensors between: a changed row goes the whole way again, and no other."""

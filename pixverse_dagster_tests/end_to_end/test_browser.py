@@ -101,6 +101,7 @@ def scene(simulator: StartSimulator, tell: Tell) -> Iterator[Scene]:
             yield made
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_a_person_runs_the_pipeline_from_the_pages(scene: Scene) -> None:
     """From the graph to a clip and its cost, by clicking; the simulator's audit says what it charged."""
@@ -248,6 +249,15 @@ def see_the_graph_filled(scene: Scene) -> None:
     browser.toggle_navigation()
 
 
+def see_how_it_stands(scene: Scene) -> None:
+    """All rows in one table, as the newest event of the clips, of no partition."""
+    browser = scene.browser
+    browser.open_asset("demo/clips", "events")
+    browser.sees("pixverse/status")
+    browser.sees("the oldest")
+    browser.screenshot("status", readme=True)
+
+
 def backfill_a_row_that_is_in_no_table(scene: Scene) -> None:
     """Two rows in one run: exactly the one that nobody knows is failed, and the run says why."""
     browser = scene.browser
@@ -264,7 +274,7 @@ def backfill_a_row_that_is_in_no_table(scene: Scene) -> None:
     browser.sees("row 'r099' is not in the prompt table as it was last read. Nothing was sent")
     browser.screenshot("row-failed-history")
     browser.page.keyboard.press("Escape")
-    browser.screenshot("row-failed")
+    browser.screenshot("failed", readme=True)
     browser.page.get_by_role("link", name="View logs").or_(browser.button("View logs")).first.click()
     browser.sees("1 of 2 rows failed; the others are done")
     browser.screenshot("row-failed-why")
@@ -294,6 +304,7 @@ STEPS = (
     see_a_wrong_clip_fail_its_check,
     cut_the_reel,
     see_the_graph_filled,
+    see_how_it_stands,
     backfill_a_row_that_is_in_no_table,
     see_runs_and_sensors,
 )

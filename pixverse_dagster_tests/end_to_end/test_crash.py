@@ -1,5 +1,6 @@
 """Killed at any named point and simply run on, the pipeline pays for no row twice, loses none, stores each rightly."""
 
+import itertools
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def test_a_point_that_is_gone_is_named() -> None:
 
 def test_in_the_cover_every_point_meets_every_database_store_and_provider() -> None:
     """CI leaves out combinations, never a point, a database, a store, a provider or a model."""
+    assert {(chain.database, chain.store) for chain in cover()} == {*itertools.product(DATABASES, STORES)}
     cells = [(chain, cell) for chain in cover() for cell in chain.cells]
     for point in POINTS:
         mine = [(chain, cell) for chain, cell in cells if cell.point == point]
@@ -71,9 +73,13 @@ def test_in_the_cover_every_point_meets_every_database_store_and_provider() -> N
 
 
 def test_the_shares_of_the_cover_are_the_cover_and_each_has_every_point() -> None:
-    """Whichever share a change draws, no point goes without a kill."""
+    """Whichever share a change draws, no point goes without a kill, and no provider, database or store without many."""
     shares = [[cell for chain in share_of_cover(n) for cell in chain.cells] for n in range(SHARES)]
-    assert all({cell.point for cell in share} == set(POINTS) for share in shares)
+    assert all(sorted(cell.point for cell in share) == sorted(POINTS) for share in shares)
+    for number, share in enumerate(shares):
+        assert {cell.model.split("/")[0] for cell in share} == {"highway", "runware", "pixwith"}
+        assert {chain.database for chain in share_of_cover(number)} == set(DATABASES)
+        assert {chain.store for chain in share_of_cover(number)} == set(STORES)
     whole = Counter(cell for chain in cover() for cell in chain.cells)
     assert Counter(cell for share in shares for cell in share) == whole
 
@@ -102,6 +108,7 @@ def test_a_run_killed_at_any_point_is_run_on_with_one_charge_and_one_clip_for_ea
     assert figures.rows == figures.charges == figures.stored
     assert figures.duplicates == figures.lost == 0
     assert figures.unknown, "no kill left an outcome that only a person can know: not killed where it matters"
+    assert figures.ended_links, "no run that went on met a link that had ended"
 
 
 @pytest.mark.cover
@@ -120,6 +127,7 @@ def test_a_second_attempt_that_is_killed_is_run_on_and_never_meets_the_files_of_
     assert figures.duplicates == figures.lost == 0
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_across_a_border_no_row_is_paid_for_twice_and_none_is_lost(site: Site, tell: Tell) -> None:
     """After the kills the key is another one, or for a while another account's; the ledger is gone, or has company."""
@@ -132,6 +140,7 @@ def test_across_a_border_no_row_is_paid_for_twice_and_none_is_lost(site: Site, t
     assert figures.duplicates == figures.lost == 0
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(900)
 def test_when_the_daemon_or_its_code_server_dies_a_new_one_stores_every_row(site: Site, tell: Tell) -> None:
     """In the tick, before the launch, after it, or all at once: the next daemon goes on by itself."""

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pixverse_dagster.orchestration.resources import RESOURCES, key_variable
-from pixverse_dagster_tests.harness.commands import run_dg, wait_until
+from pixverse_dagster_tests.harness.commands import run_dg, run_pytest, wait_until
 from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.offline_python import write_python
 from pixverse_dagster_tests.harness.servers import free_ports, tied_to_us
@@ -74,6 +74,7 @@ def dg_command(studio: Path, *arguments: str) -> str:
     return done.log
 
 
+@pytest.mark.cover
 def test_the_quickstart_passes_every_check_of_dg(tmp_path: Path) -> None:
     """The example loads as it stands, without a key."""
     example = Path(__file__).parents[2] / "examples" / "quickstart"
@@ -91,6 +92,8 @@ def test_the_scaffold_command_writes_a_folder_that_passes_every_check_of_dg(stud
         dg_command(studio, "scaffold", "defs", "pixverse_dagster.PixverseClipsComponent", name)
         folder = studio / "src" / "studio" / "defs" / name
         assert sorted(path.name for path in folder.iterdir()) == ["defs.yaml", "prompts.csv"]
+    tests = ["test_teasers.py", "test_trailers.py"]
+    assert sorted(path.name for path in (studio / "tests").iterdir()) == tests
     assert "validated successfully" in dg_command(studio, "check", "yaml", "--validate-requirements")
     assert "All definitions loaded successfully" in dg_command(studio, "check", "defs")
     secrets = dg_command(studio, "list", "envs")
@@ -100,6 +103,18 @@ def test_the_scaffold_command_writes_a_folder_that_passes_every_check_of_dg(stud
     listed = dg_command(studio, "list", "defs")
     for name in ("trailers/clips", "teasers/clips", "trailers_poll", "teasers_submit_new", "outcomes_known"):
         assert name in listed, listed
+
+
+def test_the_test_that_the_scaffold_command_writes_passes(studio: Path) -> None:
+    """`pytest` finds the simulator by itself; a test that is there already is left as it is."""
+    dg_command(studio, "scaffold", "defs", "pixverse_dagster.PixverseClipsComponent", "trailers")
+    ran = run_pytest(studio, "-q", "-p", "no:cacheprovider")
+    assert ran.code == 0, ran.log
+    assert "1 passed" in ran.output
+    assert not (studio / "clips").exists()
+    (studio / "tests" / "test_teasers.py").write_text("# my own\n")
+    dg_command(studio, "scaffold", "defs", "pixverse_dagster.PixverseClipsComponent", "teasers")
+    assert (studio / "tests" / "test_teasers.py").read_text() == "# my own\n"
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,9 @@ class Reader:
         if without:
             words = "".join(line for line in words.splitlines(keepends=True) if without not in line)
         # A new shell has no environment; the pages are opened in the one that the project was made in.
-        activate = f". {self.folder}/studio/bin/activate" if name == "project pages" else ""
+        goes_on = {"project pages", "before going live"}
+        activate = f". {self.folder}/studio/bin/activate" if name in goes_on else ""
+        activate += "\nexport DAGSTER_HOME=$PWD/.dagster" if name == "before going live" else ""
         return [*tied_to_us(signal.SIGKILL), "bash", "-euo", "pipefail", "-c", f"cd {folder}\n{activate}\n{words}"]
 
     @property
@@ -176,6 +193,7 @@ class Reader:
             shown.wait()
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_the_readmes_way_to_a_new_project(tmp_path: Path, tell: Tell) -> None:
     """A wheel, a project, the scaffold, Dagster's pages, `dg launch`: literally, and from nothing but the wheel."""
@@ -201,4 +219,5 @@ def test_the_readmes_way_to_a_new_project(tmp_path: Path, tell: Tell) -> None:
             assert clips["partitionStats"] == {"numMaterialized": paid, "numFailed": 0, "numPartitions": 12}
             audit = httpx.get(f"http://127.0.0.1:{reader.simulator}/_simulator/tasks", trust_env=False).json()
             assert len(audit) == paid
+        reader.does("before going live", reader.films)
     assert len(list((reader.films / "clips").rglob("manifest.json"))) == 5

@@ -96,6 +96,7 @@ def test_a_film_of_nothing_or_of_what_is_no_clip_leaves_no_file(tmp_path: Path, 
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.cover
 def test_reels_are_cut_from_the_clips_of_each_campaign(tmp_path: Path) -> None:
     """Half of the sample table through the simulator, then both downstream assets in real runs."""
     home = tmp_path / "demo"

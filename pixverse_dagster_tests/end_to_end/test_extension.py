@@ -112,6 +112,7 @@ def run(environment: dict[str, str], *words: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.cover
 def test_a_component_generates_with_a_new_provider_into_a_new_store(
     extended: dict[str, str], acme: Acme, tmp_path: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_environment_and_the_commands_know_a_new_provider_and_a_new_store(
     assert (verified["clips"], verified["disagreements"]) == (1, [])
 
 
+@pytest.mark.cover
 def test_the_documents_name_a_new_provider_and_a_new_store(extended: dict[str, str], tmp_path: Path) -> None:
     """Parameters, variables and settings, from the same two files."""
     shutil.copytree(ROOT / "docs", tmp_path / "pages" / "docs")

@@ -65,6 +65,7 @@ def settings(
     drop_database(ledger)
 
 
+@pytest.mark.cover
 @pytest.mark.timeout(600)
 def test_every_row_passes_through_with_one_worker_killed_on_the_way(
     tmp_path: Path, settings: tuple[Simulator, dict[str, str]], s3_bucket: tuple[S3Server, str], tell: Tell

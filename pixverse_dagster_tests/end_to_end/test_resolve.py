@@ -209,7 +209,7 @@ def test_a_failed_row_is_paid_for_again_only_when_a_person_says_so(
         asked = dg.AssetRecordsFilter(dg.AssetKey(["demo", "tasks"]), asset_partitions=[stored])
         (record,) = instance.fetch_materializations(asked, limit=1).records
     assert record.asset_materialization
-    assert str(record.asset_materialization.description).startswith("out of date: the row's take changed")
+    assert str(record.asset_materialization.description).startswith(f"row {stored!r} is out of date: its take changed")
     planned = json.loads(pixverse("plan", "--json", home=home, environment=environment).stdout)
     verdicts = {line["row"]: line["verdict"] for line in planned["rows"]}
     assert (verdicts[failed], verdicts[stored]) == ("retry", "changed")

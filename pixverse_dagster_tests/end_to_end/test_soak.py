@@ -7,7 +7,7 @@ import pytest
 
 from pixverse_dagster_tests.harness.counts import FULL
 from pixverse_dagster_tests.harness.fixtures import Tell
-from pixverse_dagster_tests.harness.soak.soak import random_seed, soak
+from pixverse_dagster_tests.harness.soak.soak import drawn_places, random_seed, soak
 from pixverse_dagster_tests.harness.soak.stage import Options
 
 # Read now: no such variable outlives the beginning of a test run.
@@ -19,6 +19,7 @@ def test_after_faults_and_kills_no_row_is_charged_twice_and_nothing_is_unaccount
     tmp_path: Path, tell: Tell
 ) -> None:
     """Rows over all models, every fault, workers, code servers and daemons killed at random; then all is named."""
-    outcome = soak(Options(SEED, seconds=180, rows=500) if FULL else Options(SEED, seconds=35, rows=60), tmp_path)
+    seconds, rows = (180, 500) if FULL else (35, 60)
+    outcome = soak(Options(SEED, seconds, rows, *drawn_places(SEED)), tmp_path)
     tell("soak", outcome.line)
     assert not outcome.failed, outcome.report

@@ -63,7 +63,7 @@ def test_a_terminated_run_submits_nothing_more_and_says_what_goes_on(home: tuple
     assert len(running.tasks()) == ROWS
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.cover)])
 def test_a_signal_only_detaches_and_re_execution_adopts(home: tuple[Path, dict[str, str], Simulator], how: int):
     """A worker that is told to go leaves its tasks to the next run, and says what goes on."""
     folder, environment, running = home

@@ -1,21 +1,28 @@
 """Writes the pages and tables that derive from the code: `python -m pixverse_dagster_tests.harness.documents`.
 
-`docs/parameters.md`, `docs/configuration.md` and the JSON Schema of manifests are made as a whole, in
-`docs/architecture.md` what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+`docs/parameters.md`, `docs/configuration.md`, and the JSON Schemas of manifests and of what commands print are made as
+a whole, in `docs/architecture.md` what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import ast
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import click
 
 import pixverse_dagster
+from pixverse_dagster.cli import cli
+from pixverse_dagster.cli.documents import JsonOption
 from pixverse_dagster.core.lifecycle import TRANSITIONS, Event, FailureKind, TaskState
 from pixverse_dagster.core.manifest import MANIFEST_VERSION, ClipManifest
 from pixverse_dagster.orchestration.environment import variables
 from pixverse_dagster.policy.endings import HOLDS, ROWS, SLOTS, TASKS, WAITS
+from pixverse_dagster.reports.verify import KINDS
 from pixverse_dagster.storage import STORES, load_settings
 from pixverse_dagster.tables.formats import format_names
 from pixverse_dagster_tests.harness import parameters
@@ -90,25 +97,65 @@ def endings() -> str:
     return "\n".join(lines)
 
 
+def compared() -> str:
+    """A line for each kind of discrepancy that `verify` names."""
+    lines = [
+        f"| {kind.compares}{' (`--deep`)' * kind.deep} | {kind.right} | {kind.money} | "
+        f"{f'`--repair`: {kind.repair}' if kind.repair else 'a person'} |"
+        for kind in KINDS
+    ]
+    return "\n".join(["| compared | likely right, if not so | for money | mended by |", "|---|---|---|---|", *lines])
+
+
 def manifest_schema() -> str:
     """The JSON Schema of manifests. Keys that it does not name are a later release's, and allowed."""
     found = ClipManifest.model_json_schema()
+    comment = {"$comment": f"version {MANIFEST_VERSION}"}
+    found = {**comment, **found, "required": ["version", *found["required"]]}
+    return _schema("pixverse_dagster/core/manifest.schema.json", found)
+
+
+def _schema(path: str, found: Mapping[str, Any]) -> str:
+    """The text of a schema, with where it is published."""
     repository = "https://github.com/pixverse-dagster/pixverse-dagster/blob/main"
-    about = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{repository}/pixverse_dagster/core/manifest.schema.json",
-        "$comment": f"version {MANIFEST_VERSION}",
-    }
-    return json.dumps({**about, **found, "required": ["version", *found["required"]]}, indent=2) + "\n"
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"{repository}/{path}"}
+    return json.dumps({**about, **found}, indent=2) + "\n"
 
 
+def json_commands(group: click.Group = cli, *path: str) -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """The words of every command that has `--json`, and the option."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from json_commands(command, *path, name)
+            continue
+        for option in command.params:
+            if "--json" in option.opts and isinstance(option, click.Option):
+                yield (*path, name), option
+
+
+def schema_path(words: Iterable[str]) -> str:
+    """Where the schema is of what a command prints with `--json`."""
+    return f"docs/schemas/{'-'.join(words)}.json"
+
+
+def _document_schema(path: str, option: JsonOption) -> str:
+    return _schema(path, option.schema)
+
+
+SCHEMAS: Mapping[str, Callable[[], str]] = {
+    schema_path(words): partial(_document_schema, schema_path(words), option)
+    for words, option in json_commands()
+    if isinstance(option, JsonOption)
+}
 PAGES: Mapping[str, Callable[[], str]] = {
+    **SCHEMAS,
     "docs/parameters.md": parameters.render,
     "docs/configuration.md": configuration,
     "pixverse_dagster/core/manifest.schema.json": manifest_schema,
 }
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram, "endings": endings}
+    "docs/architecture.md": {"layers": layers, "moves": moves, "states": diagram, "endings": endings},
+    "docs/operating.md": {"verify": compared},
 }
 
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from io import TextIOWrapper
 from multiprocessing import connection as connections
 from multiprocessing import forkserver, popen_forkserver
 from multiprocessing.connection import Connection
@@ -129,6 +130,13 @@ def dg() -> None:
     from dagster_dg_cli.cli import main  # noqa: PLC0415 - few tests need it
 
     main()
+
+
+def pytest() -> None:
+    """The program `pytest`."""
+    from pytest import console_main  # noqa: PLC0415, PT013 - preloaded; the name is the program's
+
+    sys.exit(console_main())
 
 
 def simulator() -> None:
@@ -411,6 +419,9 @@ def _run(
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
+    if encoding := environment.get("PYTHONIOENCODING"):  # this, too
+        cast("TextIOWrapper", sys.stdout).reconfigure(encoding=encoding, errors="strict")
+        cast("TextIOWrapper", sys.stderr).reconfigure(encoding=encoding)
     # Else click takes this for `python -m`, and says so in its help.
     sys.modules["__main__"].__package__ = None
     sys.argv = [program.__name__.replace("_", "-"), *arguments]

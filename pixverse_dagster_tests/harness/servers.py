@@ -305,9 +305,14 @@ class Simulator:
     """A running simulator, seen through its audit."""
 
     url: str
+    pid: int = 0
 
     def tasks(self) -> list[dict[str, Any]]:
         return self._get("tasks")
+
+    def console(self, account: str = "simulator") -> list[dict[str, Any]]:
+        """What the account's owner sees on the provider's web page, the newest task first."""
+        return self._get(f"console?account={account}")
 
     def requests(self) -> Any:
         return self._get("requests")
@@ -347,24 +352,34 @@ class StartSimulator(Protocol):
         seed: int | None = None,
         faults: Mapping[str, float] | None = None,
         keys: Mapping[str, str] | None = None,
+        charge_factor: float | None = None,
     ) -> Simulator: ...
 
 
 @contextmanager
-def running_simulator(
+def running_simulator(  # noqa: PLR0913 - each is an option of the program
     root: Path,
     *,
     generation_seconds: float | None = None,
     seed: int | None = None,
     faults: Mapping[str, float] | None = None,
     keys: Mapping[str, str] | None = None,
+    link_seconds: float | None = None,
+    charge_factor: float | None = None,
+    memory: Path | None = None,
 ) -> Generator[Simulator]:
     """The simulator as a process of its own, as a user would start it. `keys` are further ones: account by key."""
     words = ["--port", "0"]
+    if link_seconds is not None:
+        words += ["--link-seconds", str(link_seconds)]
     if generation_seconds is not None:
         words += ["--generation-seconds", str(generation_seconds)]
     if seed is not None:
         words += ["--seed", str(seed)]
+    if charge_factor is not None:
+        words += ["--charge-factor", str(charge_factor)]
+    if memory is not None:
+        words += ["--memory", str(memory)]
     for kind, rate in (faults or {}).items():
         words += ["--fault", f"{kind}={rate}"]
     for key, account in (keys or {}).items():
@@ -373,14 +388,14 @@ def running_simulator(
         (picture := root / "elsewhere.png").write_bytes(png(640, 360))
         words += ["--image", f"{link}={picture}"]
     log = root / "simulator.log"
-    log.touch()
+    log.write_text("")
     process = start_forked(simulator, words, os.environ, (log, log), cwd=root)
     with _stopped_after(process, signal.SIGTERM):
 
         def url() -> re.Match[str] | None:
             return re.search(r"^simulator ready on (http://127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
 
-        yield Simulator(_wait_until(url, "the simulator", process, log).group(1))
+        yield Simulator(_wait_until(url, "the simulator", process, log).group(1), process.pid)
 
 
 # --- processes

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import pixverse_dagster
 from pixverse_dagster.core.errors import InvalidRow
+from pixverse_dagster.core.manifest import InputImage
 from pixverse_dagster.core.request import ImageRules
 from pixverse_dagster.media.decode import check_image
 from pixverse_dagster.media.images import ImageSource
@@ -149,6 +150,13 @@ def test_a_file_that_changed_since_it_was_checked_is_not_sent(book: ImageSource)
     path.unlink()
     with refusal("No such file"):
         book.as_sent("kite.png", image, RUNWARE)
+
+
+def test_an_image_of_which_a_reading_saw_other_bytes_is_not_sent(book: ImageSource):
+    """By its URL neither: what the provider would fetch there is not what the row is paid for."""
+    image = InputImage(source="https://a.example.org/kite.png", digest=f"sha256:{'a' * 64}", newer=f"sha256:{'b' * 64}")
+    with refusal("has other bytes than those that the row was submitted with. Nothing was sent"):
+        book.as_sent(image.source, image, RUNWARE)
 
 
 # Whatever the bytes are

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -218,6 +219,16 @@ def test_a_manifest_keeps_no_permission():
     for seen in ("https://v.example/1.mp4", "https://a.example/k.png", "h.example/done", "u.example/put"):
         assert seen in text
     assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("name", ["account", "task_id", "client_reference"])
+def test_whose_a_document_is(name: str):
+    """A manifest is its task's own if all three are: each of them alone may be another's."""
+    task = task_of()
+    manifest = made(task)
+    assert task.owns(manifest)
+    assert not task.owns(manifest.model_copy(update={name: "another"}))
+    assert not replace(task, **{name: "another"}).owns(manifest)
 
 
 def test_a_manifest_reads_back_as_it_was_written():

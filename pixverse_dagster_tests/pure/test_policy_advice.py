@@ -26,8 +26,8 @@ TOLD: list[tuple[dict[str, Any], str]] = [
     (
         {"state": TaskState.FAILED, "kind": FailureKind.MODERATED, "reason": "declined", "task_id": "t1"},
         (
-            f"{WHO} failed at the provider (moderated): declined. Task t1 may have been charged (a price that nobody "
-            f"publishes). It is not submitted again by itself; to pay for another attempt: "
+            f"{WHO} failed at the provider (moderated) and may have been charged (a price that nobody publishes); it "
+            f"is not submitted again by itself. Task t1: declined. To pay for another attempt: "
             f"pixverse-dagster tasks retry {QUOTED} {FOUND}"
         ),
     ),

@@ -317,6 +317,14 @@ def test_a_failed_read_says_nothing_about_the_task(provider: Provider, status: i
         poll(provider, body, status=status)
 
 
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 500, 503])
+def test_a_refused_poll_says_nothing_of_the_task_that_its_body_names(status: int):
+    """The status is about the account, the pace or the service, and so is whatever stands beside it."""
+    for code in ("inferenceError", "contentPolicyViolation", "taskNotFound"):
+        with pytest.raises(ReadFailed):
+            poll(RUNWARE, declined(code), status=status)
+
+
 def test_a_task_that_highway_does_not_know_is_missing():
     """404 on a poll, in its own words: true for a moment after a submit, later perhaps lost."""
     for said in (

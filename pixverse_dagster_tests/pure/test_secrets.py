@@ -165,6 +165,17 @@ def test_what_makes_a_url_a_permission_is_not_repeated_by_itself(url: str, path:
     assert redact_text("me at h.example, services, 5432") == "me at h.example, services, 5432"
 
 
+@pytest.mark.parametrize("times", range(3))
+def test_what_makes_a_url_a_permission_is_not_repeated_in_a_link_that_is_escaped_as_a_whole(times: int):
+    """In the link it is escaped once; whoever repeats the link in a form or in another link escapes it again."""
+    value = "deep/canary+0123=&x"
+    link = f"https://h.example/kite.png?X-Amz-Signature={quote(value, safe='')}"
+    remember_url(link)
+    for _ in range(times):
+        link = quote(link, safe="")
+    assert "canary" not in redact_text(f"u={link}%26and=more")
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pixverse_dagster.core.errors import PixverseError
+from pixverse_dagster.reports.gallery.app import load_app
+from pixverse_dagster.reports.gallery.presigned import presigned_page
 from pixverse_dagster.storage.signing import LONGEST_SECONDS, Credentials, LinkSigner, choose_seconds, encode_key
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 - the example of AWS's documents
@@ -31,6 +33,17 @@ def test_all_links_have_all_in_common_but_path_and_signature():
         front = f"{signer.origin}{signer.path}{encode_key(key)}?{signer.query}&X-Amz-Signature="
         assert signer.link(key) == front + signer.sign(key)
         assert len(signer.sign(key)) == 64
+
+
+def test_no_prompt_ends_the_script_that_it_stands_in():
+    """In the page of one file, what people wrote is data between two tags of ours."""
+    signer = LinkSigner("https://b.example.org/p/", "eu-west-1", SIGNS, AT, 60)
+    said = "</script><script>alert(1)</script><!-- <script>"
+    documents = [("index", {"name": "films", "open": "c-1"}), ("c-1", [{"id": "kite/1", "prompt": said}])]
+    page = presigned_page(documents, load_app(), signer, "pixverse-dagster gallery").decode()
+    assert "alert(1)" in page
+    assert said not in page
+    assert page.count("<script") == page.count("</script>") == len(documents) + 1
 
 
 def test_the_origin_is_that_of_the_address_and_nothing_else():

@@ -17,6 +17,7 @@ from pixverse_dagster.policy.quality import CheckRules
 from pixverse_dagster.stages.adopt import AdoptionUnanswered, adopt
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.stages.poll import PollReport, poll_due
+from pixverse_dagster.stages.resolve import resolve_rows
 from pixverse_dagster.stages.sending import Sending
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.stages.standing import find_standing
@@ -135,6 +136,7 @@ def test_a_submit_of_unknown_outcome_is_replayed_at_its_own_account_only(
         for _ in range(3):
             clock.ahead_seconds += 5
             poll_due(session, 10)
+            list(resolve_rows(session, ["kite"]))
         assert states(session) == {TaskState.UNKNOWN: 1}
         assert session.ledger.tasks.unresolved(NAME) == [], "no person is asked to look"
     assert [task["account"] for task in server.tasks()] == ["a"] * arrived

@@ -29,6 +29,7 @@ from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.policy.plan import Verdict
 from pixverse_dagster.recovery.rename import rename
 from pixverse_dagster.reports.verify import verify
+from pixverse_dagster.stages.ask import begin_paying
 from pixverse_dagster.stages.places import queued_row
 from pixverse_dagster.stages.plan import plan_with_store
 from pixverse_dagster.stages.queue import queue_new_rows
@@ -309,6 +310,19 @@ def test_a_copy_that_was_made_while_a_run_paid_is_older_than_the_store(world: Wo
     assert world.charged == 2
 
 
+def test_a_copy_is_older_than_the_store_as_soon_as_a_run_may_pay(world: World, tmp_path: Path):
+    """Also where that run is killed before it says that it has paid."""
+    url, copy = world.new_ledger(), tmp_path / "copy.db"
+    with world.ledger(ledger=url) as session:
+        enter_store(world.store, session.ledger.id, NAME)
+        record_rows(session.ledger, [KITE])
+        backup(url, copy)
+        assert begin_paying(session, world.store) == ""
+    with world.ledger(ledger=sqlite_url(copy)) as session:
+        assert "older than the store" in submit_all(session, [KITE])["kite"].problem
+    assert world.charged == 0
+
+
 def test_what_was_renamed_before_its_ledger_was_lost_is_not_paid_for_again(world: World):
     """The store's index of names leads a new ledger to the clip, which is called by its new name there."""
     dragon = replace(KITE, id="dragon")
@@ -356,12 +370,11 @@ def test_a_forgotten_request_is_not_paid_for_again(world: World):
     assert world.charged == 0
 
 
-@pytest.mark.parametrize("document", [b"<html>", b"{}", "later", "no attempt"])
+@pytest.mark.parametrize("document", [b"<html>", b"{}", "later"])
 def test_a_manifest_that_cannot_be_read_withholds_its_row_alone(world: World, document: Any):
     """Nothing is paid for it, and the reason is named; the other rows are submitted."""
     if isinstance(document, str):
-        good = json.loads(manifest_for(KITE).model_dump_json())
-        document = good | ({"version": 3} if document == "later" else {"attempts": []})
+        document = json.loads(manifest_for(KITE).model_dump_json()) | {"version": 3}
     put_document(world.store, task_folder(task_of(KITE)).manifest, document)
     with world.ledger() as session:
         found = submit_all(session, [KITE, make_row("boat")])
@@ -369,6 +382,17 @@ def test_a_manifest_that_cannot_be_read_withholds_its_row_alone(world: World, do
         assert "withheld" in found["kite"].problem
     assert [one["status"] for one in world.server.tasks()] != []
     assert world.charged == 1
+
+
+def test_a_manifest_that_leaves_out_its_own_attempt_is_taken_in_by_what_else_it_says(world: World):
+    """One was written of a row that was renamed meanwhile: its task, cost and times stand beside the list."""
+    kept = json.loads(manifest_for(KITE).model_dump_json()) | {"attempts": []}
+    put_document(world.store, task_folder(task_of(KITE)).manifest, kept)
+    with world.ledger() as session:
+        found = submit_all(session, [KITE])["kite"]
+        assert found.task is not None
+        assert (found.sent, found.task.state, found.task.task_id) == (False, TaskState.STORED, kept["task_id"])
+    assert world.charged == 0
 
 
 def image_row(digest: str) -> Row:

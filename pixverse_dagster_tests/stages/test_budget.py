@@ -1,7 +1,6 @@
 """Money is reserved before it is spent, and any number of runs at once cannot pass a budget."""
 
 import json
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +27,7 @@ from pixverse_dagster_tests.harness.factories import (
     put_row,
     record_rows,
 )
+from pixverse_dagster_tests.harness.fixtures import Tell
 from pixverse_dagster_tests.harness.forked import call_together
 from pixverse_dagster_tests.harness.servers import StartSimulator
 
@@ -114,7 +114,7 @@ def submit_own(run: Run) -> int:
         return sum(submission.sent for submission in submit_rows(mine, run.rows))
 
 
-def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulator: StartSimulator) -> None:
+def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulator: StartSimulator, tell: Tell) -> None:
     """Eight processes with a hundred rows each and a budget for 150 clips: exactly 150 charges."""
     running = simulator(generation_seconds=60)
     rows = [replace(row, id=f"row{n:03}", line=n + 2) for n, row in enumerate(make_rows(800, resolution="720p"))]
@@ -133,4 +133,10 @@ def test_eight_runs_at_once_stop_together_at_the_budget(ledger_url: str, simulat
     assert ledger.tasks.counts(NAME) == {TaskState.SUBMITTED: 150}
     assert ledger.spent(NAME, "", time.time(), "simulator").total_usd == pytest.approx(22.425)
     engine.dispose()
-    sys.stdout.write(f"eight runs, 150 charges, {time.monotonic() - started:.1f} s\n")
+    kind = ledger_url.partition(":")[0].partition("+")[0]
+    usd = sum(task["charged_usd"] for task in running.tasks())
+    tell(
+        f"budget, {kind}",
+        f"processes={len(shares)} rows={len(rows)} budget_usd=22.425 charges={len(running.tasks())} "
+        f"charged_usd={usd:.3f} seconds={time.monotonic() - started:.0f}",
+    )

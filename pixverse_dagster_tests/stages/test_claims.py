@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from pixverse_dagster.core.lifecycle import TaskState
+from pixverse_dagster.core.outcomes import Accepted
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.claims import ClaimTerms
 from pixverse_dagster.ledger.engine import open_engine
@@ -128,6 +129,40 @@ def test_a_claim_that_was_settled_between_two_sendings_is_not_sent_again(ledger:
     again = submit_all(session, [make_row(model=HIGHWAY)])["kite"]
     assert again.task is not None
     assert (again.task.claim, again.task.attempt, again.task.state) == (2, 1, TaskState.SUBMITTED)
+
+
+def test_a_refusal_that_comes_too_late_frees_no_request_that_may_be_replayed(ledger: Ledger, serve: Serve):
+    """Its lease ended while it was under way, and another process may have been accepted under the same id since."""
+    body = b'{"errors": [{"code": "invalidPositivePrompt", "message": "too long"}]}'
+
+    def take_for_dead() -> None:
+        (task,) = ledger.tasks.find(NAME)
+        moved(ledger.mark_unknown(task, "no answer", NOW * 2))
+
+    session, _ = serve(answering(say(400, body), take_for_dead, drop), Runware)
+    found = submit_all(session, [make_row()])["kite"]
+    assert found.task is not None
+    assert found.task.state is TaskState.UNKNOWN
+    assert [task.state for task in ledger.tasks.find(NAME)] == [TaskState.UNKNOWN]
+
+
+class Unprepared(Highway):
+    """Breaks on an answer that nobody thought of."""
+
+    def read_submit(self, response: httpx.Response, reference: str) -> Accepted:
+        del response, reference
+        raise ZeroDivisionError
+
+
+def test_a_submit_that_breaks_off_is_of_unknown_outcome(ledger: Ledger, serve: Serve):
+    """Whatever the mistake is: what has left may have been charged, and nobody waits for the end of a lease."""
+    session, server = serve(ACCEPTED, Unprepared)
+    with pytest.raises(ZeroDivisionError):
+        submit_all(session, [make_row(model=HIGHWAY)])
+    (task,) = ledger.tasks.find(NAME)
+    assert (task.state, task.resolves_itself) == (TaskState.UNKNOWN, False)
+    assert "it may have left" in (task.reason or "")
+    assert len(server.requests) == 1
 
 
 def test_every_sending_of_a_claim_renews_its_lease(ledger: Ledger, serve: Serve):
@@ -275,7 +310,8 @@ def test_an_account_outlives_its_key(ledger: Ledger, server: Simulator):
         other = session.clients["runware"]
         assert (other.account, account) == ("runware/simulator", "runware/simulator")
         assert other.provider.fingerprint(ledger.id) != key
-        assert [one.waits for one in submit_rows(session, ["r001"])] == ["1 of 1 slots at runware are taken"]
+        (waits,) = [one.waits for one in submit_rows(session, ["r001"])]
+        assert waits.startswith("1 of 1 slots at runware are taken. Nothing was sent")
     assert len(ledger.queue.find(NAME)) == 1
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from pixverse_dagster.core.clip import Clip
+from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.layout import ClipKey, encode_row, parse, task_folder
 from pixverse_dagster.core.lifecycle import FailureKind, TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.collect import Collected, collect_tasks
+from pixverse_dagster.stages.poll import refresh
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
@@ -264,6 +267,16 @@ def test_a_task_that_made_fewer_clips_than_asked_is_stored_as_it_is(simulator: S
         assert manifest.outputs_asked == 4
         assert f"{len(manifest.outputs)} of 4 outputs" in manifest.note
         check_manifest(server, store, manifest, tmp_path)
+
+
+def test_fresh_links_are_as_many_as_there_were(server: Simulator, tmp_path: Path):
+    """An answer that shows one output of two loses no output: the links of before stay."""
+    with session_in(tmp_path, server.url) as session:
+        (task,) = succeeded_tasks(session, [make_row()])
+        two = replace(task, urls=(*task.urls, "https://r.example.org/2.mp4"))
+        with pytest.raises(ReadFailed, match="it shows 1 of 2 outputs that were there"):
+            refresh(session, two)
+        assert session.ledger.tasks.refresh(task).urls == task.urls
 
 
 def test_one_rows_failure_is_that_rows(server: Simulator, tmp_path: Path):

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import tracemalloc
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,10 @@ import pytest
 
 from pixverse_dagster.core.errors import ReadFailed, ResultExpired
 from pixverse_dagster.core.values import Digest
-from pixverse_dagster.transport.download import Downloader, DownloadRules
+from pixverse_dagster.transport.addresses import is_public, public_addresses
+from pixverse_dagster.transport.deadline import Resolve
+from pixverse_dagster.transport.download import Downloader, DownloadRules, NotFetched
+from pixverse_dagster_tests.harness.raw_http import Server, say
 
 DATA = os.urandom(700_001)
 QUERY = "?X-Sim-Signature=s3cr3t"
@@ -154,8 +157,8 @@ Fetch = Callable[..., Digest]
 
 
 @contextmanager
-def downloading(rules: DownloadRules = OPEN) -> Generator[Downloader]:
-    downloader = Downloader(rules)
+def downloading(rules: DownloadRules = OPEN, resolve: Resolve = public_addresses) -> Generator[Downloader]:
+    downloader = Downloader(rules, resolve=resolve)
     try:
         yield downloader
     finally:
@@ -234,6 +237,17 @@ def test_a_body_that_never_ends_in_time_is_given_up(host: Host):
         downloader.fetch(host.url("endless"), io.BytesIO())
 
 
+def test_what_a_link_permits_is_not_repeated_in_the_hosts_words(downloader: Downloader):
+    """A signature that only the host knew, until its link was asked: from then on it is shown nowhere."""
+    server = Server(say(403, b"<html><title>bad signature 4f1c9d2e77aa0b</title></html>"))
+    try:
+        with pytest.raises(ReadFailed, match="bad signature") as error:
+            downloader.fetch(f"http://127.0.0.1:{server.port}/1.mp4?X-Sim-Signature=4f1c9d2e77aa0b", io.BytesIO())
+    finally:
+        server.close()
+    assert "4f1c9d2e77aa0b" not in str(error.value)
+
+
 def test_a_large_clip_is_not_held_in_memory(host: Host, downloader: Downloader, tmp_path: Path):
     """200 MB stream to a file within 20 MB of memory."""
     tracemalloc.start()
@@ -266,7 +280,7 @@ def test_only_web_addresses_are_fetched_also_after_a_redirect(
     host.places["there"] = url
     file = io.BytesIO()
     for start in (url, host.url("to/there")):
-        with pytest.raises(ReadFailed):
+        with pytest.raises(NotFetched):
             downloader.fetch(start, file)
     assert file.getvalue() == b""
 
@@ -339,34 +353,117 @@ def test_a_redirect_into_the_private_network_is_refused(host: Host):
     # Only the first hop can be this machine in a test: it is allowed, as if it were public, and its target is not.
     host.places["inside"] = "http://169.254.169.254/latest/meta-data/"
 
-    class FirstHopIsPublic(Downloader):
-        def _check_address(self, url: str) -> None:
-            if not url.startswith(host.url("").partition("?")[0]):
-                super()._check_address(url)
+    def resolve(name: str, port: int) -> Sequence[str]:
+        return [name] if (name, port) == ("127.0.0.1", host.server_port) else public_addresses(name, port)
 
-        def _check_peer(self, response: object) -> None:
-            """The first hop is on loopback."""
-
-    downloader = FirstHopIsPublic(STRICT)
-    with pytest.raises(ReadFailed, match=r"private address 169\.254\.169\.254"):
+    with downloading(STRICT, resolve) as downloader, pytest.raises(ReadFailed, match=r"private address 169\.254\.169"):
         downloader.fetch(host.url("to/inside"), io.BytesIO())
-    downloader.close()
     assert len(host.seen) == 1
 
 
-def test_a_name_that_turns_private_after_it_was_checked_gives_no_byte(host: Host):
-    """Where the connection really went is checked again before anything is read: a name may resolve differently."""
+def test_a_name_that_resolves_anew_is_asked_at_the_address_that_was_checked(host: Host):
+    """A resolver that says something else whenever it is asked again is asked once, and the host gets no request."""
+    answers: list[str] = []
 
-    class NameWasPublic(Downloader):
-        def _check_address(self, url: str) -> None:
-            """As if the first resolution had been public."""
+    def resolve(_name: str, _port: int) -> Sequence[str]:
+        answers.append("127.0.0.1" if answers else "127.0.0.9")  # where nobody listens
+        return answers[-1:]
 
-    file = io.BytesIO()
-    downloader = NameWasPublic(STRICT)
-    with pytest.raises(ReadFailed, match=r"private address 127\.0\.0\.1"):
-        downloader.fetch(host.url("whole"), file)
-    downloader.close()
-    assert file.getvalue() == b""
+    with downloading(STRICT, resolve) as downloader, pytest.raises(ReadFailed):
+        downloader.fetch(f"http://rebinding.invalid:{host.server_port}/whole", io.BytesIO())
+    assert answers == ["127.0.0.9"]
+    assert host.seen == []
+
+
+def test_a_connection_that_leads_elsewhere_than_was_checked_gets_no_byte(host: Host):
+    """Whatever is between the resolver and the socket: the kernel takes 0.0.0.0 for this machine."""
+    with (
+        downloading(STRICT, lambda _name, _port: ["0.0.0.0"]) as downloader,  # noqa: S104 - connected to, not bound
+        pytest.raises(ReadFailed, match=r"leads to 127\.0\.0\.1; nothing was sent"),
+    ):
+        downloader.fetch(f"http://elsewhere.invalid:{host.server_port}/whole", io.BytesIO())
+    assert host.seen == []
+
+
+def test_every_address_of_a_name_is_tried_until_one_answers(host: Host):
+    """As any client does; a name is refused as a whole if one of its addresses is private."""
+    with downloading(STRICT, lambda _name, _port: ["127.0.0.9", "127.0.0.1"]) as downloader:
+        got = downloader.fetch(f"http://two.invalid:{host.server_port}/whole", io.BytesIO())
+    assert got.size_bytes == len(DATA)
+    assert host.seen[0][1]["host"] == f"two.invalid:{host.server_port}"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("64:ff9b::5db8:d822", True),
+        ("::ffff:93.184.216.34", True),
+        ("64:ff9b::7f00:1", False),
+        ("::127.0.0.1", False),
+        ("::93.184.216.34", False),
+        ("64:ff9b:1::a00:1", False),
+        ("fec0::1", False),
+        ("fe80::1%lo", False),
+        ("2002:a00:1::1", False),
+        ("2001:db8::1", False),
+        ("2001::1", False),
+        ("ff0e::1", False),
+        ("192.0.0.8", False),
+        ("198.18.0.1", False),
+        ("240.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104 - to be refused
+    ],
+)
+def test_an_address_is_public_if_the_internet_at_large_has_it(address: str, public: bool):  # noqa: FBT001 - a case
+    """Also behind the forms that IPv6 has for addresses of IPv4, and those that only a network of one's own has."""
+    assert is_public(address) is public
+
+
+# --- proxies
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A proxy that the environment names, and that answers everything with the file."""
+    server = Server(say(200, DATA))
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "")
+    yield server
+    server.close()
+
+
+def test_a_proxy_is_given_the_address_that_was_checked_and_not_a_name_to_resolve_anew(proxy: Server):
+    """It is the one who connects. The host is still told which of its sites is meant."""
+    with downloading(STRICT, lambda _name, _port: ["2606:2800:220::1", "93.184.216.34"]) as downloader:
+        downloader.fetch("http://films.invalid/1.mp4", io.BytesIO())
+        with pytest.raises(ReadFailed):
+            downloader.fetch("https://films.invalid/1.mp4", io.BytesIO())
+    plain, tunnel = proxy.requests
+    assert plain.startswith(b"GET http://93.184.216.34/1.mp4 HTTP/1.1\r\nHost: films.invalid\r\n")
+    assert tunnel.startswith(b"CONNECT 93.184.216.34:443 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://0x0a000001/", "https://[fd00::1]/", "https://[::a00:1]/"])
+@pytest.mark.parametrize("given_names", [True, False])
+def test_a_proxy_is_not_asked_for_a_private_address(proxy: Server, url: str, given_names: bool):  # noqa: FBT001 - a case
+    """Neither if it resolves the names: what is an address by itself needs no resolver."""
+    rules = DownloadRules(max_attempts=1, proxy_resolves_names=given_names)
+    with downloading(rules) as downloader, pytest.raises(ReadFailed, match="private address"):
+        downloader.fetch(url, io.BytesIO())
+    assert proxy.requests == []
+
+
+def test_a_proxy_that_lets_only_names_through_is_given_names_if_the_rules_say_so(proxy: Server):
+    """A name that nobody here can resolve is one of these; without the rule, the error says which rule it is."""
+    with downloading(STRICT) as downloader, pytest.raises(ReadFailed, match="set proxy_resolves_names"):
+        downloader.fetch("http://films.invalid/1.mp4", io.BytesIO())
+    assert proxy.requests == []
+    with downloading(DownloadRules(max_attempts=1, proxy_resolves_names=True)) as downloader:
+        downloader.fetch("http://films.invalid/1.mp4", io.BytesIO())
+    assert proxy.requests[0].startswith(b"GET http://films.invalid/1.mp4 HTTP/1.1\r\n")
 
 
 # --- secrets

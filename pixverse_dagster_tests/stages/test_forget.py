@@ -213,7 +213,7 @@ def test_a_deletion_that_half_fails_says_what_is_left(home: Home):
     assert set(done.failed) == left
     assert "PermissionError" in done.failed[f"{folder_of(KITE)}/1.jpg"]
     assert set(done.deleted) == {f"{folder_of(KITE)}/{name}" for name in FILES if name[1:] != ".jpg"}
-    assert home.complaints() == ["kite: is left of a clip that was forgotten: run `clips forget` for the row again"] * 2
+    assert home.complaints() == ["kite: is left of a clip that was forgotten"] * 2
     assert set(home.forget(take=1).deleted) == left
 
 

@@ -385,7 +385,7 @@ def test_verify_and_rebuild_pass_the_gallery_by(home: Home):
     """Its files are no clip's: nothing is said of them, and no row is made of them."""
     home.add(*make_rows(2))
     home.write()
-    assert verify(home.ledger, home.store, NAME, hash_bytes=False).disagreements == ()
+    assert verify(home.ledger, home.store, NAME).disagreements == ()
     assert sorted(reading.row for reading in read_folders(home.store, NAME)) == ["r000", "r001"]
 
 

@@ -3,6 +3,7 @@
 import io
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pixverse_dagster.media.probe import probe
 from pixverse_dagster.policy.budget import Budget
 from pixverse_dagster.stages.collect import collect_tasks
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.transport.addresses import public_addresses
 from pixverse_dagster.transport.download import Downloader, DownloadRules
 from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, Setup, make_row, moved, put_row, session_in
 from pixverse_dagster_tests.harness.hostile import examples
@@ -51,19 +53,6 @@ def test_a_hostile_result_is_a_failed_read(name: str):
     assert len(server.requests) <= OPEN.max_attempts * (OPEN.max_redirects + 1)
 
 
-class FirstHopIsPublic(Downloader):
-    """Takes this machine's server for a public one, and nothing else."""
-
-    public = ""
-
-    def _check_address(self, url: str) -> None:
-        if not url.startswith(self.public):
-            super()._check_address(url)
-
-    def _check_peer(self, response: object) -> None:
-        """The first hop is on loopback."""
-
-
 PLACES = [
     "http://169.254.169.254/latest/meta-data/", "http://127.0.0.1:9/", "http://127.1/", "http://[::1]/",
     "http://[::ffff:10.0.0.1]/", "http://0/", "http://2130706433/", "http://10.0.0.1", "//192.168.0.1/x",
@@ -85,8 +74,14 @@ def test_a_redirect_leads_only_to_the_web():
             b"HTTP/1.1 302 X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: " + place + b"\r\n\r\n"
         )
 
-    server, downloader = Server(script), FirstHopIsPublic(DownloadRules(max_attempts=1, timeout_seconds=1))
-    downloader.public = f"http://127.0.0.1:{server.port}/"
+    server = Server(script)
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        """Takes this machine's server for a public one, and nothing else."""
+        return [host] if (host, port) == ("127.0.0.1", server.port) else public_addresses(host, port)
+
+    downloader = Downloader(DownloadRules(max_attempts=1, timeout_seconds=1), resolve=resolve)
+    public = f"http://127.0.0.1:{server.port}/"
     texts = st.text(st.characters(codec="latin-1"), max_size=15).map(lambda text: f"file:{text}")
 
     @examples(80)
@@ -96,7 +91,7 @@ def test_a_redirect_leads_only_to_the_web():
         place = text.encode("latin-1").replace(b"\r", b"").replace(b"\n", b"")
         file = io.BytesIO()
         with pytest.raises(ReadFailed) as failed:
-            downloader.fetch(downloader.public + "1.mp4", file)
+            downloader.fetch(public + "1.mp4", file)
         assert file.getvalue() == b""
         assert len(str(failed.value)) < 1000
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -395,6 +396,7 @@ BIG_TABLES: dict[str, tuple[str, str, int, str, str]] = {
 MEMORY = 400 * MB
 
 
+@pytest.mark.cover
 def test_a_cell_of_50_mb_is_read_or_refused_in_bounded_memory_and_time(tmp_path: Path, tell: Tell):
     """A process that may take 400 MB more reads each in a few seconds; good rows behind the big cell are read."""
     command = [sys.executable, "-c", MEASURE, str(tmp_path), str(MEMORY)]

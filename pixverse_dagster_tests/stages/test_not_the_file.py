@@ -233,7 +233,7 @@ def test_bytes_that_arrived_whole_are_stored_if_they_are_what_the_provider_has(
         (found,) = collect_tasks(session, store, [of_api(session, made)])
         manifest = manifest_of(found)
         assert session.ledger.tasks.find(NAME)[0].state is TaskState.STORED
-        assert verify(session.ledger, store, NAME, hash_bytes=True).disagreements == ()
+        assert verify(session.ledger, store, NAME, deep=True).disagreements == ()
     (output,) = manifest.outputs
     assert (output.container, output.codec, output.width, output.poster_sha256) == (container, "", 0, "")
     assert output.unread
@@ -316,7 +316,7 @@ def test_a_decoders_fault_keeps_no_clip_out_of_the_store(
         assert [read(store, output.poster_key)[:2] for output in second.outputs] == [b"\xff\xd8"] * 2
         assert "decodes" not in {one.check for one in again.findings if not one.passed}
         assert read(store, f"{task.folder}/manifest.json") == text
-        assert verify(session.ledger, store, NAME, hash_bytes=True).disagreements == ()
+        assert verify(session.ledger, store, NAME, deep=True).disagreements == ()
 
 
 def test_a_poster_that_cannot_be_made_takes_nothing_but_the_picture(

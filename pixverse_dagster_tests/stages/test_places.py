@@ -291,6 +291,14 @@ def test_a_request_that_is_refused_by_a_code_leaves_the_queue(ledger: Ledger, de
     assert (waiting(ledger), len(desk.sent)) == ([], 2)
 
 
+def test_a_row_that_can_never_be_sent_leaves_the_queue(ledger: Ledger, desk: Desk):
+    """Its image is not there: nobody is asked for it again at every tick, and the others go on."""
+    with opened(ledger, [desk.client()]) as session:
+        found = submit_all(session, [make_row("gone", HIGHWAY, image="gone.png"), *desk.rows("r0")])
+    assert (found["gone"].sent, found["r0"].sent) == (False, True)
+    assert ledger.queue.count(NAME) == (0, "")
+
+
 def test_a_provider_that_is_added_later_has_its_rows(ledger: Ledger, desk: Desk):
     """Until then they say that there is none."""
     with opened(ledger, []) as session:

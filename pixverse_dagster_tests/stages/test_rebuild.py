@@ -427,3 +427,18 @@ def test_what_was_pending_elsewhere_is_adopted_by_a_person(tmp_path: Path, store
         assert collect_all(session, store, [task])["boat"].manifest
         assert rebuild(session, store, Wish()).counts == {Outcome.KNOWN: 1}
     assert len(server.tasks()) == 1
+
+
+def test_a_manifest_whose_list_of_attempts_leaves_out_its_own_is_taken_in_all_the_same(
+    tmp_path: Path, store: LocalStore
+):
+    """The rest of it tells of the attempt; one such manifest keeps no ledger from being made again."""
+    row = make_row("kite")
+    manifest = manifest_for(row, ledger=LEDGER)
+    enter_store(store, LEDGER, NAME)
+    put_manifest(store, manifest.model_copy(update={"attempts": ()}))
+    with opened(tmp_path / "ledger", cells_of("kite")) as session:
+        assert outcomes(rebuild(session, store, Wish())) == [("kite", Outcome.TAKEN_IN)]
+        (task,) = session.ledger.tasks.find(NAME)
+    assert (task.state, task.task_id, task.attempt) == (TaskState.STORED, manifest.task_id, manifest.attempt)
+    assert task.cost_usd == manifest.cost.usd or manifest.cost.source != "provider"

@@ -1,7 +1,7 @@
 """After a renaming the store says what its clips are called: they are found by the new name, without the ledger."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from pixverse_dagster.ledger.renaming import Renaming
 from pixverse_dagster.recovery.rename import rename
 from pixverse_dagster.reports.verify import verify
 from pixverse_dagster.stages.find import InStore, read_folders, search_store
+from pixverse_dagster.stages.generate import GenerateRun
 from pixverse_dagster.stages.store import enter_store
+from pixverse_dagster.stages.submission import Submission
+from pixverse_dagster.stages.submit import submit_rows
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
 from pixverse_dagster.storage.marker import read_entry
 from pixverse_dagster.storage.names import read_names
 from pixverse_dagster.storage.s3 import S3Store
-from pixverse_dagster_tests.harness.factories import NAME, NOW, make_row, moved, put_row
+from pixverse_dagster_tests.harness.factories import NAME, NOW, make_row, make_session, moved, put_row, record_rows
 from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.manifests import manifest_for, put_manifest, task_of
-from pixverse_dagster_tests.harness.servers import S3Server
+from pixverse_dagster_tests.harness.servers import S3Server, Simulator
 
 KITE, BOAT = make_row("kite"), make_row("boat")
 
@@ -72,7 +75,7 @@ def found(store: ClipStore, pipeline: str, *rows: Row) -> dict[str, list[str]]:
 
 def named(ledger: Ledger, store: ClipStore, pipeline: str) -> list[str]:
     """What `verify` says of names."""
-    return [one.message for one in verify(ledger, store, pipeline, hash_bytes=False).disagreements
+    return [one.message for one in verify(ledger, store, pipeline).disagreements
             if "name" in one.message or "row is" in one.message]  # fmt: skip
 
 
@@ -183,3 +186,22 @@ def test_a_ledger_that_was_renamed_while_the_store_was_not_told_is_brought_to_it
     rename(ledger, store, Renaming(NAME, "dragon", "kite"), NOW)
     assert found(store, NAME, called(KITE, "dragon")) == {"dragon": [folder]}
     assert named(ledger, store, NAME) == []
+
+
+def test_a_run_that_waits_for_a_row_that_is_renamed_meanwhile_stores_its_clip_and_ends(
+    server: Simulator, ledger: Ledger, tmp_path: Path
+):
+    """Under the new name, and the run's other rows are stored as well; nothing is paid for again."""
+    store = LocalStore(tmp_path / "store")
+    with make_session(ledger, server.url) as session:
+
+        def submit_and_rename(rows: Sequence[str]) -> Generator[Submission]:
+            yield from submit_rows(session, rows)
+            rename(ledger, store, Renaming(NAME, "dragon", "kite"), NOW)
+
+        run = GenerateRun(session, store, submit_and_rename)
+        done = list(run.run(record_rows(ledger, [KITE, BOAT]), 60))
+    assert {one.task.row for one in done if one.manifest} == {"dragon", "boat"}
+    assert run.problems == {}
+    assert {task.row: task.state for task in ledger.tasks.find(NAME)} == dict.fromkeys(["dragon", "boat"], "stored")
+    assert len(server.tasks()) == 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from socket import socket
 
@@ -17,6 +18,7 @@ from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.stages.poll import poll_due
 from pixverse_dagster.stages.resolve import lease_replays, resolve_rows
 from pixverse_dagster.stages.session import Session
+from pixverse_dagster.transport.sender import HttpSender, Limits
 from pixverse_dagster_tests.harness.factories import NAME, QUICK, Clock, make_row, make_session, submit_all
 from pixverse_dagster_tests.harness.raw_http import Server, say
 
@@ -30,6 +32,7 @@ class Provider:
     def __init__(self) -> None:
         self.row: dict[str, str] | None = None
         self.loses_answers = True
+        self.refuses_replays = False
         self.submits: list[str] = []
         self.server = Server(self._answer)
 
@@ -42,6 +45,10 @@ class Provider:
         ids = [one["taskUUID"] for one in asked]
         if asked[0]["taskType"] == "videoInference":
             self.submits += ids
+            if self.refuses_replays:
+                error = {"code": "insufficientCredits", "message": "no credit", "taskUUID": ids[0]}
+                say(400, json.dumps({"errors": [error]}).encode(), "Connection: close")(connection, number)
+                return
             if self.loses_answers:
                 return
             data = [{"taskType": "videoInference", "taskUUID": one} for one in ids]
@@ -111,6 +118,37 @@ def test_a_run_that_comes_too_late_sends_nothing(
     clock.ahead_seconds += QUICK.task_deadline_seconds
     assert poll_due(session, 10).replayable == ()
     assert (provider.submits, [one.row for one in session.ledger.tasks.unresolved(NAME)]) == ([], ["kite"])
+
+
+class Late(HttpSender):
+    """A sender whose turn comes when the window of a replay is over."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Limits())
+        self._clock = clock
+
+    @contextmanager
+    def permit(self) -> Generator[None]:
+        with super().permit():
+            self._clock.ahead_seconds += QUICK.replay_window_seconds
+            yield
+
+
+def test_a_replay_whose_turn_comes_after_the_window_is_not_sent(session: Session, provider: Provider, clock: Clock):
+    """It was in time when it was decided on, and stood in line since."""
+    client = replace(session.clients["runware"], sender=Late(clock))
+    (task,) = resolve_rows(replace(session, clients={"runware": client}), ["kite"])
+    client.close()
+    assert (provider.submits, task.state) == ([], TaskState.UNKNOWN)
+
+
+def test_a_replay_that_is_refused_says_nothing_of_the_first_submit(session: Session, provider: Provider):
+    """It may be refused for want of credit while the first one is rendered: the request stays as it is."""
+    provider.refuses_replays = True
+    (task,) = resolve_rows(session, ["kite"])
+    assert (task.state, task.resolves_itself) == (TaskState.UNKNOWN, True)
+    assert len(provider.submits) == 1
+    assert not submit_all(session, [make_row()])["kite"].sent
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -163,6 +163,23 @@ def test_a_poll_without_a_clear_answer_is_a_failed_read(serve: Start, script: Sc
 # What was surely not paid for
 
 
+BODY = b'{"task": {"status": "TASK_STATUS_PROCESSING"}}'
+REFUSED: dict[str, tuple[Script, str]] = {
+    "larger than allowed": (say(200, BODY + b" " * MAX_ANSWER_BYTES), "answer larger than"),
+    "packed twice": (say(200, gzip.compress(gzip.compress(BODY)), "Content-Encoding: gzip, gzip"), "any size"),
+    "packed by brotli": (say(200, BODY, "Content-Encoding: br"), "any size"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_answer_that_could_fill_the_memory_is_not_read_whatever_it_says(serve: Start, name: str):
+    """It is refused for what it may be: these here are good answers."""
+    script, words = REFUSED[name]
+    _, account = serve(script, Limits(poll_timeout_seconds=20))
+    with pytest.raises(ReadFailed, match=words):
+        poll(account)
+
+
 def test_a_refused_connection_is_tried_as_often_as_allowed():
     """No byte left, so it is tried again, `max_attempts` times in all, with growing waits between."""
     with socket.create_server(("127.0.0.1", 0)) as closed:

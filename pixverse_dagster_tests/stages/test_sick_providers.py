@@ -132,6 +132,21 @@ def test_one_sick_provider_delays_no_other(session: Session, serve: Serve, sickn
     assert session.ledger.tasks.due(NAME, began_at + 2, 10) == [], "it is not asked again at once"
 
 
+def test_a_round_without_time_asks_nobody(session: Session, serve: Serve, clock: Clock):
+    """Neither about what is due nor about what may be unknown; the next round does."""
+    session = at(session, serve(Highway, DONE), serve(Pixwith, DONE))
+    pending(session, PIXWITH, 2)
+    row = make_row("claimed", HIGHWAY)
+    record_rows(session.ledger, [*session.ledger.rows.find(NAME).values(), row])
+    account = session.clients["highway"].account
+    session.ledger.claim(NAME, row, ClaimTerms("run", session.clock(), 60, account=account, world="simulator"))
+    clock.ahead_seconds += 300
+    assert poll_due(session, 0).asked == 0
+    assert states(session, PIXWITH) + states(session, HIGHWAY) == [TaskState.SUBMITTED] * 2 + [TaskState.CLAIMED]
+    assert poll_due(session, ROUND_SECONDS).asked == 3
+    assert states(session, PIXWITH) + states(session, HIGHWAY) == [TaskState.SUCCEEDED] * 2 + [TaskState.UNKNOWN]
+
+
 def test_a_provider_that_is_gone_is_asked_a_few_times_and_then_left_alone(session: Session, serve: Serve):
     """However many tasks it has: the rest is put off in one statement, before the tasks that were not read."""
     session = at(session, session.clients["highway"], serve(Pixwith, DONE))

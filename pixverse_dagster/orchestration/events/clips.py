@@ -14,6 +14,7 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.manifest import ClipManifest
 from pixverse_dagster.core.redaction import redact_text, redact_value
 from pixverse_dagster.core.secrets import redact_known
+from pixverse_dagster.core.task import Task
 from pixverse_dagster.core.text import shorten
 from pixverse_dagster.orchestration.events.gallery import address_metadata, clip_fragment
 from pixverse_dagster.orchestration.events.log import TaskEvents, latest_materialization
@@ -76,14 +77,31 @@ def check_event(
     )
 
 
+def no_clip_event(task: Task, words: str) -> dg.AssetCheckEvaluation:
+    """The check of a row that came to an end without a clip: it fails, and says why, and what to do.
+
+    It never blocks: there is nothing to withhold, and a clip that is stored later has a result of its own.
+    """
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([task.pipeline, "clips"]),
+        check_name=CLIP_CHECK,
+        partition=task.row,
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        blocking=False,
+        description=redact_text(words),
+        metadata={"pixverse/state": str(task.state), **({"pixverse/kind": str(task.kind)} if task.kind else {})},
+    )
+
+
 def unchecked_event(pipeline: str, row: str, why: str) -> dg.AssetObservation:
     """The check of a row's clip could not be made: no evaluation, as nothing is known of the clip."""
     return dg.AssetObservation(
         [pipeline, "clips"],
         partition=row,
         description=redact_text(
-            f"The check {CLIP_CHECK} is not made yet: {why}. The clip is stored. Execute the check, or materialise the "
-            "row again: both are free"
+            f"row {row!r} is stored, and its check {CLIP_CHECK} is not made yet: {why}. Execute the check, or "
+            "materialise the row again: both are free"
         ),
         metadata={"pixverse/check_not_made": redact_text(why)},
     )
@@ -131,14 +149,14 @@ def clip_event(
         "pixverse/state": str(TaskState.STORED),
         "pixverse/generation_seconds": round(waited, 3),
         "pixverse/duration_seconds": first.duration_seconds,
-        "pixverse/width": first.width,
-        "pixverse/height": first.height,
-        "pixverse/fps": first.fps,
+        "pixverse/width": str(first.width),
+        "pixverse/height": str(first.height),
+        "pixverse/fps": f"{first.fps:g}",
         "pixverse/codec": first.codec,
         "pixverse/audio": first.audio,
         "pixverse/size_bytes": sum(output.size_bytes for output in manifest.outputs),
-        "pixverse/outputs": len(manifest.outputs),
-        "pixverse/outputs_asked": manifest.outputs_asked,
+        "pixverse/outputs": str(len(manifest.outputs)),
+        "pixverse/outputs_asked": str(manifest.outputs_asked),
         "dagster/uri": store.uri(first.key),
         "pixverse/manifest": dg.MetadataValue.json(_shown(manifest)),
         "pixverse/manifest_uri": dg.PathMetadataValue(store.uri(folder.manifest)),
@@ -150,8 +168,8 @@ def clip_event(
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,
-        description=f"{task.request.MODEL}: {first.width}x{first.height}, {first.duration_seconds:g} s"
-        + (f"; {found_words(task)}" if task.found_at is not None else ""),
+        description=f"row {task.row!r} is stored: {task.request.MODEL}, {first.width}x{first.height}, "
+        f"{first.duration_seconds:g} s" + (f"; {found_words(task)}" if task.found_at is not None else ""),
         metadata=metadata,
         tags=version_tags(task, first.sha256, "tasks", task.id, task_event_id),
     )

@@ -29,8 +29,9 @@ def raise_failures(what: str, problems: Sequence[str], rows: int) -> None:
     said = list(_once_each(map(redact_text, problems)))
     shown = said[:_PROBLEMS_SHOWN]
     more = [f"… and {len(said) - len(shown)} other problems"] if len(said) > len(shown) else []
+    others = "; the others are done" if len(problems) < rows else ""
     raise dg.Failure(
-        description=f"{len(problems)} of {rows} rows {what}; the others are done.\n" + "\n".join([*shown, *more]),
+        description=f"{len(problems)} of {rows} rows {what}{others}.\n" + "\n".join([*shown, *more]),
         metadata={"pixverse/failed_rows": len(problems), "pixverse/rows": rows},
         allow_retries=False,
     )

@@ -44,7 +44,7 @@ def forgotten_events(tasks: list[Task]) -> list[dg.AssetObservation]:
         dg.AssetObservation(
             asset_key=[task.pipeline, "clips"],
             partition=task.row,
-            description=f"deleted on demand, take {task.take}: {task.decision}",
+            description=f"row {task.row!r} was deleted on demand, take {task.take}: {task.decision}",
             metadata=task_metadata(task),
         )
         for task in tasks
@@ -62,7 +62,7 @@ def deleted_event(instance: dg.DagsterInstance, task: Task) -> dg.AssetMateriali
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,
-        description="deleted on demand: the row has no clip, and is not paid for again",
+        description=f"row {task.row!r} was deleted on demand: it has no clip, and is not paid for again",
         metadata=task_metadata(task),
         tags=version_tags(task, forgotten_version(task), "tasks", task.id, event_id),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import dagster as dg
 
@@ -56,6 +58,36 @@ def report_found(
     return reported
 
 
+def report_clips_again(
+    instance: dg.DagsterInstance, session: Session, store: ClipStore, clips: Iterable[tuple[Task, ClipManifest]]
+) -> int:
+    """Report all stored clips of one row, the one of its present request last, which Dagster then takes for the row's.
+
+    Returns how many there were. What Dagster had before stays in its log.
+    """
+    clips = list(clips)
+    answers = session.ledger.tasks.newest_stored(session.pipeline.name, {task.row for task, _ in clips}, session.worlds)
+    last = {task.id for task in answers.values()}
+    for task, manifest in sorted(clips, key=lambda one: (one[0].id in last, one[0].stored_at or 0.0)):
+        _report(instance, session, store, task, manifest)
+    return len(clips)
+
+
+def report_check(instance: dg.DagsterInstance, judged: dg.AssetCheckEvaluation) -> None:
+    """Report a check's result outside of any run.
+
+    Under an id of its own: of the runless results of a partition, Dagster 1.13 keeps one, and refuses the next.
+    """
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event: Any = dg.DagsterEvent(kind, job_name="", event_specific_data=judged)
+    instance.report_dagster_event(event, run_id=str(uuid.uuid4()))
+
+
+def report_task_again(instance: dg.DagsterInstance, task: Task) -> None:
+    """Report a task that Dagster has no event of."""
+    instance.report_runless_asset_event(task_event(task, sent=False))
+
+
 def _report(
     instance: dg.DagsterInstance, session: Session, store: ClipStore, task: Task, manifest: ClipManifest
 ) -> None:
@@ -70,4 +102,6 @@ def _report(
         collected = Collected(task, manifest, poster)
         instance.report_runless_asset_event(clip_event(collected, store, session.clock(), session.options, made_from))
     if checked and checked.findings:
-        instance.report_runless_asset_event(check_event(instance, task.pipeline, task.row, checked.findings, rules))
+        report_check(instance, check_event(instance, task.pipeline, task.row, checked.findings, rules))
+        if checked.failed:
+            session.ledger.checks.record(task, checked.findings, session.clock())

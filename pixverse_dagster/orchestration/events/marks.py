@@ -40,14 +40,14 @@ def mark_event(mark: Mark, task: Task) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=[task.pipeline, "clips"],
         partition=task.row,
-        description=f"{which}: {_WORDS[mark.choice]}" + (f" ({mark.note})" if mark.note else ""),
+        description=f"row {task.row!r}, {which}: {_WORDS[mark.choice]}" + (f" ({mark.note})" if mark.note else ""),
         metadata={
             "pixverse/mark": str(mark.choice) or "none",
             **({"pixverse/note": mark.note} if mark.note else {}),
             **({"pixverse/marked_at": mark.marked_at} if mark.marked_at else {}),
-            "pixverse/take": task.take,
-            "pixverse/attempt": task.attempt or 1,
-            "pixverse/output": mark.n,
+            "pixverse/take": str(task.take),
+            "pixverse/attempt": str(task.attempt or 1),
+            "pixverse/output": str(mark.n),
             "pixverse/clip_key": mark.clip,
         },
     )

@@ -60,6 +60,10 @@ def found_words(task: Task) -> str:
 
 
 def task_metadata(task: Task) -> dict[str, Any]:
+    """What a task is and cost, and nothing that changes later: its state is the ledger's.
+
+    Dagster plots every number over time; so numbers are only those that one wants to see plotted, and the rest is text.
+    """
     cost = task_cost(task)
     metadata: dict[str, Any] = {} if cost.usd is None else {"pixverse/cost_usd": cost.usd}
     metadata |= {
@@ -67,10 +71,9 @@ def task_metadata(task: Task) -> dict[str, Any]:
         "pixverse/model": task.request.MODEL,
         "pixverse/provider": task.provider,
         "pixverse/task_id": task.task_id or "",
-        "pixverse/state": str(task.state),
-        **({"pixverse/attempt": task.attempt} if task.attempt else {}),
+        **({"pixverse/attempt": str(task.attempt)} if task.attempt else {}),
         "pixverse/account": task.account,
-        "pixverse/take": task.take,
+        "pixverse/take": str(task.take),
         # Wide as the page is, a whole digest pushes the table over its edge; the manifest has it.
         "pixverse/digest": task.digest[:DIGEST_DIGITS],
     }

@@ -34,7 +34,7 @@ def task_event(task: Task, *, sent: bool) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "tasks"],
         partition=task.row,
-        description=f"{how}: {task.request.MODEL}, task {task.task_id}",
+        description=f"row {task.row!r} is {how}: {task.request.MODEL}, task {task.task_id}",
         metadata=task_metadata(task) | {"pixverse/submitted_now": sent},
         tags=version_tags(task, task.id, "prompts", TABLE_VERSION),
     )
@@ -48,19 +48,25 @@ def outdated_event(task: Task, columns: Iterable[str]) -> dg.AssetMaterializatio
     return dg.AssetMaterialization(
         asset_key=[task.pipeline, "tasks"],
         partition=task.row,
-        description=f"out of date: the row's {', '.join(columns)} changed since this task was submitted",
+        description=f"row {task.row!r} is out of date: its {', '.join(columns)} changed since this task was submitted",
         metadata=task_metadata(task) | {"pixverse/submitted_now": False},
         tags=version_tags(task, task.id, "prompts", f"before {task.row} changed"),
     )
 
 
 def ended_event(task: Task, commands: CommandLine, words: str = "", asset: str = "tasks") -> dg.AssetObservation:
-    """A task that ended without a clip: what to do, or what a person did about it, or on `clips` why there is none."""
+    """A task that ended without a clip: what to do, or what a person did about it, or on `clips` why there is none.
+
+    An observation is of a moment: unlike a materialisation it may say the task's state.
+    """
+    reason = redact_text(words or describe_trouble(task, commands))
     return dg.AssetObservation(
         asset_key=[task.pipeline, asset],
         partition=task.row,
-        description=redact_text(words or describe_trouble(task, commands)),
-        metadata=task_metadata(task),
+        description=reason,
+        metadata={"pixverse/reason": reason, "pixverse/state": str(task.state)}
+        | ({"pixverse/kind": str(task.kind)} if task.kind else {})
+        | task_metadata(task),
     )
 
 

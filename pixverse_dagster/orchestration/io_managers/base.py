@@ -23,6 +23,8 @@ from pixverse_dagster.orchestration.commands import find_command_line
 from pixverse_dagster.orchestration.events.clips import report_clip
 from pixverse_dagster.orchestration.events.failures import raise_failures
 from pixverse_dagster.orchestration.events.log import TaskEvents, never_materialized, withheld_rows
+from pixverse_dagster.orchestration.events.red import report_without_clip
+from pixverse_dagster.orchestration.events.status import report_status
 from pixverse_dagster.orchestration.events.tasks import judge_outcomes
 from pixverse_dagster.orchestration.resources import LedgerResource
 from pixverse_dagster.policy.advice import describe_trouble
@@ -93,9 +95,11 @@ class ClipIOManager(dg.ConfigurableIOManager):
                 # if the run fails or dies before.
                 elif problem := report_clip(obj.context, session, store, collected, events):
                     problems.append(problem)
+            log: Any = obj.context
             if stalled:  # also one that comes on again
-                log: Any = obj.context
                 log.log_event(judge_outcomes(session.ledger, session.pipeline.name, session.commands, session.worlds))
+            report_without_clip(log, session, rows if problems else ())
+            report_status(session, log.log_event)
         raise_failures("could not be stored", problems, len(obj.tasks))
 
     def load_input(self, context: dg.InputContext) -> Clip | dict[str, Clip]:

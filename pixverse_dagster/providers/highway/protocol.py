@@ -7,6 +7,7 @@ idempotency key, no list of tasks and no cancel: if the answer to a submit is lo
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import islice
@@ -15,7 +16,8 @@ from typing import Any
 import httpx
 
 from pixverse_dagster.core.lifecycle import FailureKind
-from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.outcomes import Accepted, AccountFacts, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.price import Price
 from pixverse_dagster.core.redaction import redact_text
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.text import shorten
@@ -38,12 +40,16 @@ from pixverse_dagster.providers.answers import (
     positive,
     read_json,
     read_refusal,
+    refused_key,
     says_task_is_absent,
     unknown_word,
+    unread_account,
     unread_poll,
 )
 from pixverse_dagster.providers.base import Provider, TaskRef
 from pixverse_dagster.providers.highway.c1 import HighwayC1ReferenceToVideo
+from pixverse_dagster.providers.highway.prices import list_prices, products
+from pixverse_dagster.providers.highway.questions import QUESTIONS
 from pixverse_dagster.providers.highway.v4_5 import HighwayV45ImageToVideo
 from pixverse_dagster.providers.highway.v6 import HighwayV6ImageToVideo
 
@@ -75,6 +81,7 @@ class Highway(Provider):
     NAME = "highway"
     BASE_URL = "https://api.highwayapi.ai"
     OTHER_HOSTS = frozenset({"api.jiekou.ai"})
+    QUESTIONS = QUESTIONS
     MODELS = (HighwayV45ImageToVideo, HighwayV6ImageToVideo, HighwayC1ReferenceToVideo)
 
     def submit(self, request: Request, content: bytes) -> httpx.Request:
@@ -120,6 +127,30 @@ class Highway(Provider):
         if is_other_task(task.get("task_id"), asked):
             raise other_task("HighwayAPI", task.get("task_id"), asked)
         return {asked: _read_task(document, asked)}
+
+    def ask_account(self) -> httpx.Request:
+        """A poll of a task that does not exist: no other free call of the service is documented."""
+        return self.poll([TaskRef(str(uuid.uuid4()))])
+
+    def read_account(self, response: httpx.Response) -> AccountFacts:
+        """Any answer of the service's own but one about the key means that the key is taken. It tells no balance."""
+        body = mapping(read_json(response))
+        reason = _reason(body)
+        if response.status_code == HTTPStatus.UNAUTHORIZED or (body and _about(reason) is About.KEY):
+            raise refused_key("HighwayAPI", f"HTTP {response.status_code} {reason} {_message(body)}".strip())
+        if not body or response.is_server_error:
+            raise unread_account("HighwayAPI", response)
+        return AccountFacts()
+
+    def ask_prices(self) -> httpx.Request:
+        """One POST for all products whose ids are known."""
+        body = {"product_ids": list(products())}
+        url = f"{self.base_url}/v1/product/batch-price"
+        return httpx.Request("POST", url, headers=self._headers(), json=body)
+
+    def read_prices(self, response: httpx.Response) -> tuple[Price, ...]:
+        """The price of a call in US dollars. What is in another currency, or cannot be a clip's, is left out."""
+        return list_prices(mapping(read_json(response))) if response.is_success else ()
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}

@@ -17,12 +17,13 @@ import httpx
 
 from pixverse_dagster.core.errors import ReadFailed
 from pixverse_dagster.core.lifecycle import FailureKind
-from pixverse_dagster.core.outcomes import Accepted, Failed, Missing, PollFact, Running, Succeeded
+from pixverse_dagster.core.outcomes import Accepted, AccountFacts, Failed, Missing, PollFact, Running, Succeeded
 from pixverse_dagster.core.request import Request
 from pixverse_dagster.core.staging import Staged, StagedBytes
 from pixverse_dagster.providers.answers import (
     NOT_CHARGED,
     About,
+    amount,
     code_word,
     excerpt,
     integer,
@@ -34,7 +35,9 @@ from pixverse_dagster.providers.answers import (
     positive,
     read_json,
     read_refusal,
+    refused_key,
     unknown_word,
+    unread_account,
     unread_poll,
     unread_upload,
 )
@@ -50,6 +53,7 @@ from pixverse_dagster.providers.runware.errors import (
     is_of_call,
     read_errors,
 )
+from pixverse_dagster.providers.runware.questions import QUESTIONS
 from pixverse_dagster.providers.runware.v4_5 import RunwareV45
 
 _KEPT_SECONDS = 29 * 24 * 3600.0
@@ -61,6 +65,8 @@ class Runware(Provider):
     NAME = "runware"
     BASE_URL = "https://api.runware.ai"
     MODELS = (RunwareV45,)
+    TELLS_BALANCE = True
+    QUESTIONS = QUESTIONS
     POLL_BATCH = 50
     REPLAYABLE = True
     TAKES_UPLOADS = True
@@ -141,6 +147,24 @@ class Runware(Provider):
             message = f"{NOT_CHARGED} Runware does not take the image: {_said(error)}."
             raise read_refusal(message, response, about_code(family_word(error)))
         raise unread_upload("Runware", response)
+
+    def ask_account(self) -> httpx.Request:
+        """One `accountManagement` task."""
+        task = {"taskType": "accountManagement", "taskUUID": str(uuid.uuid4()), "operation": "getDetails"}
+        return self._post_json("/v1", json.dumps([task]).encode(), self._headers())
+
+    def read_account(self, response: httpx.Response) -> AccountFacts:
+        """`balance` is read, in US dollars, and nothing else: the answer also names members and keys of a team."""
+        body = mapping(read_json(response))
+        errors = read_errors(body)
+        of_key = any(about_code(family_word(error)) is About.KEY for error in errors)
+        if response.status_code in {401, 403} or of_key:
+            raise refused_key("Runware", _said(errors[0]) if errors else f"HTTP {response.status_code}")
+        rows = [mapping(row) for row in items(body.get("data"))]
+        balance = next((found for row in rows if (found := amount(row.get("balance"))) is not None), None)
+        if response.is_server_error or not (errors or rows):
+            raise unread_account("Runware", response)
+        return AccountFacts(balance, "usd" if balance is not None else "")
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"}

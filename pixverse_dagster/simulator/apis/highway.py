@@ -155,6 +155,7 @@ class Highway:
         return [
             ("/highway/v3/async/task-result", "GET", self.result),
             ("/highway/v3/async/{call}", "POST", self.submit),
+            ("/highway/v1/product/batch-price", "POST", self.prices),
         ]
 
     async def submit(self, request: Request) -> tuple[str, Response]:
@@ -181,6 +182,30 @@ class Highway:
             refuse=lambda status: _error(status, "try again later"),
             receipt=lambda tasks: JSONResponse({"task_id": tasks[0].order.task_id}),
         )
+
+    async def prices(self, request: Request) -> tuple[str, Response]:
+        given = request.headers.get("authorization")
+        if self._state.settings.account(bearer_key(given)) is None:
+            return "prices", _refuse_key(given)
+        try:
+            body = Fields(await validation.read_json(request))
+            asked = [str(product) for product in body.items("product_ids", 1, 200) or []]
+            body.finish()
+        except RefusedError as refused:
+            return "prices", _error(400, str(refused))
+        known = [(product, usd) for product in asked if (usd := self._product_price(product)) is not None]
+        rows = [
+            {"product_id": product, "price": usd, "original_price": usd, "currency": "USD", "unit": "call"}
+            for product, usd in known
+        ]
+        return "prices", JSONResponse({"prices": rows})
+
+    def _product_price(self, product: str) -> float | None:
+        parts = re.fullmatch(r"PIXVERSE_V4_5_IMG_TO_VIDEO_(FAST_MODE_)?5S_(360P|540P|720P|1080P)", product)
+        if parts is None or (parts[1] and parts[2] == "1080P"):
+            return None
+        usd = _V45_PRICE[parts[2].lower()] * (2 if parts[1] else 1)
+        return round(usd * self._state.settings.charge_factor, 6)
 
     async def result(self, request: Request) -> tuple[str, Response]:
         return "poll", self._result(request)

@@ -62,6 +62,9 @@ def _answer(data: list[Row], errors: list[Row]) -> Response:
     return JSONResponse(body, status_code=400 if errors and not data else 200)
 
 
+_BALANCE_AT_START_USD: Final = 100_000.0
+
+
 def _refuse(status: int, *tasks: Row) -> Response:
     code = _REFUSALS[status]
     rows = [_error(code, "The request was not taken.", task=task) for task in tasks or ({},)]
@@ -251,6 +254,13 @@ class Runware:
                 )
             elif task == {"taskType": "ping", "ping": True}:
                 data.append({"taskType": "ping", "pong": True})
+            elif kind == "accountManagement" and task.get("operation") == "getDetails":
+                left = _BALANCE_AT_START_USD - sum(
+                    one.charged_usd
+                    for one in self._state.tasks.values()
+                    if (one.order.provider, one.order.account) == (PROVIDER, account)
+                )
+                data.append({"taskType": kind, "taskUUID": task.get("taskUUID"), "balance": round(left, 4)})
             elif kind == "getTaskDetails" and (found := self._state.find(PROVIDER, account, str(task.get("taskUUID")))):
                 details = {"request": found.order.request, "response": found.last_response}
                 data.append({"taskType": kind, "taskUUID": task["taskUUID"], **json.loads(json.dumps(details))})

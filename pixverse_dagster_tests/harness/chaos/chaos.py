@@ -25,7 +25,6 @@ from random import Random
 import psutil
 
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster_tests.harness.audit import words_of
 from pixverse_dagster_tests.harness.chaos.figures import (
     broken,
     table,
@@ -33,11 +32,13 @@ from pixverse_dagster_tests.harness.chaos.figures import (
 )
 from pixverse_dagster_tests.harness.chaos.rounds import KINDS, Plan, Round, plan_rounds
 from pixverse_dagster_tests.harness.commands import ask_until
+from pixverse_dagster_tests.harness.judge.records import words_of
+from pixverse_dagster_tests.harness.soak.judge import judge
 from pixverse_dagster_tests.harness.soak.parts import Part
+from pixverse_dagster_tests.harness.soak.report import describe
 from pixverse_dagster_tests.harness.soak.rest import resolve_by_hand, stop_all
 from pixverse_dagster_tests.harness.soak.stage import NAME, PACE, Options, Stage, open_stage
 from pixverse_dagster_tests.harness.soak.ticks import LONGEST_TICK_SECONDS, read_ticks, too_long, untouched
-from pixverse_dagster_tests.harness.soak.verdict import describe, judge
 
 MODELS = ("highway/pixverse-v6-i2v", "runware/pixverse-v4.5", "pixwith/pixverse-v5")
 _GENERATION_SECONDS = 2.0
@@ -156,9 +157,9 @@ _GOING = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED, TaskState
 
 
 def _judge(stage: Stage, rounds: Sequence[Round], asked_again: int) -> Outcome:
-    verdict = judge(stage)
+    verdict = judge(stage.places, stage.simulator.tasks(), stage.rows)
     sample = resolve_by_hand(stage, verdict)
-    last = judge(stage) if sample else verdict
+    last = judge(stage.places, stage.simulator.tasks(), stage.rows) if sample else verdict
     tasks = stage.ledger.tasks.find(NAME)
     stored_at = {task.task_id: task.stored_at for task in tasks if task.task_id and task.stored_at}
     charges = [charge | {"row": stage.rows.get(words_of(charge), "")} for charge in stage.simulator.tasks()]

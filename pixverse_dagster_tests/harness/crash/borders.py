@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.ledger.engine import sqlite_url
-from pixverse_dagster.reports.verify import verify
-from pixverse_dagster_tests.harness.audit import check_money, check_store, read_books
 from pixverse_dagster_tests.harness.commands import ACCOUNTS, prepare_instance
 from pixverse_dagster_tests.harness.crash.chains import Border
 from pixverse_dagster_tests.harness.crash.home import PACE, Home
+from pixverse_dagster_tests.harness.judge.money import check_ends, check_events, check_money
+from pixverse_dagster_tests.harness.judge.records import dagster_events, sqlite_file
+from pixverse_dagster_tests.harness.judge.store import check_store
 from pixverse_dagster_tests.harness.servers import drop_database, new_database
 
 KEYS = {"rotated": "simulator", "stranger": "stranger"}
@@ -61,22 +60,22 @@ def _another_account(home: Home, wrong: list[str]) -> Generator[Home]:
     if ran.code or len(home.simulator.tasks()) != charged:
         wrong.append(f"with a stranger's key: exit code {ran.code}, {charged} charges: {ran.log[-1500:]}")
     for row, task in home.tasks().items():
-        was = before[row].state
-        if task.state is not was and (was, task.state) != (TaskState.CLAIMED, TaskState.UNKNOWN):
-            wrong.append(f"with a stranger's key row {row!r} went from {was} to {task.state}: {task.reason}")
+        was, state = before[row]["state"], task["state"]
+        if state != was and (was, state) != ("claimed", "unknown"):
+            wrong.append(f"with a stranger's key row {row!r} went from {was} to {state}: {task['reason']}")
     yield home
 
 
 @contextmanager
 def _lost_ledger(home: Home, wrong: list[str]) -> Generator[Home]:
     """The ledger is gone; nothing is paid for until it is made again from the store."""
-    stored = {row for row, task in home.tasks().items() if task.state is TaskState.STORED}
+    stored = {row for row, task in home.tasks().items() if task["state"] == "stored"}
     charged = len(home.simulator.tasks())
     _delete_ledger(home)
     home = _with(home, PIXVERSE_PACE=json.dumps(PACE | {"task_deadline_seconds": _ASKED_SECONDS}))
     ran = home.materialize("demo/prompts")
     ran = home.materialize("demo/clips", home.rows())
-    found = {row for row, task in home.tasks().items() if task.state is TaskState.STORED}
+    found = {row for row, task in home.tasks().items() if task["state"] == "stored"}
     if len(home.simulator.tasks()) != charged:
         wrong.append(f"after the loss of the ledger {len(home.simulator.tasks()) - charged} rows were paid for again")
     if not stored <= found:
@@ -104,15 +103,12 @@ def _second_deployment(home: Home, wrong: list[str]) -> Generator[Home]:
     ran = second.materialize("demo/clips", second.rows())
     if ran.code or len(home.simulator.tasks()) != charged:
         wrong.append(f"the second ledger did not find the clips: {ran.code}: {ran.log[-1500:]}")
-    with home.ledger() as one, second.ledger() as other:
-        books = [read_books(ledger, "demo") for ledger in (one, other)]
-        wrong += [
-            f"verify beside: {found.where} {found.message}" for found in verify(other, home.store, "demo").disagreements
-        ]
-    audit = home.simulator.tasks()
-    wrong += [*check_money(audit, books), *check_store(audit, home.store, "demo")]
-    if sum(task.state is TaskState.STORED for task in books[1].tasks) != len(home.rows()):
-        wrong.append(f"the second ledger has not all clips: {[(t.row, str(t.state)) for t in books[1].tasks]}")
+    books, audit = [one.places.books() for one in (home, second)], home.simulator.tasks()
+    wrong += [*check_money(audit, books), *check_store(audit, home.places.files, "demo")]
+    wrong += [f"beside: {one}" for one in check_ends(audit, books[1].tasks, home.places.files)]
+    wrong += [f"beside: {one}" for one in check_events(audit, books[1].newest(), second.places.clip_events())]
+    if sum(task["state"] == "stored" for task in books[1].tasks) != len(home.rows()):
+        wrong.append(f"the second ledger has not all clips: {[(t['row'], t['state']) for t in books[1].tasks]}")
 
 
 def _rebuild(home: Home, wrong: list[str], *options: str) -> None:
@@ -122,11 +118,11 @@ def _rebuild(home: Home, wrong: list[str], *options: str) -> None:
 
 
 def _delete_ledger(home: Home) -> None:
-    url = sa.make_url(home.ledger_url)
+    url = sa.make_url(home.places.ledger_url)
     if url.get_backend_name() == "sqlite":
         shutil.rmtree(home.folder / "storage" / "pixverse")
         return
-    drop_database(home.ledger_url)
+    drop_database(home.places.ledger_url)
     new_database(url.set(database="postgres").render_as_string(hide_password=False), url.database)
 
 
@@ -139,8 +135,9 @@ def _beside(home: Home) -> Home:
     if "PIXVERSE_S3_BUCKET" not in home.environment:
         own["PIXVERSE_CLIPS_DIR"] = str(home.folder / "clips")
     environment = {name: value for name, value in home.environment.items() if name != "PIXVERSE_LEDGER_URL"} | own
-    url = sqlite_url(folder / "storage" / "pixverse" / "ledger.db")
-    return replace(home, folder=folder, environment=environment, ledger_url=url)
+    ledger_url = sqlite_file(folder / "storage" / "pixverse" / "ledger.db")
+    places = replace(home.places, ledger_url=ledger_url, dagster_url=dagster_events(folder))
+    return replace(home, folder=folder, environment=environment, places=places)
 
 
 _CROSSINGS: Mapping[Border, Callable[[Home, list[str]], AbstractContextManager[Home]]] = {

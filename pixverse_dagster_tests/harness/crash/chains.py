@@ -1,9 +1,9 @@
 """Which cells the crash matrix has, and in which chains they are run: the cover of CI, and the full product."""
 
 import itertools
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pixverse_dagster_tests.harness.crash.home import DATABASES, MODELS, STORES, Database, StoreKind
@@ -55,39 +55,44 @@ class Chain:
 SHARES = 3
 """In so many shares the cover is run, one at each change: each has every point, and together they are the cover."""
 
+_PLACES: Sequence[Sequence[tuple[tuple[Database, StoreKind], tuple[Database, StoreKind]]]] = (
+    ((("sqlite", "local"), ("postgres", "s3")), (("sqlite", "local"), ("postgres", "s3"))),
+    ((("sqlite", "s3"), ("postgres", "local")), (("sqlite", "s3"), ("postgres", "local"))),
+    ((("postgres", "s3"), ("sqlite", "local")), (("postgres", "local"), ("sqlite", "s3"))),
+)
+"""By share and home, where its even and its odd points are killed: of a point, never twice in the same place."""
+
 
 def share_of_cover(number: int) -> list[Chain]:
-    """One cell of every point; `number` counts from 0 to below SHARES."""
-    seen: Counter[str] = Counter()
+    """One cell of every point, with all three providers; `number` counts from 0 to below SHARES.
+
+    Points before the collect step share a home, and those of it another: what they need is prepared once.
+    """
     chains: list[Chain] = []
-    for chain in cover():
-        cells: list[Cell] = []
-        for cell in chain.cells:
-            if (seen[cell.point] + [*POINTS].index(cell.point)) % SHARES == number:
-                cells.append(cell)
-            seen[cell.point] += 1
-        chains.append(replace(chain, cells=tuple(cells)))
-    return [chain for chain in chains if chain.cells]
+    for names, places in zip(_shared_homes(), _PLACES[number], strict=True):
+        for parity, (database, store) in enumerate(places):
+            cells = tuple(_cell(n, number) for n in names if n % 2 == parity)
+            chains.append(Chain(database, store, cells))
+    return chains
+
+
+def _cell(n: int, share: int) -> Cell:
+    """Point `n` as a share has it: another provider in each share, and another way in the next."""
+    point, ways = [*POINTS][n], get_args(Way)
+    model = (_HIGHWAYS[n // 3 % 3], *_OTHERS)[(n + share) % 3]
+    return Cell(point, model, ways[(n // 2 + share) % 2], _links(point, model, n // 2 + share))
 
 
 def cover() -> list[Chain]:
     """Each point on both databases, both stores and both ways, and between its cells every provider.
 
-    Points before the collect step share a home, and those of it another: what they need is prepared once.
+    The chains of all shares; those on the same database and store are one.
     """
-    chains: list[Chain] = []
-    for names in _shared_homes():
-        light, full = list[Cell](), list[Cell]()
-        for n in names:
-            point = [*POINTS][n]
-            models = [_HIGHWAYS[n // 2 % 3], *_OTHERS]
-            models = [*models[n % 3 :], *models[: n % 3]]
-            ways: list[Way] = ["assets", "jobs"] if n % 2 else ["jobs", "assets"]
-            cells = [Cell(point, model, ways[m > n % 2], _links(point, model, n + m)) for m, model in enumerate(models)]
-            light += cells[: 1 + n % 2]
-            full += cells[1 + n % 2 :]
-        chains += [Chain("sqlite", "local", tuple(light)), Chain("postgres", "s3", tuple(full))]
-    return chains
+    found: dict[tuple[Database, StoreKind, int], list[Cell]] = defaultdict(list)
+    for number in range(SHARES):
+        for n, chain in enumerate(share_of_cover(number)):
+            found[chain.database, chain.store, n // 2] += chain.cells
+    return [Chain(database, store, tuple(cells)) for (database, store, _), cells in found.items()]
 
 
 def _links(point: str, model: str, n: int) -> Links:
@@ -97,7 +102,7 @@ def _links(point: str, model: str, n: int) -> Links:
 
 
 def second_attempts(*, full: bool) -> list[Chain]:
-    """Chains of rows that are paid for a second time: few cells; or every point with both ways, on each store."""
+    """Chains of rows that are paid for a second time: few cells; or every point on each database and store."""
     if full:
         models = [_OTHERS[n % 2] if n % 3 else _HIGHWAYS[n % 2] for n in range(len(POINTS))]
         ways: tuple[Way, ...] = get_args(Way)
@@ -108,14 +113,17 @@ def second_attempts(*, full: bool) -> list[Chain]:
             )
             for m in range(2)
         )
-        return [Chain("sqlite", "local", one, attempt=2), Chain("postgres", "s3", other, attempt=2)]
+        return [
+            Chain(database, store, other if (database == "sqlite") == (store == "s3") else one, attempt=2)
+            for database, store in itertools.product(DATABASES, STORES)
+        ]
     cells = (
         Cell("post-in-flight", "runware/pixverse-v4.5", "assets"),
         Cell("answer-recorded", "highway/pixverse-v6-i2v", "jobs"),
         Cell("between-outputs", "pixwith/pixverse-v5", "assets"),
         Cell("before-manifest", "runware/pixverse-v4.5", "jobs", "gone"),
     )
-    return [Chain("sqlite", "local", cells, attempt=2)]
+    return [Chain("sqlite", "local", cells[::2], attempt=2), Chain("postgres", "s3", cells[1::2], attempt=2)]
 
 
 def borders(*, full: bool) -> list[Chain]:
@@ -132,9 +140,10 @@ def borders(*, full: bool) -> list[Chain]:
         Cell("result-recorded", "runware/pixverse-v4.5", "jobs"),
         Cell("after-manifest", "highway/pixverse-v4.5-i2v", "assets"),
     )
-    names = [border for border in get_args(Border) if border]
-    chains = [Chain("sqlite", "local", cells, border=border) for border in names]
-    return [*chains, *(Chain("postgres", "s3", (*cells, *more), border=border) for border in names)] if full else chains
+    names, places = [border for border in get_args(Border) if border], [*itertools.product(DATABASES, STORES)]
+    if full:
+        return [Chain(*place, (*cells, *more), border=border) for border in names for place in places]
+    return [Chain(*place, cells, border=border) for border, place in zip(names, places, strict=True)]
 
 
 def _shared_homes() -> Iterator[Sequence[int]]:

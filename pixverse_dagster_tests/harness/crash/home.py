@@ -13,20 +13,17 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import dagster as dg
 
 from pixverse_dagster.cli.project import ProjectChoice
 from pixverse_dagster.core.lifecycle import TaskState
-from pixverse_dagster.core.task import Task
-from pixverse_dagster.ledger.engine import open_engine, sqlite_url
-from pixverse_dagster.ledger.ledger import Ledger
-from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.commands import ACCOUNTS, PRICES, prepare_instance
+from pixverse_dagster_tests.harness.crash.judge import Scene
 from pixverse_dagster_tests.harness.forked import Ran, dagster, pixverse_dagster, run_forked
+from pixverse_dagster_tests.harness.judge.records import Bucket, Folder, Places, Record, dagster_events, sqlite_file
+from pixverse_dagster_tests.harness.person import Person
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator, drop_database, new_database
 
 Database = Literal["sqlite", "postgres"]
@@ -81,8 +78,7 @@ class Home:
     folder: Path
     environment: Mapping[str, str]
     simulator: Simulator
-    ledger_url: str
-    store: ClipStore
+    places: Places
     models: Mapping[str, str]
     """Each row's model, in table order."""
     attempts: int = 1
@@ -96,32 +92,23 @@ class Home:
         """The row that has this prompt; empty if none has."""
         return next((row for row, model in self.models.items() if prompt_of(row, model) == prompt.strip()), "")
 
-    @contextmanager
-    def ledger(self) -> Generator[Ledger]:
-        """The ledger, opened as any process opens it."""
-        engine = open_engine(self.ledger_url)
-        try:
-            yield Ledger(engine)
-        finally:
-            engine.dispose()
+    def tasks(self) -> dict[str, Record]:
+        """The newest task of each row that has one, as the ledger's table has it."""
+        return self.places.books().newest()
 
-    def tasks(self) -> dict[str, Task]:
-        """The newest task of each row that has one."""
-        with self.ledger() as ledger:
-            return ledger.tasks.current("demo")
+    def scene(self) -> Scene:
+        """What there is to be judged now."""
+        rows = {prompt_of(row, model): row for row, model in self.models.items()}
+        return Scene(self.places, self.simulator.tasks(), rows, self.attempts)
 
-    def charges(self) -> dict[str, list[dict[str, Any]]]:
-        """What the simulator charged, by row."""
-        found: dict[str, list[dict[str, Any]]] = {row: [] for row in self.models}
-        for task in self.simulator.tasks():
-            body = task["request"]
-            found[self.row_of(str(body.get("prompt") or body.get("positivePrompt")))].append(task)
-        return found
+    def person(self) -> Person:
+        """Whoever operates the pipeline; its commands must succeed."""
+        return Person(self._command, self.simulator)
 
-    def materialized(self) -> set[str]:
-        """The rows whose clips Dagster shows as materialised."""
-        with dg.DagsterInstance.from_config(str(self.folder)) as instance:
-            return set(instance.get_materialized_partitions(dg.AssetKey(["demo", "clips"])))
+    def _command(self, *words: str) -> str:
+        ran = self.run("pixverse-dagster", *words, "--home", str(self.folder))
+        assert ran.code == 0, f"{words}: exit code {ran.code}: {ran.log[-2000:]}"
+        return ran.output
 
     def run(self, program: str, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
         """Run a program of `_PROGRAMS` to its end, in a process of its own, with `more` in its environment."""
@@ -184,20 +171,18 @@ def make_home(
     _write_table(folder / "table.csv", rows)
     simulator.reset()
     settings = "telemetry:\n  enabled: false\n"
-    ledger_url, clips = sqlite_url(folder / "storage" / "pixverse" / "ledger.db"), cast("ClipStore", None)
+    ledger_url, dagster_url = sqlite_file(folder / "storage" / "pixverse" / "ledger.db"), dagster_events(folder)
     databases: list[str] = []
     if database == "postgres":
-        databases = [new_database(site.postgres_url) for _ in range(2)]
-        settings += f"storage:\n  postgres:\n    postgres_url: {databases[0]}\n"
-        environment["PIXVERSE_LEDGER_URL"] = ledger_url = databases[1]
+        databases = dagster_url, ledger_url = [new_database(site.postgres_url) for _ in range(2)]
+        settings += f"storage:\n  postgres:\n    postgres_url: {dagster_url}\n"
+        environment["PIXVERSE_LEDGER_URL"] = ledger_url
     if store == "s3":
         environment |= _s3_settings(site, folder.name)
-        clips = S3Store(site.s3.client(), site.bucket, folder.name)
-    else:
-        clips = LocalStore(folder / "clips")
+    files = Bucket(site.s3.client(), site.bucket, folder.name) if store == "s3" else Folder(folder / "clips")
     prepare_instance(folder, settings)
     try:
-        yield Home(folder, environment, simulator, ledger_url, clips, rows, attempts)
+        yield Home(folder, environment, simulator, Places("demo", ledger_url, files, dagster_url), rows, attempts)
     finally:
         for url in databases:
             drop_database(url)

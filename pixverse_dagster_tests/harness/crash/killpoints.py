@@ -26,8 +26,6 @@ from typing import Any, BinaryIO, Literal
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from pixverse_dagster.core.lifecycle import TaskState
-
 When = Literal["before", "after", "commit", "headers", "sent", "half"]
 _PRODUCT = "pixverse_dagster."
 # What httpcore says at the instant when all before it has left and nothing after it has.
@@ -38,16 +36,16 @@ class Left(Enum):
     """What a kill leaves of its row: the ledger's state, charges, what is in the store, and whether Dagster knows."""
 
     NOTHING = (None, 0, "none", False)
-    CLAIMED = (TaskState.CLAIMED, 0, "none", False)
-    CHARGED = (TaskState.CLAIMED, 1, "none", False)
-    SUBMITTED = (TaskState.SUBMITTED, 1, "none", False)
-    SUCCEEDED = (TaskState.SUCCEEDED, 1, "none", False)
-    CLIP = (TaskState.SUCCEEDED, 1, "clip", False)
-    FIRST = (TaskState.SUCCEEDED, 1, "first", False)
-    BYTES = (TaskState.SUCCEEDED, 1, "bytes", False)
-    MANIFEST = (TaskState.SUCCEEDED, 1, "all", False)
-    EVENT = (TaskState.SUCCEEDED, 1, "all", True)
-    STORED = (TaskState.STORED, 1, "all", True)
+    CLAIMED = ("claimed", 0, "none", False)
+    CHARGED = ("claimed", 1, "none", False)
+    SUBMITTED = ("submitted", 1, "none", False)
+    SUCCEEDED = ("succeeded", 1, "none", False)
+    CLIP = ("succeeded", 1, "clip", False)
+    FIRST = ("succeeded", 1, "first", False)
+    BYTES = ("succeeded", 1, "bytes", False)
+    MANIFEST = ("succeeded", 1, "all", False)
+    EVENT = ("succeeded", 1, "all", True)
+    STORED = ("stored", 1, "all", True)
 
 
 @dataclass(frozen=True)

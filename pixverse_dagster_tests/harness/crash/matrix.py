@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pixverse_dagster.core.lifecycle import FailureKind, TaskState
+from pixverse_dagster_tests.harness.commands import ask_until
 from pixverse_dagster_tests.harness.crash.borders import KEYS, crossing
 from pixverse_dagster_tests.harness.crash.chains import (
     Border,
@@ -44,7 +44,7 @@ from pixverse_dagster_tests.harness.crash.home import (
     Site,
     make_home,
 )
-from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, check_kill, count, open_rows, total
+from pixverse_dagster_tests.harness.crash.judge import Figures, check_end, check_left, count, open_rows, total
 from pixverse_dagster_tests.harness.crash.killpoints import POINTS
 from pixverse_dagster_tests.harness.forked import Ran, RunHung
 from pixverse_dagster_tests.harness.servers import (
@@ -57,8 +57,11 @@ from pixverse_dagster_tests.harness.servers import (
 )
 
 GENERATION_SECONDS = 0.2
+LINK_SECONDS = 1.0
+"""How long a link works: less than what lies between a kill and the run that goes on, so that this meets ended ones."""
 _RUN_ONS = 3
-_UNDER_WAY = {TaskState.CLAIMED, TaskState.SUBMITTED, TaskState.SUCCEEDED}
+_ARRIVAL_SECONDS = 5.0
+_UNDER_WAY = {"claimed", "submitted", "succeeded"}
 
 
 @dataclass
@@ -80,7 +83,9 @@ def run_chain(site: Site, simulator: Simulator, chain: Chain) -> Verdict:
             _go_through(home, verdict)
         except (RunHung, AssertionError) as error:
             verdict.wrong.append(str(error))
-        count(home, verdict.figures)
+        count(home.scene(), verdict.figures)
+        calls = simulator.requests().values()
+        verdict.figures.ended_links += sum(one.get("media", {}).get("410", 0) for one in calls)
     if not verdict.wrong:
         shutil.rmtree(home.folder)
     verdict.seconds = time.monotonic() - began
@@ -113,21 +118,38 @@ def _go_through(home: Home, verdict: Verdict) -> None:
         figures.points.add(cell.point)
         figures.cells += 1
         figures.kills += marker.exists()
-        verdict.wrong += check_kill(home, cell.point, POINTS[cell.point].left, cell.model, marker, ran)
-        excused |= open_rows(home)
+        verdict.wrong += _check_kill(home, cell, marker, ran)
+        excused |= open_rows(home.tasks().values())
         if cell.links == "gone" and marker.exists():
             row = home.row_of(json.loads(marker.read_text())["prompt"])
-            home.simulator.expire(home.charges()[row][-1]["task_id"])
+            home.simulator.expire(home.scene().charges(row)[-1]["task_id"])
     with crossing(home, verdict.chain.border, verdict.wrong) as crossed:
-        _run_on(crossed, excused | open_rows(crossed), verdict)
+        _run_on(crossed, excused | open_rows(crossed.tasks().values()), verdict)
+
+
+def _check_kill(home: Home, cell: Cell, marker: Path, ran: Ran) -> Iterator[str]:
+    """The process died, by the kill and at the point, and left of its row what the point says."""
+    if not marker.exists():
+        yield f"{cell.model} was not killed at {cell.point}: exit code {ran.code}; {ran.log[-1500:]}"
+        return
+    told = json.loads(marker.read_text())
+    row, left = home.row_of(told["prompt"]), POINTS[cell.point].left.value
+    if ran.code != -9 or (told["point"], told["model"]) != (cell.point, cell.model) or not row:
+        yield f"the kill is not as ordered: exit code {ran.code}, {told}"
+    # What has left this machine arrives in its own time.
+    charges = left[1] + home.attempts - 1
+    ask_until(lambda: len(home.scene().charges(row)) >= charges, _ARRIVAL_SECONDS)
+    yield from (f"row {row!r}, just killed: {wrong}" for wrong in check_left(home.scene(), row, left))
 
 
 def _run_on(home: Home, excused: set[str], verdict: Verdict) -> None:
     verdict.wrong += _judge_run_on(home, excused)
-    unknown = [row for row, task in home.tasks().items() if task.state is TaskState.UNKNOWN]
+    unknown = [row for row, task in home.tasks().items() if task["state"] == "unknown"]
     verdict.figures.unknown += len(unknown)
     if unknown:
-        _resolve(home, unknown)
+        person = home.person()
+        for found in person.look(unknown):
+            person.resolve(found)
         verdict.wrong += _judge_run_on(home, set())
 
 
@@ -138,8 +160,8 @@ def _let_expire(home: Home) -> None:
     for charge in home.simulator.tasks():
         home.simulator.expire(charge["task_id"], 2 if len(charge["outputs"]) > 1 else None)
     home.job("collect", home.rows(), {"PIXVERSE_PACE": json.dumps(PACE | {"result_lifetime_seconds": 0.01})})
-    ended = {task.kind for task in home.tasks().values()}
-    assert ended == {FailureKind.EXPIRED}, f"not every first attempt has expired: {ended}"
+    ended = {task["kind"] for task in home.tasks().values()}
+    assert ended == {"expired"}, f"not every first attempt has expired: {ended}"
 
 
 def _judge_run_on(home: Home, excused: set[str]) -> list[str]:
@@ -148,10 +170,10 @@ def _judge_run_on(home: Home, excused: set[str]) -> list[str]:
     for _ in range(_RUN_ONS):
         ran = home.materialize("demo/clips", home.rows())
         log, code = log + ran.log, ran.code
-        if not any(task.state in _UNDER_WAY for task in home.tasks().values()):
+        if not any(task["state"] in _UNDER_WAY for task in home.tasks().values()):
             break
-    wrong = list(check_end(home, excused, log))
-    if bool(code) != any(task.state is TaskState.UNKNOWN for task in home.tasks().values()):
+    wrong = list(check_end(home.scene(), excused, log))
+    if bool(code) != any(task["state"] == "unknown" for task in home.tasks().values()):
         wrong.append(f"the last run ended with {code}: {log[-1500:]}")
     return wrong
 
@@ -167,17 +189,6 @@ def _kill(home: Home, cell: Cell, rows: Sequence[str], kill: dict[str, str]) -> 
     return home.job(step, rows, kill)
 
 
-def _resolve(home: Home, rows: Sequence[str]) -> None:
-    """As a person who looks at the provider's console."""
-    charges = home.charges()
-    with home.ledger() as ledger:
-        known = {task.task_id for task in ledger.tasks.find("demo")}
-    for row in rows:
-        new = [charge["task_id"] for charge in charges[row] if charge["task_id"] not in known]
-        answer = ["--adopt", new[0]] if new else ["--not-accepted"]
-        _done(home.run("pixverse-dagster", "tasks", "resolve", row, *answer, "--home", str(home.folder)))
-
-
 def _done(ran: Ran) -> None:
     assert ran.code == 0, f"exit code {ran.code}: {ran.log[-2000:]}"
 
@@ -189,7 +200,10 @@ def run_chains(site: Site, chains: Sequence[Chain], jobs: int, report: Callable[
         for n in range(jobs):
             folder = site.folder / f"simulator-{n}"
             folder.mkdir()
-            idle.put(running.enter_context(running_simulator(folder, generation_seconds=GENERATION_SECONDS, keys=KEYS)))
+            started = running_simulator(
+                folder, generation_seconds=GENERATION_SECONDS, keys=KEYS, link_seconds=LINK_SECONDS
+            )
+            idle.put(running.enter_context(started))
 
         def run(chain: Chain) -> Verdict:
             simulator = idle.get()

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster_tests.harness.commands import ask_until
+from pixverse_dagster_tests.harness.soak.judge import Verdict
 from pixverse_dagster_tests.harness.soak.stage import NAME, PACE, Stage
-from pixverse_dagster_tests.harness.soak.verdict import Verdict
 
 _REST_SECONDS, _FINISH_SECONDS = 200.0, 90.0
 _REST_SECONDS_PER_ROW = 0.4
@@ -101,18 +101,14 @@ def _run_on(stage: Stage, rows: Sequence[str], pace: Mapping[str, float]) -> Non
 
 
 def resolve_by_hand(stage: Stage, verdict: Verdict) -> dict[str, bool]:
-    """Resolve some unknown rows with the audit as the provider's console; says which of them were adopted."""
-    unknown = [row for row, end in verdict.ends.items() if end == "unknown"]
-    charged = [row for row in unknown if any(task["status"] == "succeeded" for task in verdict.charged.get(row, ()))]
-    spared = [row for row in unknown if not verdict.charged.get(row)]
-    chosen = charged[: _RESOLVED - min(2, len(spared))]
-    sample = {row: row in chosen for row in [*chosen, *spared[: _RESOLVED - len(chosen)]]}
-
-    def resolve(row: str) -> None:
-        found = ("--adopt", verdict.charged[row][0]["task_id"]) if sample[row] else ("--not-accepted",)
-        stage.ask("tasks", "resolve", row, *found)
-
+    """Resolve some unknown rows by what the provider's console shows; says which of them were adopted."""
+    person = stage.person()
+    found = person.look([row for row, end in verdict.ends.items() if end == "unknown"])
+    there = [one for one in found if one.status == "succeeded"]
+    spared = [one for one in found if not one.task_id]
+    chosen = there[: _RESOLVED - min(2, len(spared))]
+    chosen += spared[: _RESOLVED - len(chosen)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(resolve, sample))
-    _run_on(stage, list(sample), {**PACE, "task_deadline_seconds": 60})
-    return sample
+        list(pool.map(person.resolve, chosen))
+    _run_on(stage, [one.row for one in chosen], {**PACE, "task_deadline_seconds": 60})
+    return {one.row: bool(one.task_id) for one in chosen}

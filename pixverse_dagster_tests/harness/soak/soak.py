@@ -2,8 +2,9 @@
 
 `python -m pixverse_dagster_tests.harness.soak [--seconds S] [--rows N] [--seed N] [--database …] [--store …]`
 prints one line of figures and exits with 1 unless every row was charged at most once, every charge is accounted for,
-and no tick took too long. The seed draws the rates, the faults, who is sick, the runs and the kills; how the machine
-schedules them is not in it.
+no row is left to a person that its provider can tell about, no tick took too long, and no key is in anything that is
+kept. The seed draws the database, the
+store, the rates, the faults, who is sick, the runs and the kills; how the machine schedules them is not in it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -28,11 +29,12 @@ import psutil
 
 from pixverse_dagster_tests.harness.chaos.rounds import KINDS, PROVIDERS
 from pixverse_dagster_tests.harness.commands import ask_until
+from pixverse_dagster_tests.harness.soak.judge import judge
 from pixverse_dagster_tests.harness.soak.parts import PARTS, Part
+from pixverse_dagster_tests.harness.soak.report import describe
 from pixverse_dagster_tests.harness.soak.rest import come_to_rest, resolve_by_hand
 from pixverse_dagster_tests.harness.soak.stage import Options, Stage, open_stage
 from pixverse_dagster_tests.harness.soak.ticks import read_ticks, too_long
-from pixverse_dagster_tests.harness.soak.verdict import describe, judge
 
 _DECK = (6, 1, 1)
 _CHAOS_SHARE = 0.45
@@ -42,6 +44,9 @@ _STRIKE_EVERY_SECONDS = 3.5
 _STRIKES_OF_A_STORM = 12
 _GENTLE_SHARE = 0.15
 _SICK_SECONDS = (1.0, 6.0)
+_REPEATS = 0.03
+"""How often a provider answers with all that it was sent, the key included."""
+DATABASES, STORES = ("sqlite", "postgres"), ("local", "s3")
 
 
 @dataclass(frozen=True)
@@ -64,20 +69,21 @@ def soak(options: Options, folder: Path) -> Outcome:
 
 def _soak(options: Options, folder: Path) -> Outcome:
     started = time.monotonic()
-    with open_stage(options, folder) as stage:
+    with open_stage(replace(options, repeats=_REPEATS), folder) as stage:
         reading = stage.read_table()
         if not ask_until(lambda: reading.poll() is not None, _SETUP_SECONDS) or reading.returncode:
             raise RuntimeError(f"the table was not read: {(stage.crew.logs / '001-worker.log').read_text()[-3000:]}")
         storm = _Storm(stage)
         storm.rage(options.seconds * _CHAOS_SHARE)
         come_to_rest(stage)
-        first = judge(stage)
+        first = judge(stage.places, stage.simulator.tasks(), stage.rows)
         sample = resolve_by_hand(stage, first)
-        last = judge(stage) if sample else first
+        last = judge(stage.places, stage.simulator.tasks(), stage.rows) if sample else first
         lost = [row for row, adopted in sample.items() if adopted and last.ends[row] != "stored"]
         verdict = next((found for found in (first, last) if found.odd or found.problems), last)
         long = too_long(read_ticks(stage.home), storm.struck_at)
-        failed = bool(lost or verdict.odd or verdict.problems or last.duplicates or long)
+        leaks = stage.find_leaks()
+        failed = bool(lost or verdict.odd or verdict.problems or last.duplicates or long or leaks)
         figures = {
             "seed": options.seed,
             "database": options.database,
@@ -94,12 +100,14 @@ def _soak(options: Options, folder: Path) -> Outcome:
             "sicknesses": storm.sicknesses,
             "ticks_over_20_s": len(long),
             "faults": sum(stage.simulator.faults().values()),
+            "requests_repeated": stage.echo.counts.total(),
+            "secrets_found": len(leaks),
             "seconds": round(time.monotonic() - started),
         }
         line = "soak " + " ".join(f"{name}={value}" for name, value in figures.items())
         if not failed:
             return Outcome(line, failed=False, report="")
-        words = [*long, f"adopted and not stored: {lost}", f"rates: {json.dumps(stage.rates)}"]
+        words = [*long, *leaks, f"adopted and not stored: {lost}", f"rates: {json.dumps(stage.rates)}"]
         words += [f"faults: {stage.simulator.faults()}", describe(stage, verdict)]
         return Outcome(line, failed=True, report="\n".join([line, *words]))
 
@@ -182,6 +190,12 @@ class _Storm:
                 self.terminations += 1
 
 
+def drawn_places(seed: int) -> tuple[str, str]:
+    """The database and the store of a soak with this seed."""
+    dice = Random(f"{seed}:places")  # noqa: S311 - reproducible on purpose, guards nothing
+    return dice.choice(DATABASES), dice.choice(STORES)
+
+
 def random_seed() -> int:
     """A seed that nobody chose."""
     return int.from_bytes(os.urandom(4), "big")
@@ -193,9 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=180, help="about how long the whole takes")
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random_seed())
-    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument("--store", choices=("local", "s3"), default="local")
-    options = Options(**vars(parser.parse_args(argv)))
+    parser.add_argument("--database", choices=DATABASES, help="drawn from the seed if it is not given")
+    parser.add_argument("--store", choices=STORES, help="drawn from the seed if it is not given")
+    asked = parser.parse_args(argv)
+    database, store = drawn_places(asked.seed)
+    places = (asked.database or database, asked.store or store)
+    options = Options(asked.seed, asked.seconds, asked.rows, *places)
     folder = Path(tempfile.mkdtemp(prefix="pixverse-soak-"))
     outcome = soak(options, folder)
     sys.stdout.write(f"{outcome.line}\n")

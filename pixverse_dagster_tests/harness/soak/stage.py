@@ -18,15 +18,13 @@ from typing import Literal
 
 import psutil
 
-from pixverse_dagster.ledger.engine import sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger, open_ledger
 from pixverse_dagster.orchestration.resources import LEDGER_FILE
 from pixverse_dagster.simulator import KINDS
-from pixverse_dagster.storage.base import ClipStore
-from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster.storage.s3 import S3Store
+from pixverse_dagster_tests.harness.canaries import Canaries, Canary
 from pixverse_dagster_tests.harness.code_server import write_workspace
 from pixverse_dagster_tests.harness.commands import ACCOUNTS, MODELS, PRICES, prepare_instance, write_table
+from pixverse_dagster_tests.harness.echo import Echo, echoing
 from pixverse_dagster_tests.harness.forked import (
     FORKS_RUNS,
     Forked,
@@ -38,6 +36,8 @@ from pixverse_dagster_tests.harness.forked import (
     run_forked,
     start_forked,
 )
+from pixverse_dagster_tests.harness.judge.records import Bucket, Files, Folder, Places, dagster_events, sqlite_file
+from pixverse_dagster_tests.harness.person import Person
 from pixverse_dagster_tests.harness.servers import (
     Simulator,
     new_bucket,
@@ -46,6 +46,7 @@ from pixverse_dagster_tests.harness.servers import (
     rgw,
     running_simulator,
 )
+from pixverse_dagster_tests.harness.sinks import search_bucket, search_database, search_folder
 from pixverse_dagster_tests.harness.soak.parts import Part
 
 NAME = "demo"
@@ -85,6 +86,8 @@ class Options:
     generation_seconds: float = 1
     models: Sequence[str] = MODELS
     pace: Mapping[str, float] = field(default_factory=lambda: PACE)
+    repeats: float = 0.0
+    """At which rate the providers answer with all that they were sent."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,12 @@ class Stage:
     simulator: Simulator
     crew: Crew
     ledger: Ledger
-    store: ClipStore
+    places: Places
+    """Where the judge reads."""
     rows: Mapping[str, str]
     rates: Mapping[str, float]
+    canaries: Canaries
+    echo: Echo
 
     def start_daemon(self) -> None:
         """Dagster's daemon, which polls, collects, and starts what stands in the queue."""
@@ -232,8 +238,26 @@ class Stage:
             raise RuntimeError(f"{arguments}: exit code {done.code}: {done.errors[-2000:]}")
         return done.output
 
+    def person(self) -> Person:
+        """Whoever operates the pipeline."""
+        return Person(self.ask, self.simulator)
+
+    def find_leaks(self) -> list[str]:
+        """Where a key is in anything that was kept: files, logs, databases, objects."""
+        found = [*search_folder(self.home, self.canaries)]
+        for url in {self.places.ledger_url, self.places.dagster_url}:
+            found += search_database(url, self.canaries) if url.startswith("postgres") else ()
+        if isinstance(self.places.files, Bucket):
+            found += search_bucket(self.places.files.client, self.places.files.bucket, self.canaries)
+        return [str(leak) for leak in found]
+
     def _workspace(self) -> str:
         return str(write_workspace(self.home, MODULE))
+
+
+def _refused(line: str) -> int:
+    """A call is refused as wrong, so that no outcome is in doubt; a file is not there for now."""
+    return 400 if line.startswith("POST") else 503
 
 
 def _drawn_rates(seed: int) -> dict[str, float]:
@@ -270,32 +294,53 @@ def open_stage(
         "PIXVERSE_PRICES": json.dumps(PRICES),
     }
     with ExitStack() as running:
-        ledger = _open_ledger(options, folder, environment, running)
-        store = _open_store(options, folder, environment, running)
+        ledger_url, dagster_url = _make_databases(options, folder, environment, running)
+        files = _make_store(options, folder, environment, running)
         seconds = options.generation_seconds
+        planted = [Canary(f"the key at {name}") for name in ACCOUNTS]
+        keys = {**(keys or {}), **{canary.secret: "simulator" for canary in planted}}
+        if options.repeats:
+            own = {n: {**a, "api_key": c.secret} for (n, a), c in zip(ACCOUNTS.items(), planted, strict=True)}
+            environment |= {"PIXVERSE_ACCOUNTS": json.dumps(own), "PIXVERSE_RECORD": str(home / "recorded")}
         started = running_simulator(folder, generation_seconds=seconds, seed=options.seed, faults=rates, keys=keys)
         simulator = running.enter_context(started)
-        environment["PIXVERSE_SIMULATOR_URL"] = simulator.url
+        echo = running.enter_context(echoing(Echo(simulator.url, options.repeats, _refused, options.seed)))
+        environment["PIXVERSE_SIMULATOR_URL"] = echo.url if options.repeats else simulator.url
         crew = Crew(home)
         running.callback(crew.end)
-        yield Stage(options, home, environment, simulator, crew, ledger, store, rows, rates)
+        places = Places(NAME, ledger_url, files, dagster_url)
+        yield Stage(
+            options,
+            home,
+            environment,
+            simulator,
+            crew,
+            open_ledger(ledger_url),
+            places,
+            rows,
+            rates,
+            Canaries(planted),
+            echo,
+        )
 
 
-def _open_ledger(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> Ledger:
+def _make_databases(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> tuple[str, str]:
+    """Where the ledger is, and where Dagster's events are."""
     home = folder / "home"
     prepare_instance(home, _DAGSTER_YAML)
     if options.database == "sqlite":
         (home / "storage" / LEDGER_FILE).parent.mkdir(parents=True)
-        return open_ledger(sqlite_url(home / "storage" / LEDGER_FILE))
+        return sqlite_file(home / "storage" / LEDGER_FILE), dagster_events(home)
     server = running.enter_context(postgres(folder))
-    (home / "dagster.yaml").write_text(_DAGSTER_YAML + _DAGSTER_ON_POSTGRES.format(new_database(server)))
-    environment["PIXVERSE_LEDGER_URL"] = new_database(server)
-    return open_ledger(environment["PIXVERSE_LEDGER_URL"])
+    ledger_url, dagster_url = new_database(server), new_database(server)
+    (home / "dagster.yaml").write_text(_DAGSTER_YAML + _DAGSTER_ON_POSTGRES.format(dagster_url))
+    environment["PIXVERSE_LEDGER_URL"] = ledger_url
+    return ledger_url, dagster_url
 
 
-def _open_store(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> ClipStore:
+def _make_store(options: Options, folder: Path, environment: dict[str, str], running: ExitStack) -> Files:
     if options.store == "local":
-        return LocalStore(folder / "home" / "clips")
+        return Folder(folder / "home" / "clips")
     server = running.enter_context(rgw(folder))
     bucket = new_bucket(server)
     environment |= {
@@ -308,4 +353,4 @@ def _open_store(options: Options, folder: Path, environment: dict[str, str], run
     }
     client = server.client()
     running.callback(client.close)
-    return S3Store(client, bucket)
+    return Bucket(client, bucket)

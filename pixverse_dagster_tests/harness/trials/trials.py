@@ -23,8 +23,9 @@ from pixverse_dagster.core.lifecycle import TaskState
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.ledger.engine import open_engine, sqlite_url
 from pixverse_dagster.ledger.ledger import Ledger
-from pixverse_dagster_tests.harness.audit import check_attempts, check_money, check_store, read_books
 from pixverse_dagster_tests.harness.commands import ACCOUNTS, ask_until
+from pixverse_dagster_tests.harness.judge.money import check_attempts, check_ends, check_events, check_money
+from pixverse_dagster_tests.harness.judge.store import check_store
 from pixverse_dagster_tests.harness.soak.stage import NAME, PACE, Options, Process, Stage, open_stage
 
 KEYS = {"rotated": "simulator", "stranger": "stranger"}
@@ -114,13 +115,14 @@ class Trial:
 
     def judge(self) -> list[str]:
         """Everything that is wrong by the simulator's audit."""
-        audit, books = self.stage.simulator.tasks(), read_books(self.stage.ledger, NAME)
-        verified = json.loads(self.stage.ask("verify", "--json"))
+        places = self.stage.places
+        audit, books = self.stage.simulator.tasks(), places.books()
         return [
-            *check_store(audit, self.stage.store, NAME),
+            *check_store(audit, places.files, NAME),
             *check_money(audit, [books]),
             *check_attempts(audit, books.tasks),
-            *(f"verify: {one}" for one in verified["disagreements"]),
+            *check_ends(audit, books.tasks, places.files),
+            *check_events(audit, books.newest(), places.clip_events()),
         ]
 
 
@@ -230,17 +232,9 @@ def _put_back(trial: Trial, copy: Path) -> None:
 
 
 def _resolve(trial: Trial) -> None:
-    """As a person who looks at the provider's console."""
-    ledger, rows = trial.stage.ledger, {row: prompt for prompt, row in trial.stage.rows.items()}
-    known = {task.task_id for task in ledger.tasks.find(NAME)}
-    charged = {
-        str(one["request"].get("prompt") or one["request"].get("positivePrompt")).strip(): one["task_id"]
-        for one in trial.stage.simulator.tasks()
-        if one["task_id"] not in known
-    }
-    for task in ledger.tasks.unresolved(NAME):
-        found = charged.get(rows[task.row])
-        trial.stage.ask("tasks", "resolve", task.row, *(("--adopt", found) if found else ("--not-accepted",)))
+    person = trial.stage.person()
+    for found in person.look([task.row for task in trial.stage.ledger.tasks.unresolved(NAME)]):
+        person.resolve(found)
 
 
 TRIALS: Mapping[str, tuple[int, float, Callable[[Trial], None]]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from pixverse_dagster.core.manifest import ClipOutput
 from pixverse_dagster.core.provenance import Origin, build_manifest
 from pixverse_dagster.core.task import Task
 from pixverse_dagster.storage.local import LocalStore
-from pixverse_dagster_tests.harness.audit import Books, check_attempts, check_money, check_store
 from pixverse_dagster_tests.harness.factories import HIGHWAY, NAME, NOW, RUN, RUNWARE, make_row, make_task
+from pixverse_dagster_tests.harness.judge.money import check_attempts, check_ends, check_events, check_money
+from pixverse_dagster_tests.harness.judge.records import Books, ClipEvent, Folder
+from pixverse_dagster_tests.harness.judge.store import check_store
 from pixverse_dagster_tests.harness.putting import putting
 
 PRICE = 0.25
@@ -30,6 +32,8 @@ class Records:
     folder: Path
     charges: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     tasks: list[Task] = field(default_factory=list[Task])
+    shown: dict[str, ClipEvent] = field(default_factory=dict[str, ClipEvent])
+    """What Dagster shows otherwise than it should."""
     off_usd: float = 0
     """How far the ledger's total is from what it should be."""
 
@@ -92,12 +96,29 @@ class Records:
         """What the judge says."""
         answered = {task.task_id for task in self.tasks}
         known = sum(charge["charged_usd"] for charge in self.charges if charge["task_id"] in answered)
-        books = Books("ledger", self.tasks, known + self.off_usd)
+        books = Books("ledger", [_as_record(task) for task in self.tasks], known + self.off_usd)
+        files = Folder(self.folder / "clips")
         return [
-            *check_store(self.charges, self.store, NAME),
+            *check_store(self.charges, files, NAME),
             *check_money(self.charges, [books]),
-            *check_attempts(self.charges, self.tasks, attempts),
+            *check_attempts(self.charges, books.tasks, attempts),
+            *check_ends(self.charges, books.tasks, files),
+            *check_events(self.charges, books.newest(), self.events()),
         ]
+
+    def events(self) -> dict[str, ClipEvent]:
+        """What Dagster shows of what is stored."""
+        stored = [task for task in self.tasks if task.state is TaskState.STORED]
+        made = {task.row: hashlib.sha256((task.task_id or "").encode()).hexdigest() for task in stored}
+        return {
+            task.row: ClipEvent(task.task_id or "", [made[task.row]], made[task.row]) for task in stored
+        } | self.shown
+
+
+def _as_record(task: Task) -> dict[str, Any]:
+    """A task as a ledger's table has it."""
+    values = {item.name: getattr(task, item.name) for item in fields(task)}
+    return values | {"model": task.request.MODEL, "request": task.request.model_dump_json(exclude_none=True)}
 
 
 @pytest.fixture
@@ -122,7 +143,7 @@ def test_a_charge_whose_submit_is_named_unknown_is_accounted_for(records: Record
 
 def test_a_second_charge_is_right_after_an_attempt_that_failed_where_one_is_allowed(records: Records):
     """And has a folder of its own."""
-    failed = records.change(0, state=TaskState.FAILED, kind=FailureKind.PROVIDER_ERROR, folder="")
+    failed = records.change(0, state=TaskState.FAILED, kind=FailureKind.PROVIDER_ERROR, reason="no", folder="")
     records.charges[0] |= {"status": "failed", "outputs": []}
     for name in ("manifest.json", "1.mp4"):
         (records.folder / "clips" / str(task_folder(failed)) / name).unlink()
@@ -205,6 +226,38 @@ def _pay_again_meanwhile(records: Records) -> None:
     records.tasks.append(replace(records.tasks[4], id="9", claim=2, task_id=None, state=TaskState.REFUSED))
 
 
+def _lose_the_manifest(records: Records) -> None:
+    (records.folder / "clips" / str(task_folder(records.tasks[0])) / "manifest.json").unlink()
+
+
+def _rewrite_the_manifest(records: Records) -> None:
+    records.change(0, manifest_sha256="0" * 64)
+
+
+def _leave_a_file_behind(records: Records) -> None:
+    records.put(f"{task_folder(records.tasks[0])}/2.jpg", b"a picture")
+
+
+def _call_it_failed(records: Records) -> None:
+    records.change(0, state=TaskState.FAILED, kind=FailureKind.PROVIDER_ERROR, reason="no clip")
+
+
+def _leave_it_open(records: Records) -> None:
+    records.change(0, state=TaskState.SUCCEEDED)
+
+
+def _show_another_clip(records: Records) -> None:
+    records.shown["r0"] = records.events()["r1"]
+
+
+def _show_what_is_not_there(records: Records) -> None:
+    records.shown["r9"] = records.events()["r1"]
+
+
+def _show_other_bytes(records: Records) -> None:
+    records.shown["r0"] = replace(records.events()["r0"], data_version="0" * 64)
+
+
 def _claim_after_a_clip(records: Records) -> None:
     records.tasks.append(replace(records.tasks[0], id="9", claim=2, task_id=None, state=TaskState.REFUSED))
 
@@ -231,6 +284,17 @@ def _claim_after_a_clip(records: Records) -> None:
         (_count_too_much, "ledger ledger counts 1.0100 USD; charged were 1.0000"),
         (_count_too_little, "ledger ledger counts 0.9900 USD; charged were 1.0000"),
         (_pay_again_meanwhile, "row 'r4' was paid again while task task-4 was still under way"),
+        (_lose_the_manifest, "row 'r0' is stored without a manifest"),
+        (_rewrite_the_manifest, "row 'r0' has another manifest than the ledger knows"),
+        (_leave_a_file_behind, "row 'r0' has the files ['1.mp4', '2.jpg', 'manifest.json'], its manifest"),
+        (_call_it_failed, "row 'r0' failed (provider_error: no clip), its provider: succeeded"),
+        (_leave_it_open, "row 'r0' has not ended: succeeded"),
+        (_show_another_clip, "Dagster shows task task-1 for row 'r0', the ledger task-0"),
+        (
+            _show_what_is_not_there,
+            "Dagster shows ['r0', 'r1', 'r2', 'r3', 'r9'] as materialised, the ledger has stored",
+        ),
+        (_show_other_bytes, "for row 'r0', whose task made"),
         (_claim_after_a_clip, "row 'r0' has a further claim after claim 1, which is stored"),
     ],
 )
