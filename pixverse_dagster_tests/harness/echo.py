@@ -72,8 +72,7 @@ def echoing(echo: Echo) -> Generator[Echo]:
     """Run it on a port of its own, which `url` names."""
     with httpx.Client(trust_env=False, timeout=60, follow_redirects=False) as client:
         handler = type("Handler", (_Handler,), {"echo": echo, "client": client})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), handler)
         echo.url = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -83,6 +82,13 @@ def echoing(echo: Echo) -> Generator[Echo]:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is what several tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):
