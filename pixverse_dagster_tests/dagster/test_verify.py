@@ -34,6 +34,7 @@ from pixverse_dagster.stages.options import PipelineOptions
 from pixverse_dagster.stages.session import Session
 from pixverse_dagster.storage.base import ClipStore
 from pixverse_dagster.storage.local import LocalStore
+from pixverse_dagster.storage.s3 import S3Store
 from pixverse_dagster_tests.harness.factories import NAME, make_row, session_in, succeeded_tasks
 from pixverse_dagster_tests.harness.ledgers import ledger_in
 from pixverse_dagster_tests.harness.servers import running_simulator
@@ -52,6 +53,7 @@ class Home:
     folder: Path
     instance: dg.DagsterInstance
     engine: sa.Engine
+    bucket: tuple[Any, str] | None = None
 
     @property
     def project(self) -> Any:
@@ -71,8 +73,14 @@ class Home:
     def task(self, row: str = "kite") -> Task:
         return self.session.ledger.tasks.current(NAME, [row])[row]
 
-    def file(self, name: str) -> Path:
-        return self.folder / "store" / str(clip_folder(NAME, "kite", KITE.digest, 1)) / name
+    def delete(self, name: str) -> None:
+        """Delete a file of the kite's clip, as somebody would with the store's own means."""
+        key = f"{clip_folder(NAME, 'kite', KITE.digest, 1)}/{name}"
+        if self.bucket:
+            client, bucket = self.bucket
+            client.delete_object(Bucket=bucket, Key=key)
+        else:
+            (self.folder / "store" / key).unlink()
 
     def change(self, row: str = "kite", **values: Any) -> None:
         """Change the ledger's task of a row behind its back."""
@@ -108,10 +116,11 @@ class _Kept:
         pass
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+@pytest.fixture(scope="module", params=["local", pytest.param("s3", marks=pytest.mark.cover)])
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder, place = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("simulator")
-    store = LocalStore(folder / "store")
+    bucket: tuple[Any, str] | None = request.getfixturevalue("shared_bucket") if request.param == "s3" else None
+    store: ClipStore = S3Store(*bucket) if bucket else LocalStore(folder / "store")
     engine = open_engine(ledger_in(folder))
     with (
         running_simulator(place, generation_seconds=0) as server,
@@ -121,7 +130,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         done = list(collect_tasks(session, store, succeeded_tasks(session, [KITE, BOAT])))
         clips = [(one.task, one.manifest) for one in done if one.manifest]
         assert report_found(instance, ROWS, session, store, clips) == 2
-        yield Home(session, store, folder, instance, engine)
+        yield Home(session, store, folder, instance, engine, bucket)
     engine.dispose()
 
 
@@ -164,8 +173,8 @@ CORRUPTIONS: dict[str, tuple[Callable[[Home], None], set[Kind]]] = {
     "another clip shown": (report_another_clip, {kinds.CLIP_OUTDATED}),
     "another cost shown": (report_another_cost, {kinds.CLIP_METADATA}),
     "a check that failed in Dagster alone": (report_failed_check, {kinds.CHECK_DIFFERS}),
-    "a poster deleted": (lambda home: home.file("1.jpg").unlink(), {kinds.POSTER_MISSING}),
-    "a manifest deleted": (lambda home: home.file("manifest.json").unlink(), {kinds.MANIFEST_MISSING}),
+    "a poster deleted": (lambda home: home.delete("1.jpg"), {kinds.POSTER_MISSING}),
+    "a manifest deleted": (lambda home: home.delete("manifest.json"), {kinds.MANIFEST_MISSING}),
     "no sha256 of a manifest": (lambda home: home.change(manifest_sha256=None), {kinds.MANIFEST_UNKEPT}),
     "a task lost": (lose_task, {kinds.CLIP_UNKNOWN, kinds.STRAY, kinds.HISTORY, kinds.CLIP_NOWHERE}),
 }  # fmt: skip
