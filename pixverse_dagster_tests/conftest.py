@@ -26,6 +26,8 @@ if str(ROOT) not in sys.path:
 import pixverse_dagster
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from pixverse_dagster.ledger.ledger import Ledger
     from pixverse_dagster_tests.harness.commands import Home
     from pixverse_dagster_tests.harness.fixtures import Tell
@@ -265,11 +267,18 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
-    """A new ledger, on each database."""
+def engine(ledger_url: str) -> Iterator[sa.Engine]:
+    """The connections of a new ledger, on each database. A module with one of its own gets its `ledger` by that."""
     from pixverse_dagster.ledger.engine import open_engine
-    from pixverse_dagster.ledger.ledger import Ledger
 
     engine = open_engine(ledger_url)
-    yield Ledger(engine)
+    yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def ledger(engine: sa.Engine) -> Ledger:
+    """A new ledger, on each database."""
+    from pixverse_dagster.ledger.ledger import Ledger
+
+    return Ledger(engine)

@@ -1,7 +1,6 @@
 """Words that a person wants forgotten leave the ledger, on SQLite and on PostgreSQL."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -14,20 +13,12 @@ from pixverse_dagster.core.task import QueuedRow
 from pixverse_dagster.core.words import read_without_words, without_words
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.providers import MODELS
 from pixverse_dagster_tests.harness.factories import CELLS, NAME, NOW, RUN, RUNWARE, make_row, moved, put_row
 
 WORDS = ("secretkite", "springtime", "privateplace", "quotedwords")
 TERMS = ClaimTerms(RUN, NOW, 180, body=lambda reference: f"secretkite {reference}")
-
-
-@pytest.fixture
-def engine(ledger_url: str) -> Iterator[sa.Engine]:
-    engine = open_engine(ledger_url)
-    yield engine
-    engine.dispose()
 
 
 def give_words(ledger: Ledger, row_id: str = "kite") -> Row:

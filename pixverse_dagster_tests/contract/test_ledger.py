@@ -84,11 +84,6 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def ledger(engine: sa.Engine) -> Ledger:
-    return Ledger(engine)
-
-
 def claim(ledger: Ledger, row: Row, now: float = NOW) -> tuple[Task, bool]:
     if ledger.rows.find(NAME, [row.id]).get(row.id) != row:
         put_row(ledger, row)

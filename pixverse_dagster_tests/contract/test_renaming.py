@@ -1,7 +1,5 @@
 """A row or a pipeline gets another name in the ledger, on SQLite and on PostgreSQL, and nothing is paid for again."""
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +9,6 @@ from pixverse_dagster.core.row import Row, retake
 from pixverse_dagster.core.task import Applied, QueuedRow, Task
 from pixverse_dagster.ledger import schema
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.pauses import Pause
 from pixverse_dagster.ledger.renaming import Renaming
@@ -19,18 +16,6 @@ from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, make_row, m
 
 TERMS = ClaimTerms(RUN, NOW, 180, estimate_usd=0.1)
 PIPELINE, ROW = Renaming(NAME, "reels"), Renaming(NAME, "dragon", "kite")
-
-
-@pytest.fixture
-def engine(ledger_url: str) -> Iterator[sa.Engine]:
-    engine = open_engine(ledger_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def ledger(engine: sa.Engine) -> Ledger:
-    return Ledger(engine)
 
 
 def stored(ledger: Ledger, row: Row, pipeline: str = NAME) -> Task:

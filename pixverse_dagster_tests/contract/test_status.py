@@ -1,7 +1,6 @@
 """How a pipeline stands: every row in one state, by few queries, on both databases."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
@@ -15,7 +14,6 @@ from pixverse_dagster.core.row import Problem, Row
 from pixverse_dagster.core.row_state import RowState
 from pixverse_dagster.core.task import AccountHold, QueuedRow, Task, governing
 from pixverse_dagster.ledger.claims import ClaimTerms
-from pixverse_dagster.ledger.engine import open_engine
 from pixverse_dagster.ledger.ledger import Ledger
 from pixverse_dagster.ledger.pauses import Pause
 from pixverse_dagster.ledger.schema import tasks
@@ -25,18 +23,6 @@ from pixverse_dagster_tests.harness.factories import NAME, NOW, RUN, make_row, m
 
 ACCOUNT = "runware/simulator"
 WORDS = {"campaign": "spring"}
-
-
-@pytest.fixture
-def engine(ledger_url: str) -> Iterator[sa.Engine]:
-    engine = open_engine(ledger_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def ledger(engine: sa.Engine) -> Ledger:
-    return Ledger(engine)
 
 
 def test_each_row_is_in_one_state_and_its_reason_is_said(ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from pixverse_dagster_tests.harness.canaries import FORMS, Canaries, Canary, Leak
 from pixverse_dagster_tests.harness.commands import make_home, pixverse, run_dagster, states
-from pixverse_dagster_tests.harness.echo import Echo, echoing
+from pixverse_dagster_tests.harness.echo import Echo, echoing, refusing
 from pixverse_dagster_tests.harness.servers import S3Server, Simulator
 from pixverse_dagster_tests.harness.sinks import search_bucket, search_database, search_folder, watching
 
@@ -69,11 +69,6 @@ def with_user(url: str, password: Canary) -> str:
     return url.replace("://", f"://me:{quote(password.secret, safe='')}@")
 
 
-def api_status(line: str) -> int:
-    """Calls are refused as wrong, so that nothing is in doubt, and files are not there for now."""
-    return 400 if line.startswith("POST") else 503
-
-
 @pytest.mark.parametrize("place", ["local", pytest.param("servers", marks=pytest.mark.cover)])
 def test_no_secret_is_in_anything_that_is_kept_or_shown(
     tmp_path: Path, place: str, simulator: Any, request: pytest.FixtureRequest
@@ -82,7 +77,7 @@ def test_no_secret_is_in_anything_that_is_kept_or_shown(
     keys = {canary.secret: f"{name}-account" for name, canary in KEYS.items()}
     running: Simulator = simulator(generation_seconds=0.2, seed=5, keys=keys, faults={"task.moderated": 0.1})
     with ExitStack() as stack:
-        api = stack.enter_context(echoing(Echo(running.url, 0.3, api_status, seed=7)))
+        api = stack.enter_context(echoing(Echo(running.url, 0.3, refusing, seed=7)))
         files = stack.enter_context(echoing(Echo(stack.enter_context(serving(tmp_path)), 0.4, lambda _line: 503)))
         image = f"{api.url}/samples/coffee.png?X-Amz-Credential=me&X-Amz-Signature={quote(IMAGE.secret, safe='')}"
         table = write_rows(tmp_path / "t.csv", image)

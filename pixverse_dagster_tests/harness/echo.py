@@ -67,6 +67,11 @@ class Echo:
         return kind, template.format(said).encode()
 
 
+def refusing(line: str) -> int:
+    """The status for a provider: a call is refused as wrong, so that no outcome is in doubt; a file is away for now."""
+    return 400 if line.startswith("POST") else 503
+
+
 @contextmanager
 def echoing(echo: Echo) -> Generator[Echo]:
     """Run it on a port of its own, which `url` names."""

@@ -24,7 +24,7 @@ from pixverse_dagster.simulator import KINDS
 from pixverse_dagster_tests.harness.canaries import Canaries, Canary
 from pixverse_dagster_tests.harness.code_server import write_workspace
 from pixverse_dagster_tests.harness.commands import ACCOUNTS, MODELS, PRICES, prepare_instance, write_table
-from pixverse_dagster_tests.harness.echo import Echo, echoing
+from pixverse_dagster_tests.harness.echo import Echo, echoing, refusing
 from pixverse_dagster_tests.harness.forked import (
     FORKS_RUNS,
     Forked,
@@ -255,11 +255,6 @@ class Stage:
         return str(write_workspace(self.home, MODULE))
 
 
-def _refused(line: str) -> int:
-    """A call is refused as wrong, so that no outcome is in doubt; a file is not there for now."""
-    return 400 if line.startswith("POST") else 503
-
-
 def _drawn_rates(seed: int) -> dict[str, float]:
     # Named, so that the rates do not depend on what else is drawn from the seed.
     dice = Random(f"{seed}:rates")  # noqa: S311 - reproducible on purpose, guards nothing
@@ -304,8 +299,10 @@ def open_stage(
             environment |= {"PIXVERSE_ACCOUNTS": json.dumps(own), "PIXVERSE_RECORD": str(home / "recorded")}
         started = running_simulator(folder, generation_seconds=seconds, seed=options.seed, faults=rates, keys=keys)
         simulator = running.enter_context(started)
-        echo = running.enter_context(echoing(Echo(simulator.url, options.repeats, _refused, options.seed)))
-        environment["PIXVERSE_SIMULATOR_URL"] = echo.url if options.repeats else simulator.url
+        echo = Echo(simulator.url, options.repeats, refusing, options.seed)
+        if options.repeats:
+            running.enter_context(echoing(echo))
+        environment["PIXVERSE_SIMULATOR_URL"] = echo.url or simulator.url
         crew = Crew(home)
         running.callback(crew.end)
         places = Places(NAME, ledger_url, files, dagster_url)
